@@ -1,0 +1,160 @@
+"""What a training step costs: off, on, and in its parts, against plain `model.fit`.
+
+All figures of one model are taken in one process, alternating, so that only ratios of medians
+are quoted. Three things are timed per round, each over `--steps` steps:
+
+* `fit`: `model.fit` on batches of `--batch`;
+* `off`: `ImportanceTraining.fit` with a threshold that is never reached;
+* `on`: `ImportanceTraining.fit` with a threshold that is always reached;
+
+and, in the same round, `pool`: forward passes over pools, run the way Keras' `predict` runs
+them (compiled, inference mode), without any score.
+
+Example:
+
+    KERAS_BACKEND=torch python benchmarks/step_cost.py --model mlp --output step_cost_torch.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    parser.add_argument("--backend", default=os.environ.get("KERAS_BACKEND", "tensorflow"))
+    parser.add_argument("--model", choices=["mlp", "small_cnn", "both"], default="both")
+    parser.add_argument("--batch", type=int, default=128)
+    parser.add_argument("--pool", type=int, default=384)
+    parser.add_argument("--steps", type=int, default=60, help="steps per timing")
+    parser.add_argument("--rounds", type=int, default=7, help="timings of each kind")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds of the data")
+    parser.add_argument("--output", type=Path, help="JSON file to write")
+    return parser.parse_args()
+
+
+def make_model(name: str):  # noqa: ANN201
+    import keras
+    from keras import layers
+
+    if name == "mlp":
+        body = [
+            layers.Input((784,)),
+            layers.Dense(512, activation="relu"),
+            layers.Dense(512, activation="relu"),
+        ]
+    else:
+        body = [
+            layers.Input((28, 28, 1)),
+            layers.Conv2D(32, 3, padding="same", activation="relu"),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Conv2D(64, 3, padding="same", activation="relu"),
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.MaxPooling2D(),
+            layers.Flatten(),
+            layers.Dense(512, activation="relu"),
+        ]
+    model = keras.Sequential([*body, layers.Dense(10, activation="softmax")])
+    model.compile(
+        keras.optimizers.Adam(1e-3), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
+    return model
+
+
+def forward_pools(model, x, pool: int, steps: int) -> Callable[[], None]:
+    """Forward passes over `steps` pools, compiled as Keras compiles `predict`."""
+    import keras
+    import numpy as np
+
+    from importance_sampling import backend
+
+    runtime = backend.get().Runtime(model)
+
+    def forward(batch):  # noqa: ANN001, ANN202
+        with runtime.scope():
+            return model(batch, training=False)
+
+    compiled = runtime.compile_pure(forward)
+    rng = np.random.default_rng(0)
+
+    def run() -> None:
+        for _ in range(steps):
+            rows = rng.integers(0, len(x), pool)
+            keras.ops.convert_to_numpy(compiled(runtime.to_device(np.take(x, rows, axis=0))))
+
+    return run
+
+
+def measure(name: str, options: argparse.Namespace, seed: int) -> dict[str, float]:
+    import numpy as np
+
+    from importance_sampling import ImportanceTraining
+
+    rng = np.random.default_rng(seed)
+    shape = (784,) if name == "mlp" else (28, 28, 1)
+    n = options.batch * options.steps
+    x = rng.random((n, *shape), dtype=np.float32)
+    y = rng.integers(0, 10, n)
+    fit_arguments = {"batch_size": options.batch, "verbose": 0}
+    plain, off, on, scored = (make_model(name) for _ in range(4))
+    training_off = ImportanceTraining(off, tau_th=1e9, seed=seed)
+    training_on = ImportanceTraining(
+        on, presample=options.pool / options.batch, tau_th=0.0, seed=seed
+    )
+    runs = {
+        "fit": lambda: plain.fit(x, y, **fit_arguments),
+        "off": lambda: training_off.fit(x, y, **fit_arguments),
+        "on": lambda: training_on.fit(x, y, **fit_arguments),
+        "pool": forward_pools(scored, x, options.pool, options.steps),
+    }
+    for run in runs.values():
+        run()
+    times: dict[str, list[float]] = {kind: [] for kind in runs}
+    for _ in range(options.rounds):
+        for kind, run in runs.items():
+            start = time.perf_counter()
+            run()
+            times[kind].append((time.perf_counter() - start) / options.steps * 1e3)
+    ratios_off = [a / b for a, b in zip(times["off"], times["fit"], strict=True)]
+    ratios_on = [
+        a / (b + c) for a, b, c in zip(times["on"], times["fit"], times["pool"], strict=True)
+    ]
+    result = {f"{kind}_ms": statistics.median(values) for kind, values in times.items()}
+    result["off / fit"] = statistics.median(ratios_off)
+    result["on / (pool + fit)"] = statistics.median(ratios_on)
+    return result
+
+
+def main() -> None:
+    options = arguments()
+    os.environ["KERAS_BACKEND"] = options.backend
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    names = ["mlp", "small_cnn"] if options.model == "both" else [options.model]
+    table = []
+    for name in names:
+        for seed in options.seeds:
+            row = {"backend": options.backend, "model": name, "seed": seed}
+            row |= measure(name, options, seed)
+            table.append(row)
+            print(
+                f"{options.backend:<10} {name:<9} fit {row['fit_ms']:8.2f} ms   "
+                f"off {row['off_ms']:8.2f} ms   on {row['on_ms']:8.2f} ms   "
+                f"pool {row['pool_ms']:8.2f} ms   off/fit {row['off / fit']:.3f}   "
+                f"on/(pool+fit) {row['on / (pool + fit)']:.3f}",
+                flush=True,
+            )
+    if options.output:
+        temporary = options.output.with_suffix(".tmp")
+        temporary.write_text(json.dumps(table, indent=2) + "\n")
+        temporary.replace(options.output)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,27 @@
+"""Importance sampling for the training of Keras models."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+__version__ = "1.0.0.dev0"
+
+_TRAININGS = (
+    "BiasedImportanceTraining",
+    "ConstantTimeImportanceTraining",
+    "ConstantVarianceImportanceTraining",
+    "ImportanceTraining",
+)
+
+__all__ = ["__version__", *_TRAININGS]
+
+_BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def __getattr__(name: str) -> Any:
+    # Samplers, data sets and the command line's help need no deep learning
+    # framework, so that Keras is only imported with the first training.
+    if name not in _TRAININGS:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module("importance_sampling.training"), name)

@@ -1,0 +1,56 @@
+"""Rows of nested arrays, without Keras."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+def map_arrays(function: Callable[[Any], Any], data: Any) -> Any:
+    """Applies `function` to every array in nested lists, tuples and dicts; None stays None."""
+    if data is None:
+        return None
+    if isinstance(data, dict):
+        return {key: map_arrays(function, value) for key, value in data.items()}
+    if isinstance(data, list | tuple):
+        values = [map_arrays(function, value) for value in data]
+        return type(data)(*values) if hasattr(data, "_fields") else type(data)(values)
+    return function(data)
+
+
+def flatten(data: Any) -> list[Any]:
+    """The arrays in nested lists, tuples and dicts, in order, without None."""
+    found: list[Any] = []
+    map_arrays(found.append, data)
+    return found
+
+
+def take_rows(data: Any, idxs: np.ndarray | slice) -> Any:
+    """Rows of every array in `data`."""
+    if isinstance(idxs, slice):
+        return map_arrays(lambda a: a[idxs], data)
+    return map_arrays(
+        lambda a: np.take(a, idxs, axis=0) if type(a) is np.ndarray else a[idxs], data
+    )
+
+
+def count_rows(data: Any) -> int:
+    """Number of rows of the first array in `data`."""
+    return len(flatten(data)[0])
+
+
+def concatenate(parts: list[Any]) -> Any:
+    """Joins batches of the same structure along the rows."""
+    if len(parts) == 1:
+        return parts[0]
+    first = parts[0]
+    if first is None:
+        return None
+    if isinstance(first, dict):
+        return {key: concatenate([p[key] for p in parts]) for key in first}
+    if isinstance(first, list | tuple):
+        values = [concatenate([p[i] for p in parts]) for i in range(len(first))]
+        return type(first)(*values) if hasattr(first, "_fields") else type(first)(values)
+    return np.concatenate(parts)

@@ -1,0 +1,122 @@
+"""TensorFlow: `tf.function` over the model's own variables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+
+def _dense(gradient: Any, like: Any) -> Any:
+    return tf.zeros_like(like) if gradient is None else tf.convert_to_tensor(gradient)
+
+
+def gradient(fn: Callable[..., Any], tensors: Sequence[Any]) -> tuple[Any, list[Any]]:
+    """Value of the scalar `fn(*tensors)` and its gradient for each tensor."""
+    # Identity gives each tensor a life of its own, so that nothing an outer
+    # tape or a cached attribute (Keras keeps logits on tensors) reaches it.
+    tensors = [tf.identity(t) for t in tensors]
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(tensors)
+        value = fn(*tensors)
+    gradients = tape.gradient(value, tensors)
+    return value, [_dense(g, t) for g, t in zip(gradients, tensors, strict=True)]
+
+
+def tapped_gradient(fn: Callable[[Callable[[Any], Any]], Any]) -> tuple[list[Any], list[Any]]:
+    """Gradient of the scalar `fn(tap)` for every tensor that `fn` hands to `tap`.
+
+    Returns:
+        `(tensors, gradients)` in the order in which they were tapped.
+    """
+    seen: list[Any] = []
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+
+        def tap(tensor: Any) -> Any:
+            tensor = tf.identity(tensor)
+            tape.watch(tensor)
+            seen.append(tensor)
+            return tensor
+
+        value = fn(tap)
+    gradients = tape.gradient(value, seen)
+    return seen, [_dense(g, t) for g, t in zip(gradients, seen, strict=True)]
+
+
+def sample_gradient_norms(
+    fn: Callable[..., Any], variables: Sequence[Any], inputs: Any, values: Sequence[Any]
+) -> Any:
+    """Norm over `variables` of the gradient of `fn(values, *rows)`, one per row of `inputs`."""
+    values = [tf.convert_to_tensor(v) for v in values]
+
+    def norm(row: Any) -> Any:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(values)
+            loss = fn(values, *row)
+        gradients = tape.gradient(loss, values)
+        squares = [
+            tf.reduce_sum(tf.square(_dense(g, v))) for g, v in zip(gradients, values, strict=True)
+        ]
+        return tf.sqrt(tf.add_n(squares))
+
+    return tf.vectorized_map(norm, inputs)
+
+
+class Runtime:
+    """Runs functions over one model's state, which stays in its variables."""
+
+    def __init__(self, model: keras.Model):
+        self.model = model
+        strategy = getattr(model, "distribute_strategy", None)
+        if strategy is not None and strategy.num_replicas_in_sync > 1:
+            raise ValueError(
+                "The model was built under a tf.distribute strategy with "
+                f"{strategy.num_replicas_in_sync} replicas, which importance sampling does not "
+                "support yet. Build and compile the model outside `strategy.scope()`."
+            )
+
+    def scope(self, values: Sequence[tuple[Any, Any]] = ()) -> keras.StatelessScope:
+        """A scope in which the model can be read and nothing of it be changed."""
+        return keras.StatelessScope(state_mapping=list(values))
+
+    def values(self, variables: Sequence[Any]) -> list[Any]:
+        """The present values of `variables`."""
+        return [tf.convert_to_tensor(v.value) for v in variables]
+
+    def _compile(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        if self.model.run_eagerly:
+            return fn
+        return tf.function(
+            fn, reduce_retracing=True, jit_compile=self.model.jit_compile, autograph=False
+        )
+
+    def compile_train(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Compiles `step(run_train_step, *tensors)`, which may change the model's state."""
+        return self._compile(lambda *tensors: step(self.model.train_step, *tensors))
+
+    def compile_pure(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Compiles `fn(*tensors)`, which reads the model and changes nothing."""
+        return self._compile(fn)
+
+    def to_device(self, data: Any) -> Any:
+        """Arrays as tensors, so that a changed value is never taken for a new function."""
+        return keras.tree.map_structure(
+            lambda a: None if a is None else tf.convert_to_tensor(a), data
+        )
+
+    def sync(self) -> None:
+        """Nothing to do: the state never leaves the model."""
+
+    def attach(self) -> None:
+        """Nothing to do: the state never leaves the model."""
+
+    def detach(self) -> None:
+        """Nothing to do: the state never leaves the model."""
+
+    def begin_epoch(self) -> None:
+        """Nothing to do: TensorFlow models have no training mode."""
+
+    def end_epoch(self) -> None:
+        """Nothing to do: TensorFlow models have no training mode."""

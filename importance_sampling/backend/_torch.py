@@ -1,0 +1,114 @@
+"""PyTorch: eager, with `torch.compile` where the model asks for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import torch
+
+
+def gradient(fn: Callable[..., Any], tensors: Sequence[Any]) -> tuple[Any, list[Any]]:
+    """Value of the scalar `fn(*tensors)` and its gradient for each tensor."""
+    with torch.enable_grad():
+        leaves = [t.detach().requires_grad_() for t in tensors]
+        value = fn(*leaves)
+        gradients = _gradients(value, leaves)
+    return value.detach(), gradients
+
+
+def _gradients(value: Any, leaves: list[Any]) -> list[Any]:
+    if not value.requires_grad:
+        return [torch.zeros_like(t) for t in leaves]
+    return list(torch.autograd.grad(value, leaves, allow_unused=True, materialize_grads=True))
+
+
+def tapped_gradient(fn: Callable[[Callable[[Any], Any]], Any]) -> tuple[list[Any], list[Any]]:
+    """Gradient of the scalar `fn(tap)` for every tensor that `fn` hands to `tap`.
+
+    Returns:
+        `(tensors, gradients)` in the order in which they were tapped.
+    """
+    seen: list[Any] = []
+
+    def tap(tensor: Any) -> Any:
+        # Detaching the first one frees the network below it: only what lies
+        # above is differentiated.
+        if not seen or not tensor.requires_grad:
+            tensor = tensor.detach().requires_grad_()
+        seen.append(tensor)
+        return tensor
+
+    with torch.enable_grad():
+        value = fn(tap)
+        gradients = _gradients(value, seen)
+    return seen, gradients
+
+
+def sample_gradient_norms(
+    fn: Callable[..., Any], variables: Sequence[Any], inputs: Any, values: Sequence[Any]
+) -> Any:
+    """Norm over `variables` of the gradient of `fn(values, *rows)`, one per row of `inputs`."""
+    values = tuple(v.detach() for v in values)
+
+    def norm(row: Any) -> Any:
+        gradients = torch.func.grad(lambda v: fn(v, *row))(values)
+        return torch.sqrt(sum(torch.sum(torch.square(g)) for g in gradients))
+
+    return torch.func.vmap(norm)(inputs)
+
+
+class Runtime:
+    """Runs functions over one model's state, which stays in its variables."""
+
+    def __init__(self, model: keras.Model):
+        self.model = model
+
+    def scope(self, values: Sequence[tuple[Any, Any]] = ()) -> keras.StatelessScope:
+        """A scope in which the model can be read and nothing of it be changed."""
+        return keras.StatelessScope(state_mapping=list(values))
+
+    def values(self, variables: Sequence[Any]) -> list[Any]:
+        """The present values of `variables`."""
+        return [v.value for v in variables]
+
+    def compile_train(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Compiles `step(run_train_step, *tensors)`, which may change the model's state."""
+        run = self.model.train_step
+        if self.model.jit_compile:
+            run = torch.compile(run)
+        return lambda *tensors: step(run, *tensors)
+
+    def compile_pure(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+        """Prepares `fn(*tensors)`, which reads the model and changes nothing."""
+
+        def call(*tensors: Any) -> Any:
+            with torch.no_grad():
+                return fn(*tensors)
+
+        return call
+
+    def to_device(self, data: Any) -> Any:
+        """Arrays as tensors on the device Keras uses."""
+        return keras.tree.map_structure(
+            lambda a: None if a is None else keras.ops.convert_to_tensor(a), data
+        )
+
+    def sync(self) -> None:
+        """Nothing to do: the state never leaves the model."""
+
+    def attach(self) -> None:
+        """Nothing to do: the state never leaves the model."""
+
+    def detach(self) -> None:
+        """Back to inference mode, also after an interruption."""
+        self.model.eval()
+
+    def begin_epoch(self) -> None:
+        """Tells plain PyTorch modules inside the model that training runs."""
+        self.model.train()
+
+    def end_epoch(self) -> None:
+        """Tells plain PyTorch modules inside the model that training pauses."""
+        self.model.eval()

@@ -1,0 +1,19 @@
+"""Where examples are, and how to index or stream them."""
+
+from ._base import BaseDataset
+from ._canevet import CanevetICML2016
+from ._files import CIFAR10, CIFAR100, MNIST
+from ._generator import GeneratorDataset, StreamEnded
+from ._memory import InMemoryDataset, InMemoryImageDataset
+
+__all__ = [
+    "CIFAR10",
+    "CIFAR100",
+    "MNIST",
+    "BaseDataset",
+    "CanevetICML2016",
+    "GeneratorDataset",
+    "InMemoryDataset",
+    "InMemoryImageDataset",
+    "StreamEnded",
+]

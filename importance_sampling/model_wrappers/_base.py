@@ -1,0 +1,175 @@
+"""What a network must answer to be trained with importance sampling."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+from blinker import signal
+
+from .._arrays import count_rows, take_rows
+
+
+def _send(name: str, message: Any) -> None:
+    """Tells whoever listens; costs nothing when nobody does."""
+    channel = signal(name)
+    if channel.receivers:
+        channel.send(message)
+
+
+class StepResult:
+    """What one training step said; arrays are fetched from the device when they are read.
+
+    Args:
+        logs: the metrics, running averages over the epoch.
+        fetch: returns `(weighted losses, scores)`, numpy arrays `(n,)`.
+    """
+
+    def __init__(self, logs: dict[str, Any], fetch: Any):
+        self.logs = logs
+        self._fetch = fetch
+        self._arrays: tuple[np.ndarray, np.ndarray] | None = None
+
+    def _read(self) -> tuple[np.ndarray, np.ndarray]:
+        if self._arrays is None:
+            self._arrays = self._fetch()
+            self._fetch = None
+        return self._arrays
+
+    @property
+    def weighted_losses(self) -> np.ndarray:
+        """Weight times loss of each example, `(n,)`."""
+        return self._read()[0]
+
+    @property
+    def scores(self) -> np.ndarray:
+        """Score of each example in this very pass, `(n,)`."""
+        return self._read()[1]
+
+
+class ModelWrapper:
+    """Scores, trains and evaluates a network.
+
+    Subclasses implement `score_batch`, `evaluate_batch` and `train_batch`.
+    """
+
+    model: Any
+
+    def _batches(self, x: Any, y: Any, batch_size: int, extra: Any = None) -> Iterator[Any]:
+        """Batches of nearly equal size, so that a compiled function sees at most two shapes."""
+        n = count_rows(y if y is not None else x)
+        parts = max(1, -(-n // max(1, batch_size)))
+        size = -(-n // parts)
+        for start in range(0, n, size):
+            yield take_rows((x, y, extra), slice(start, start + size))
+
+    def score(
+        self, x: Any, y: Any, batch_size: int = 128, *, sample_weight: Any = None
+    ) -> np.ndarray:
+        """Scores examples by forward passes, in inference mode, changing nothing.
+
+        Args:
+            x: inputs, arrays with n rows.
+            y: targets, arrays with n rows.
+            batch_size: int, examples per forward pass. Defaults to `128`.
+            sample_weight: keyword-only; the user's own weights, taken into the scores.
+
+        Returns:
+            float array `(n,)`.
+        """
+        parts = []
+        for part in self._batches(x, y, batch_size, sample_weight):
+            arguments = part if part[2] is not None else part[:2]
+            parts.append(np.asarray(self.score_batch(*arguments)).reshape(-1))
+        scores = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        _send("is.score", scores)
+        return scores
+
+    def evaluate(self, x: Any, y: Any, batch_size: int = 128) -> np.ndarray:
+        """Mean loss and metrics over the examples, in the order of `metrics_names`.
+
+        Args:
+            x: inputs, arrays with n rows.
+            y: targets, arrays with n rows.
+            batch_size: int, examples per forward pass. Defaults to `128`.
+
+        Returns:
+            float array `(1 + metrics,)`.
+        """
+        sizes, results = [], []
+        for xi, yi, _ in self._batches(x, y, batch_size):
+            sizes.append(count_rows(yi))
+            results.append(np.asarray(self.evaluate_batch(xi, yi), dtype=np.float64))
+        result = np.average(np.stack(results), axis=0, weights=sizes)
+        _send("is.evaluation", result)
+        return result
+
+    def set_lr(self, lr: float) -> None:
+        """Sets the learning rate of the model's optimizer.
+
+        Args:
+            lr: float, the new learning rate.
+        """
+        self.model.optimizer.learning_rate = lr
+
+    def score_batch(self, x: Any, y: Any) -> np.ndarray:
+        """Scores one batch: float array `(n,)`."""
+        raise NotImplementedError(f"{type(self).__name__} must implement score_batch(x, y)")
+
+    def evaluate_batch(self, x: Any, y: Any) -> np.ndarray:
+        """Loss and metrics of one batch: float array `(1 + metrics,)`."""
+        raise NotImplementedError(f"{type(self).__name__} must implement evaluate_batch(x, y)")
+
+    def train_batch(self, x: Any, y: Any, w: np.ndarray) -> tuple[Any, Any, np.ndarray]:
+        """One optimizer step.
+
+        Args:
+            x: inputs of the batch.
+            y: targets of the batch.
+            w: `(n, weight_size)`, from the sampler.
+
+        Returns:
+            `(weighted loss per sample (n,), metrics, scores (n,))`.
+        """
+        raise NotImplementedError(f"{type(self).__name__} must implement train_batch(x, y, w)")
+
+    def train_draw(self, draw: Any) -> StepResult:
+        """One optimizer step on a sampler's draw, without waiting for the device.
+
+        Args:
+            draw: the triple `(idxs, (x, y), w)`.
+
+        Returns:
+            A `StepResult`.
+        """
+        _, xy, w = draw
+        losses, metrics, scores = self.train_batch(xy[0], xy[1], w)
+        logs = dict(metrics) if isinstance(metrics, dict) else {}
+        logs.setdefault("loss", float(np.mean(losses)))
+        return StepResult(logs, lambda: (losses, scores))
+
+
+class ModelWrapperDecorator(ModelWrapper):
+    """Passes every attribute on to another wrapper, but for the named ones.
+
+    Args:
+        model_wrapper: the wrapper to decorate.
+        implemented_attributes: names that the decorator itself provides.
+    """
+
+    def __init__(
+        self,
+        model_wrapper: ModelWrapper,
+        implemented_attributes: set[str] | frozenset = frozenset(),
+    ):
+        self.model_wrapper = model_wrapper
+        self.implemented_attributes = set(implemented_attributes) | {"model_wrapper"}
+
+    def __getattribute__(self, name: str) -> Any:
+        own = object.__getattribute__
+        if name.startswith("__") or name == "implemented_attributes":
+            return own(self, name)
+        if name in vars(self).get("implemented_attributes", {name}):
+            return own(self, name)
+        return getattr(own(self, "model_wrapper"), name)

@@ -1,0 +1,307 @@
+"""Per-sample losses and scores, said once for all backends.
+
+The model's own `compute_loss` is the only definition of the loss. With the
+default reduction it is the mean over samples of w_i * l_i, so for n samples
+
+    l_i = n * d compute_loss / d w_i           (at w = 1)
+    g_i = n * d compute_loss / d output_i
+
+hold for custom losses, several outputs, `loss_weights` and masks alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import ops, tree
+
+from .. import backend
+from ..layers import _activations, _masks
+from ._outputs import OutputInfo, is_plain_last, takes_training
+
+SCORES = ("loss", "gnorm", "full_gnorm", "acc")
+
+# Memory for the per-sample gradients that `full_gnorm` holds at one time.
+_FULL_GNORM_BYTES = 2**28
+
+
+def spread(weights: Any, rank: int) -> Any:
+    """Reshapes `(n,)` weights to `(n, 1, ...)` of the given rank (at least 1)."""
+    return ops.reshape(weights, (-1,) + (1,) * (rank - 1))
+
+
+def sum_per_sample(tensor: Any) -> Any:
+    """Sums everything but the first axis: `(n, ...)` to `(n,)`."""
+    axes = tuple(range(1, len(tensor.shape)))
+    return ops.sum(tensor, axis=axes) if axes else tensor
+
+
+class Objective:
+    """The per-sample view of what a compiled model minimises.
+
+    Args:
+        model: the compiled, built model.
+        runtime: the backend's runtime for it.
+        info: what is known of its outputs.
+        score: one of `SCORES`.
+        layer: the layer whose pre-activation `gnorm` refers to, or None for the last one.
+        summed: whether the loss is reduced by "sum" rather than by the mean.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        runtime: Any,
+        info: OutputInfo,
+        score: str,
+        layer: Any = None,
+        summed: bool = False,
+        ignored: list[int | None] | None = None,
+    ):
+        self.model = model
+        self.runtime = runtime
+        self.info = info
+        self.score = score
+        self.layer = None if layer is None or is_plain_last(info, layer) else layer
+        self.summed = summed
+        self._ignored = ignored or [None] * len(info.masked)
+        # Bound before any hook is placed on the instance.
+        self._loss_function = model.compute_loss
+        self._loss_takes_training = takes_training(model.compute_loss)
+        self._call_takes_training = takes_training(model.call)
+
+    @property
+    def needs_forward(self) -> bool:
+        """Whether the score needs more than the outputs of a pass."""
+        return self.score == "full_gnorm" or self.layer is not None
+
+    @property
+    def counts_tokens(self) -> bool:
+        """Whether Keras normalises the loss by a count that changes from batch to batch."""
+        return any(self.info.masked) or any(i is not None for i in self._ignored)
+
+    def forward(self, x: Any, training: bool = False) -> Any:
+        """The model's outputs; to be called inside a scope."""
+        if self._call_takes_training:
+            return self.model(x, training=training)
+        return self.model(x)
+
+    def loss(self, x: Any, y: Any, outputs: Any, weight: Any, training: bool = False) -> Any:
+        """The model's own scalar loss."""
+        arguments = {"x": x, "y": y, "y_pred": outputs, "sample_weight": weight}
+        if self._loss_takes_training:
+            arguments["training"] = training
+        return self._loss_function(**arguments)
+
+    def weigh(self, sample_weight: Any, weights: Any) -> Any:
+        """Multiplies `(n,)` weights (or one per output) into the user's sample weights."""
+        count = len(self.info.masked)
+        per_output = weights if isinstance(weights, list) else [weights] * count
+        users = tree.flatten(sample_weight) if tree.is_nested(sample_weight) else [sample_weight]
+        if len(users) != count:
+            users = users[:1] * count
+        combined = []
+        for output, user, weight in zip(self.info.flat, users, per_output, strict=True):
+            rank = max(len(output.shape), 1)
+            if user is None:
+                combined.append(spread(weight, rank))
+            elif len(user.shape) <= 1:
+                user = ops.cast(ops.reshape(user, (-1,)), "float32")
+                combined.append(spread(user * weight, rank))
+            else:
+                user = ops.cast(user, "float32")
+                combined.append(user * spread(weight, len(user.shape)))
+        if not self.info.nested:
+            return combined[0]
+        return tree.pack_sequence_as(self.info.spec, combined)
+
+    def masks(self, outputs: Any) -> list[Any]:
+        """The mask of each output, None where it has none."""
+        return [
+            _masks.read_mask(o) if masked else None
+            for o, masked in zip(tree.flatten(outputs), self.info.masked, strict=True)
+        ]
+
+    def counts(self, y: Any, masks: list[Any]) -> Any:
+        """Valid steps per sample and output, `(n, outputs)`."""
+        targets = tree.flatten(y)
+        columns = []
+        for position, (mask, ignored) in enumerate(zip(masks, self._ignored, strict=True)):
+            target = targets[position]
+            if ignored is not None:
+                valid = ops.not_equal(target, ops.cast(ignored, target.dtype))
+                if len(valid.shape) > 1 and mask is not None and len(valid.shape) > len(mask.shape):
+                    valid = ops.squeeze(valid, axis=-1)
+                mask = valid if mask is None else ops.logical_and(mask, valid)
+            if mask is None:
+                mask = ops.ones((ops.shape(target)[0],), "float32")
+            columns.append(_masks.count_valid(mask))
+        return ops.stack(columns, axis=-1)
+
+    def measure(
+        self, x: Any, y: Any, outputs: Any, sample_weight: Any, masks: list[Any]
+    ) -> tuple[Any, Any]:
+        """Per-sample losses and scores `(n,)`, both float32, from the outputs of a pass.
+
+        Neither leaves a trace: metrics that `compute_loss` updates are updated
+        in a scope that is thrown away.
+        """
+        flat = [ops.stop_gradient(o) for o in tree.flatten(outputs)]
+        endings = self.info.ending
+        flat = [_activations.safe_output(e, o) for e, o in zip(endings, flat, strict=True)]
+        n = ops.shape(flat[0])[0]
+        scale = 1.0 if self.summed else ops.cast(n, "float32")
+        ones = ops.ones((n,), "float32")
+        at_outputs = self.score == "gnorm" and self.layer is None
+
+        def total(weights: Any, *predictions: Any) -> Any:
+            predictions = [
+                _masks.write_mask(p, m) for p, m in zip(predictions or flat, masks, strict=True)
+            ]
+            packed = tree.pack_sequence_as(outputs, predictions)
+            with self.runtime.scope():
+                return self.loss(x, y, packed, self.weigh(sample_weight, weights))
+
+        arguments = [ones, *flat] if at_outputs else [ones]
+        _, gradients = backend.get().gradient(total, arguments)
+        losses = ops.cast(gradients[0], "float32") * scale
+        if at_outputs:
+            squares = 0.0
+            for ending, output, gradient in zip(endings, flat, gradients[1:], strict=True):
+                inner = _activations.preactivation_gradient(ending, output, gradient)
+                squares = squares + sum_per_sample(ops.square(ops.cast(inner, "float32")))
+            return losses, ops.sqrt(squares) * scale
+        if self.score == "acc":
+            return losses, self._errors(y, flat, masks)
+        if self.needs_forward:
+            inner = self._full_gnorm if self.score == "full_gnorm" else self._layer_gnorm
+            return losses, inner(x, y, sample_weight)
+        return losses, losses
+
+    def _errors(self, y: Any, outputs: list[Any], masks: list[Any]) -> Any:
+        """Share of wrong predictions per sample (its mean over outputs)."""
+        total = 0.0
+        for target, output, mask, ending in zip(
+            tree.flatten(y), outputs, masks, self.info.ending, strict=True
+        ):
+            classes = output.shape[-1] if len(output.shape) > 1 else 1
+            if classes == 1:
+                cut = 0.0 if ending is keras.activations.linear else 0.5
+                label = ops.cast(ops.reshape(target, ops.shape(output)), "float32") > 0.5
+                wrong = ops.cast(ops.not_equal(output > cut, label), "float32")
+            else:
+                if len(target.shape) == len(output.shape) and target.shape[-1] == classes:
+                    target = ops.argmax(target, axis=-1)
+                guess = ops.argmax(output, axis=-1)
+                target = ops.cast(ops.reshape(target, ops.shape(guess)), guess.dtype)
+                wrong = ops.cast(ops.not_equal(guess, target), "float32")
+            wrong = ops.reshape(wrong, (ops.shape(wrong)[0], -1))
+            if mask is None:
+                total = total + ops.mean(wrong, axis=-1)
+            else:
+                valid = ops.reshape(ops.cast(mask, "float32"), ops.shape(wrong))
+                kept = ops.maximum(ops.sum(valid, axis=-1), 1.0)
+                total = total + ops.sum(wrong * valid, axis=-1) / kept
+        return total / len(outputs)
+
+    def _layer_gnorm(self, x: Any, y: Any, sample_weight: Any) -> Any:
+        """Gradient norm at the pre-activation of an explicitly chosen layer."""
+
+        def total(tap: Callable[[Any], Any]) -> Any:
+            with self.runtime.scope(), tapped_layer(self.layer, tap):
+                outputs = self.forward(x)
+                n = ops.shape(tree.flatten(outputs)[0])[0]
+                weight = self.weigh(sample_weight, ops.ones((n,), "float32"))
+                return self.loss(x, y, outputs, weight)
+
+        _, gradients = backend.get().tapped_gradient(total)
+        squares = sum(sum_per_sample(ops.square(ops.cast(g, "float32"))) for g in gradients)
+        n = ops.cast(ops.shape(gradients[0])[0], "float32")
+        return ops.sqrt(squares) * (1.0 if self.summed else n)
+
+    def _full_gnorm(self, x: Any, y: Any, sample_weight: Any) -> Any:
+        """Exact norm over all trainable weights of each sample's own gradient."""
+        variables = self.model.trainable_variables
+
+        def sample_loss(values: Any, *row: Any) -> Any:
+            x1, y1, w1 = tree.map_structure(
+                lambda t: None if t is None else ops.expand_dims(t, 0),
+                tree.pack_sequence_as(template, list(row)),
+            )
+            with self.runtime.scope(list(zip(variables, values, strict=True))):
+                outputs = self.forward(x1)
+                # The difference takes regularizers, which belong to no sample, out again.
+                full = self.loss(x1, y1, outputs, self.weigh(w1, ops.ones((1,), "float32")))
+                none = self.loss(x1, y1, outputs, self.weigh(w1, ops.zeros((1,), "float32")))
+                value = full - none
+                if self.counts_tokens:
+                    value = value * ops.sum(self.counts(y1, self.masks(outputs)))
+            return value
+
+        template = (x, y, sample_weight)
+        leaves = [leaf for leaf in tree.flatten(template) if leaf is not None]
+        flat = tree.flatten(template)
+        if len(leaves) != len(flat):
+            template = tree.map_structure(lambda t: 0 if t is not None else None, template)
+        norms = backend.get().sample_gradient_norms(
+            _skipping_none(sample_loss, flat), variables, leaves, self.runtime.values(variables)
+        )
+        if self.counts_tokens:
+            with self.runtime.scope():
+                counts = ops.sum(self.counts(y, self.masks(self.forward(x))), axis=-1)
+            norms = ops.divide_no_nan(norms, ops.mean(counts))
+        return norms
+
+    def full_gnorm_chunk(self) -> int:
+        """How many samples' exact gradients fit into memory at one time."""
+        size = sum(4 * _size(v.shape) for v in self.model.trainable_variables)
+        return max(1, min(1024, _FULL_GNORM_BYTES // max(size, 1)))
+
+
+def _size(shape: Any) -> int:
+    size = 1
+    for dimension in shape:
+        size *= int(dimension)
+    return size
+
+
+def _skipping_none(fn: Callable[..., Any], flat: list[Any]) -> Callable[..., Any]:
+    """Lets a vectorised map pass only the leaves that are arrays."""
+    present = [leaf is not None for leaf in flat]
+
+    def wrapped(values: Any, *row: Any) -> Any:
+        rest = iter(row)
+        return fn(values, *[next(rest) if p else None for p in present])
+
+    return wrapped
+
+
+class tapped_layer:
+    """Lets `tap` see and replace a layer's pre-activation (its output where it has none)."""
+
+    def __init__(self, layer: Any, tap: Callable[[Any], Any]):
+        self.layer = layer
+        self.tap = tap
+        activation = getattr(layer, "activation", None)
+        fused = _activations.of_layer(layer) is not None and callable(activation)
+        self.name = "activation" if fused else "call"
+        self.inner = getattr(layer, self.name)
+
+    def __enter__(self) -> None:
+        if self.name == "activation":
+            replaced: Callable[..., Any] = lambda z: self.inner(self.tap(z))  # noqa: E731
+        else:
+
+            def replaced(*args: Any, **kwargs: Any) -> Any:
+                return self.tap(self.inner(*args, **kwargs))
+
+        self.before = vars(self.layer).get(self.name)
+        vars(self.layer)[self.name] = replaced
+
+    def __exit__(self, *error: Any) -> None:
+        if self.before is None:
+            vars(self.layer).pop(self.name, None)
+        else:
+            vars(self.layer)[self.name] = self.before

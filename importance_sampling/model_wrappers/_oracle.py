@@ -1,0 +1,182 @@
+"""The wrapper that asks the trained network itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from keras import ops
+
+from .._arrays import count_rows
+from ..reweighting import ReweightingPolicy
+from . import _checks
+from ._base import ModelWrapper, StepResult, _send
+from ._engine import Engine
+from ._objective import SCORES
+
+
+class OracleWrapper(ModelWrapper):
+    r"""Trains a compiled model and scores examples with it.
+
+    The scores are, for a sample's loss $l_i$ (times its own sample weight):
+
+    * `"loss"`: $l_i$ itself ([1706.00043](https://arxiv.org/abs/1706.00043));
+    * `"gnorm"`: $\|\nabla_{z_i} l_i\|_2$ with $z_i$ the pre-activation outputs of the last
+      layer, up to a constant an upper bound of the gradient norm
+      ([1803.00942](https://arxiv.org/abs/1803.00942), eq. 20), from one forward pass;
+    * `"full_gnorm"`: $\|\nabla_\theta l_i\|_2$ over all trainable weights, exact and slow;
+    * `"acc"`: 1 where the prediction is wrong and 0 where it is right. Use it with smoothing:
+      what has score 0 is never drawn.
+
+    Args:
+        model: a compiled `keras.Model`; it is the model that trains, with its own optimizer.
+        reweighting: a `ReweightingPolicy`.
+        score: one of `"loss"`, `"gnorm"`, `"full_gnorm"`, `"acc"`. Defaults to `"loss"`.
+        layer: None, an index into `model.layers` or a layer: where `"gnorm"` takes the
+            gradient. Defaults to None, the last layer; any other costs a backward pass
+            through the layers above it.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        reweighting: ReweightingPolicy,
+        score: str = "loss",
+        layer: Any = None,
+    ):
+        _checks.check_model(model)
+        if score not in SCORES:
+            raise ValueError(f"`score` must be one of {list(SCORES)}, got {score!r}.")
+        self.model = model
+        self.reweighting = reweighting
+        self.engine = Engine(model, reweighting, score, layer)
+        # Mean number of valid steps per sample, as far as seen, for masked losses.
+        self._tokens: np.ndarray | None = None
+        self._tokens_seen = 0.0
+
+    def build(self, x: Any, y: Any, sample_weight: Any = None) -> None:
+        """Builds and compiles what is not yet; a few rows of the data are enough."""
+        self.engine.build(x, y, sample_weight)
+
+    @property
+    def metrics_names(self) -> tuple[str, ...]:
+        """`("loss", *metrics, "score")`; metrics are known once data has been seen."""
+        return ("loss", *getattr(self.engine, "metric_names", ()), "score")
+
+    def _count(self, counts: Any, weights: np.ndarray | None = None) -> None:
+        counts = ops.convert_to_numpy(counts).astype(np.float64)
+        weights = np.ones(len(counts)) if weights is None else weights
+        seen = self._tokens_seen + weights.sum()
+        old = 0.0 if self._tokens is None else self._tokens * self._tokens_seen
+        self._tokens = (old + weights @ counts) / seen
+        self._tokens_seen = seen
+
+    def score_batch(self, x: Any, y: Any, sample_weight: Any = None) -> np.ndarray:
+        """Scores one batch: float32 array `(n,)`."""
+        self.build(x, y, sample_weight)
+        n = count_rows(y if y is not None else x)
+        if self.engine.objective.score == "full_gnorm":
+            chunk = self.engine.objective.full_gnorm_chunk()
+            if n > chunk:
+                parts = self._batches(x, y, chunk, sample_weight)
+                return np.concatenate([self.score_batch(*part) for part in parts])
+        result = self.engine.score(x, y, sample_weight)
+        if "counts" in result:
+            self._count(result["counts"])
+        return ops.convert_to_numpy(result["scores"])
+
+    def evaluate_batch(self, x: Any, y: Any) -> np.ndarray:
+        """Loss and metrics of one batch: float array `(1 + metrics,)`."""
+        self.build(x, y)
+        self.engine.runtime.sync()
+        logs = self.model.test_on_batch(x, y, return_dict=True)
+        result = np.asarray([logs[name] for name in self.metrics_names[:-1]])
+        _send("is.evaluate_batch", result)
+        return result
+
+    def evaluate(self, x: Any, y: Any, batch_size: int = 128) -> np.ndarray:
+        """Mean loss and metrics over the examples, as `model.evaluate` computes them."""
+        x, y = self.engine.prepare((x, y))
+        self.build(x, y)
+        self.engine.runtime.sync()
+        logs = self.model.evaluate(x, y, batch_size=batch_size, verbose=0, return_dict=True)
+        result = np.asarray([logs[name] for name in self.metrics_names[:-1]])
+        _send("is.evaluation", result)
+        return result
+
+    def train_batch(
+        self, x: Any, y: Any, w: np.ndarray
+    ) -> tuple[np.ndarray, list[float], np.ndarray]:
+        """One optimizer step; see `ModelWrapper.train_batch`.
+
+        Metrics are running averages since they were last reset (by Keras, at each epoch).
+        """
+        result = self._train(x, y, np.asarray(w), np.ones(len(w)), None, True)
+        metrics = [float(result.logs[name]) for name in self.engine.metric_names]
+        return result.weighted_losses, metrics, result.scores
+
+    def train_draw(self, draw: Any) -> StepResult:
+        """One optimizer step on a sampler's draw; see `ModelWrapper.train_draw`."""
+        _, xy, w = draw
+        ones = np.ones(len(w))
+        metric_weights = getattr(draw, "metric_weights", ones)
+        sample_weight = xy[2] if len(xy) > 2 else None
+        importance = getattr(draw, "importance", True)
+        return self._train(xy[0], xy[1], w, metric_weights, sample_weight, importance)
+
+    def _train(
+        self,
+        x: Any,
+        y: Any,
+        w: np.ndarray,
+        metric_weights: np.ndarray,
+        sample_weight: Any,
+        importance: bool,
+    ) -> StepResult:
+        self.build(x, y, sample_weight)
+        if w.shape != (len(metric_weights), self.reweighting.weight_size):
+            raise ValueError(
+                f"Expected weights of shape ({len(metric_weights)}, "
+                f"{self.reweighting.weight_size}) for {type(self.reweighting).__name__}, got "
+                f"{w.shape}."
+            )
+        logs, details = self.engine.train(
+            x, y, w, metric_weights, sample_weight, self._tokens if importance else None
+        )
+
+        def fetch() -> tuple[np.ndarray, np.ndarray]:
+            if "counts" in details:
+                self._count(details["counts"], metric_weights)
+            losses = ops.convert_to_numpy(details["losses"] * details["weights"])
+            scores = ops.convert_to_numpy(details["scores"])
+            _send("is.training", (losses, logs, scores))
+            return losses, scores
+
+        return StepResult(logs, fetch)
+
+    def gradient(
+        self, x: Any, y: Any, w: np.ndarray | None = None, sample_weight: Any = None
+    ) -> list[np.ndarray]:
+        """Gradient of the mean weighted loss, in inference mode.
+
+        Args:
+            x: inputs of the batch.
+            y: targets of the batch.
+            w: `(n,)` or `(n, 1)` importance weights; None for ones.
+            sample_weight: the user's own weights.
+
+        Returns:
+            One array per trainable variable of the model.
+        """
+        self.build(x, y, sample_weight)
+        if w is None:
+            return self.engine.gradient(x, y, None, sample_weight)
+        return self.engine.gradient(x, y, np.reshape(w, -1), sample_weight, self._tokens)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What the wrapper has learnt beside the model's own weights."""
+        return {"tokens": self._tokens, "tokens_seen": self._tokens_seen}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes back to where `state_dict` was taken."""
+        self._tokens, self._tokens_seen = state["tokens"], state["tokens_seen"]

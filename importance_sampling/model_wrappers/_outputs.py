@@ -1,0 +1,141 @@
+"""What is known about a model's outputs before it runs: shapes, masks, last activations."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import tree
+
+from ..layers import _activations, _masks
+
+
+@dataclass
+class OutputInfo:
+    """One record per model, made once from a sample batch.
+
+    Attributes:
+        spec: symbolic outputs, in the structure the model returns.
+        nested: whether `spec` is a list, tuple or dict.
+        masked: for each output, whether it carries a Keras mask.
+        ending: for each output, the activation it ends in (None: not known).
+        layer: for each output, the layer that makes it (None: not known).
+    """
+
+    spec: Any
+    nested: bool
+    masked: list[bool]
+    ending: list[Callable[..., Any] | None]
+    layer: list[Any]
+
+    @property
+    def flat(self) -> list[Any]:
+        """The symbolic outputs as a flat list."""
+        return tree.flatten(self.spec)
+
+
+def symbolic(data: Any) -> Any:
+    """Replaces arrays by symbolic tensors of the same shape and type."""
+    return tree.map_structure(
+        lambda a: keras.KerasTensor(a.shape, keras.backend.standardize_dtype(a.dtype)), data
+    )
+
+
+def takes_training(function: Callable[..., Any]) -> bool:
+    """Whether a `call` or `compute_loss` accepts the argument `training`."""
+    parameters = inspect.signature(function).parameters
+    return "training" in parameters or any(
+        p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()
+    )
+
+
+def describe(model: keras.Model, x: Any) -> OutputInfo:
+    """Builds the model on the shapes of `x` where needed and describes its outputs."""
+    spec = model(symbolic(x), training=False) if takes_training(model.call) else model(symbolic(x))
+    flat = tree.flatten(spec)
+    makers = _static_makers(model) if _is_functional(model) else _traced_makers(model, x)
+    if len(makers) != len(flat):
+        makers = [None] * len(flat)
+    return OutputInfo(
+        spec=spec,
+        nested=tree.is_nested(spec),
+        masked=[_masks.read_mask(t) is not None for t in flat],
+        ending=[None if m is None else _ending(m) for m in makers],
+        layer=makers,
+    )
+
+
+def _is_functional(model: keras.Model) -> bool:
+    if isinstance(model, keras.Sequential):
+        return True
+    # A subclass with its own `call` may do anything to the outputs it declares.
+    return getattr(model, "outputs", None) is not None and type(model).call is _functional_call()
+
+
+def _functional_call() -> Any:
+    inputs = keras.Input((1,))
+    return type(keras.Model(inputs, keras.layers.Identity()(inputs))).call
+
+
+def _static_makers(model: keras.Model) -> list[Any]:
+    """For each output, the innermost layer whose output it is."""
+    makers = []
+    for output in tree.flatten(model.outputs):
+        maker = None
+        for layer in reversed(model.layers):
+            outputs = tree.flatten(getattr(layer, "output", None))
+            if any(o is output for o in outputs):
+                position = [o is output for o in outputs].index(True)
+                maker = layer
+                if isinstance(layer, keras.Model) and _is_functional(layer):
+                    maker = _static_makers(layer)[position]
+                break
+        makers.append(maker)
+    return makers
+
+
+def _traced_makers(model: keras.Model, x: Any) -> list[Any]:
+    """For each output of a subclassed model, the sub-layer seen to return that very tensor."""
+    returned: list[tuple[int, Any, Any]] = []
+    layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+
+    def watch(layer: Any) -> Callable[..., Any]:
+        call = layer.call
+
+        def watched(*args: Any, **kwargs: Any) -> Any:
+            result = call(*args, **kwargs)
+            returned.extend((id(t), t, layer) for t in tree.flatten(result))
+            return result
+
+        watched.__signature__ = inspect.signature(call)
+        return watched
+
+    watched = {id(layer): watch(layer) for layer in layers}
+    try:
+        for layer in layers:
+            vars(layer)["call"] = watched[id(layer)]
+        with keras.StatelessScope():
+            outputs = model(x, training=False) if takes_training(model.call) else model(x)
+    finally:
+        for layer in layers:
+            vars(layer).pop("call", None)
+    by_id = {identity: layer for identity, _, layer in returned}
+    return [by_id.get(id(t)) for t in tree.flatten(outputs)]
+
+
+def _ending(layer: Any) -> Callable[..., Any] | None:
+    if isinstance(layer, keras.Sequential) and layer.layers:
+        return _ending(layer.layers[-1])
+    return _activations.of_layer(layer)
+
+
+def is_plain_last(info: OutputInfo, layer: Any) -> bool:
+    """Whether `layer` is the last layer, so that no tensor inside the network is needed."""
+    if len(info.layer) != 1 or info.ending[0] is None:
+        return False
+    return info.layer[0] is layer and not isinstance(
+        layer, keras.layers.Activation | keras.layers.Softmax
+    )

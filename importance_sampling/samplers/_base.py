@@ -1,0 +1,197 @@
+"""What every sampler is: a draw of examples with weights, and an update with what was learnt."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from blinker import signal
+
+from .._arrays import take_rows
+from .._weights import unbiased_weights
+from ._draw import IndexStream, check_scores, draw_positions, make_rng
+
+if TYPE_CHECKING:
+    from ..reweighting import ReweightingPolicy
+
+
+class Draw(tuple):
+    """The triple `(idxs, (x, y), w)`, with what else is known about the draw.
+
+    Attributes:
+        predicted_scores: `(b,)` scores the examples were drawn by; ones if drawn uniformly.
+        metric_weights: `(b,)` weights 1/(N p), which make averages over the batch estimates
+            of averages over the training set, whatever the training weights are.
+        importance: whether the draw was by score.
+        pool_scores: `(B,)` scores of the whole pool, or None if nothing was scored.
+    """
+
+    predicted_scores: np.ndarray
+    metric_weights: np.ndarray
+    importance: bool
+    pool_scores: np.ndarray | None
+
+    def __new__(
+        cls,
+        idxs: np.ndarray,
+        xy: tuple[Any, ...],
+        w: np.ndarray,
+        predicted_scores: np.ndarray | None = None,
+        metric_weights: np.ndarray | None = None,
+        pool_scores: np.ndarray | None = None,
+    ) -> Draw:
+        draw = super().__new__(cls, (idxs, xy, w))
+        ones = np.ones(len(idxs))
+        draw.importance = predicted_scores is not None
+        draw.predicted_scores = ones if predicted_scores is None else predicted_scores
+        draw.metric_weights = ones if metric_weights is None else metric_weights
+        draw.pool_scores = pool_scores
+        return draw
+
+
+def dataset_length(dataset: Any) -> int | None:
+    """Number of training examples, or None for a stream."""
+    try:
+        return len(dataset.train_data)
+    except RuntimeError:
+        return None
+
+
+class BaseSampler:
+    """Decides which examples to train on next.
+
+    A sampler is written by implementing `_get_samples_with_scores`; drawing
+    from what it returns, weights and data are done here.
+
+    Args:
+        dataset: a `BaseDataset`.
+        reweighting: a `ReweightingPolicy`.
+        rng: keyword-only; a `numpy.random.Generator` or a seed. Defaults to a fresh one.
+        shuffle: keyword-only; whether uniform draws go through the data in random order.
+
+    Example:
+
+    ```python
+    class Hardest(BaseSampler):
+        def _get_samples_with_scores(self, batch_size):
+            idxs = np.arange(len(self.dataset.train_data))
+            return idxs, self.my_scores, None
+    ```
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        reweighting: ReweightingPolicy,
+        *,
+        rng: np.random.Generator | int | None = None,
+        shuffle: bool = True,
+    ):
+        self.dataset = dataset
+        self.reweighting = reweighting
+        self.rng = make_rng(rng)
+        self._indices = IndexStream(dataset_length(dataset), self.rng, shuffle)
+
+    def _get_samples_with_scores(
+        self, batch_size: int
+    ) -> tuple[np.ndarray, np.ndarray | None, tuple[Any, ...] | None]:
+        """Proposes examples to draw from.
+
+        Args:
+            batch_size: how many will be drawn.
+
+        Returns:
+            `(idxs, scores, xy)`: indices `(B,)`; their scores, or None for a uniform draw;
+            their data, or None to read only the rows drawn.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} must implement _get_samples_with_scores(batch_size)"
+        )
+
+    def sample(self, batch_size: int) -> Draw:
+        """Draws a mini-batch.
+
+        Args:
+            batch_size: int, number of examples.
+
+        Returns:
+            A `Draw`, which is the triple `(idxs, (x, y), w)`: indices `(b,)`, data, and what
+            the reweighting policy's layer needs, `(b, reweighting.weight_size)`.
+        """
+        return self._draw(*self._get_samples_with_scores(batch_size), batch_size)
+
+    def _draw(
+        self,
+        idxs: np.ndarray,
+        scores: np.ndarray | None,
+        xy: tuple[Any, ...] | None,
+        batch_size: int,
+    ) -> Draw:
+        pool_scores = scores
+        if scores is not None:
+            scores = pool_scores = check_scores(scores)
+            if not scores.any():
+                # Nothing is worth more than anything else: draw this batch uniformly.
+                scores = np.ones_like(scores)
+            positions = draw_positions(scores, batch_size, self.rng)
+            w = self.reweighting.sample_weights(positions, scores)
+            metric_weights = unbiased_weights(positions, scores)
+            predicted = scores[positions]
+        else:
+            positions = None
+            if len(idxs) != batch_size:
+                # Without replacement where possible: less variance, same mean.
+                positions = self.rng.choice(
+                    len(idxs), batch_size, replace=len(idxs) < batch_size, shuffle=False
+                )
+            w = self.reweighting.uniform_weights(batch_size)
+            metric_weights = predicted = None
+        if positions is not None:
+            idxs = idxs[positions]
+            if xy is not None:
+                xy = take_rows(xy, positions)
+        if xy is None:
+            xy = self.dataset.train_data[idxs]
+        draw = Draw(idxs, xy, w, predicted, metric_weights, pool_scores)
+        self._announce(draw)
+        return draw
+
+    def _announce(self, draw: Draw) -> None:
+        channel = signal("is.sample")
+        if channel.receivers:
+            idxs, xy, w = draw
+            event = {"idxs": idxs, "xy": xy, "w": w, "predicted_scores": draw.predicted_scores}
+            channel.send(event)
+
+    def update(self, idxs: np.ndarray, results: np.ndarray) -> None:
+        """Learns from the scores that the training pass computed for the drawn examples.
+
+        Args:
+            idxs: `(b,)` indices as drawn.
+            results: `(b,)` scores.
+        """
+
+    @property
+    def variance_reduction(self) -> float | None:
+        """The present estimate of the variance reduction, where the sampler keeps one."""
+        return None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that changes while sampling, as plain numbers and arrays.
+
+        Two samplers of the same kind on the same data, scored by the same model, draw the
+        same from here on if one loads the other's state.
+        """
+        return {"rng": self.rng.bit_generator.state, "indices": self._indices.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes back to where `state_dict` was taken."""
+        self.rng.bit_generator.state = state["rng"]
+        self._indices.load_state_dict(state["indices"])
+
+
+def score_rows(model: Any, xy: tuple[Any, ...], batch_size: int) -> np.ndarray:
+    """Scores `(x, y)` or `(x, y, sample_weight)` with a model wrapper."""
+    if len(xy) > 2:
+        return model.score(xy[0], xy[1], batch_size=batch_size, sample_weight=xy[2])
+    return model.score(xy[0], xy[1], batch_size=batch_size)

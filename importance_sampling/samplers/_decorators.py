@@ -1,0 +1,169 @@
+"""Samplers around samplers: smoothing and a conditional start."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ._base import BaseSampler
+from ._conditions import Condition, _MovingAverage
+from ._pool import UniformSampler
+
+Proposal = tuple[np.ndarray, np.ndarray | None, tuple[Any, ...] | None]
+
+
+class SamplerDecorator(BaseSampler):
+    """Passes everything on to another sampler; the base of what changes some of it.
+
+    Args:
+        sampler: the sampler to decorate.
+    """
+
+    def __init__(self, sampler: BaseSampler):
+        self.sampler = sampler
+        self.dataset = sampler.dataset
+        self.reweighting = sampler.reweighting
+        # One generator and one stream of indices for the whole stack.
+        self.rng = sampler.rng
+        self._indices = sampler._indices
+
+    def _get_samples_with_scores(self, batch_size: int) -> Proposal:
+        return self.sampler._get_samples_with_scores(batch_size)
+
+    def update(self, idxs: np.ndarray, results: np.ndarray) -> None:
+        """Passes the scores on to the decorated sampler."""
+        self.sampler.update(idxs, results)
+
+    @property
+    def model(self) -> Any:
+        """The model of the decorated sampler."""
+        return self.sampler.model
+
+    @property
+    def variance_reduction(self) -> float | None:
+        """The decorated sampler's estimate."""
+        return self.sampler.variance_reduction
+
+    def state_dict(self) -> dict[str, Any]:
+        """The decorated sampler's state."""
+        return {"sampler": self.sampler.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes back to where `state_dict` was taken."""
+        self.sampler.load_state_dict(state["sampler"])
+
+
+class AdditiveSmoothingSampler(SamplerDecorator):
+    """Adds a constant to every score, which moves the draw towards uniform.
+
+    Args:
+        sampler: the sampler to decorate.
+        c: float >= 0, in units of the score. Defaults to `1.0`.
+    """
+
+    def __init__(self, sampler: BaseSampler, c: float = 1.0):
+        super().__init__(sampler)
+        if not c >= 0:
+            raise ValueError(f"`c` must be at least 0, got {c!r}.")
+        self.c = c
+
+    def _get_samples_with_scores(self, batch_size: int) -> Proposal:
+        idxs, scores, xy = self.sampler._get_samples_with_scores(batch_size)
+        return idxs, None if scores is None else scores + self.c, xy
+
+
+class AdaptiveAdditiveSmoothingSampler(SamplerDecorator):
+    """Adds a share of the moving average of the scores to every score.
+
+    Args:
+        sampler: the sampler to decorate.
+        percentage: float >= 0, the share (0.5 is one half). Defaults to `0.5`.
+        forget: float in [0, 1), momentum of the moving average. Defaults to `0.9`.
+    """
+
+    def __init__(self, sampler: BaseSampler, percentage: float = 0.5, forget: float = 0.9):
+        super().__init__(sampler)
+        if not percentage >= 0:
+            raise ValueError(f"`percentage` must be at least 0, got {percentage!r}.")
+        self.percentage = percentage
+        self._average = _MovingAverage(forget)
+
+    def _get_samples_with_scores(self, batch_size: int) -> Proposal:
+        idxs, scores, xy = self.sampler._get_samples_with_scores(batch_size)
+        if scores is None:
+            return idxs, None, xy
+        self._average.add(np.mean(scores))
+        return idxs, scores + self.percentage * self._average.value, xy
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `BaseSampler.state_dict`."""
+        return {**super().state_dict(), "average": self._average.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `BaseSampler.load_state_dict`."""
+        super().load_state_dict(state)
+        self._average.load_state_dict(state["average"])
+
+
+class PowerSmoothingSampler(SamplerDecorator):
+    """Raises the scores to a power: 1 leaves them, 0 makes the draw uniform.
+
+    Args:
+        sampler: the sampler to decorate.
+        power: float in [0, 1]. Defaults to `0.5`.
+    """
+
+    def __init__(self, sampler: BaseSampler, power: float = 0.5):
+        super().__init__(sampler)
+        if not 0 <= power <= 1:
+            raise ValueError(f"`power` must be in [0, 1], got {power!r}.")
+        self.power = power
+
+    def _get_samples_with_scores(self, batch_size: int) -> Proposal:
+        idxs, scores, xy = self.sampler._get_samples_with_scores(batch_size)
+        return idxs, None if scores is None else scores**self.power, xy
+
+
+class ConditionalStartSampler(SamplerDecorator):
+    """Draws uniformly while a condition does not hold, and from a sampler while it does.
+
+    Args:
+        sampler: the sampler to decorate.
+        condition: a `Condition`.
+    """
+
+    def __init__(self, sampler: BaseSampler, condition: Condition):
+        super().__init__(sampler)
+        self.condition = condition
+        self.uniform = UniformSampler(sampler.dataset, sampler.reweighting, rng=self.rng)
+        self.uniform._indices = self._indices
+
+    def _get_samples_with_scores(self, batch_size: int) -> Proposal:
+        if not self.condition.satisfied:
+            return self.uniform._get_samples_with_scores(batch_size)
+        idxs, scores, xy = self.sampler._get_samples_with_scores(batch_size)
+        if scores is not None:
+            self.condition.update(scores)
+        return idxs, scores, xy
+
+    def update(self, idxs: np.ndarray, results: np.ndarray) -> None:
+        """Feeds the condition, while draws are uniform, and the decorated sampler."""
+        if not self.condition.previously_satisfied:
+            self.condition.update(results)
+        self.sampler.update(idxs, results)
+
+    @property
+    def variance_reduction(self) -> float | None:
+        """The condition's estimate, where it keeps one."""
+        estimate = getattr(self.condition, "variance_reduction", None)
+        return self.sampler.variance_reduction if estimate is None else estimate
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `BaseSampler.state_dict`."""
+        return {**super().state_dict(), "condition": self.condition.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `BaseSampler.load_state_dict`."""
+        super().load_state_dict(state)
+        self.condition.load_state_dict(state["condition"])

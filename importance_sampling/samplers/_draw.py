@@ -1,0 +1,103 @@
+"""Drawing positions from scores, and indices uniformly."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+
+def make_rng(rng: np.random.Generator | int | None) -> np.random.Generator:
+    """A generator of its own, from a generator, a seed or nothing."""
+    return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
+
+
+def check_scores(scores: Any, step: int | None = None) -> np.ndarray:
+    """Scores as a float64 vector.
+
+    Raises:
+        ValueError: if any is NaN, infinite or negative; says how many and which.
+    """
+    scores = np.asarray(scores, dtype=np.float64).reshape(-1)
+    bad = ~(np.isfinite(scores) & (scores >= 0))
+    if bad.any():
+        rows = np.flatnonzero(bad)
+        when = "" if step is None else f" at step {step}"
+        raise ValueError(
+            f"{len(rows)} of {len(scores)} scores are NaN, infinite or negative{when}, first in "
+            f"rows {rows[:5].tolist()} of the pool (values {scores[rows[:5]].tolist()}). Check the "
+            "data for NaN, lower the learning rate, or clip the gradients."
+        )
+    return scores
+
+
+def draw_positions(scores: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Draws `size` positions with replacement, with probability `s_i / sum(s)`.
+
+    Inverts the cumulative sum, O(B + b log B), with no Python loop.
+    """
+    cumulative = np.cumsum(scores)
+    positions = np.searchsorted(cumulative, rng.random(size) * cumulative[-1], side="right")
+    # Rounding may put a draw past the end or on a run of zero scores.
+    return np.minimum(positions, np.flatnonzero(scores)[-1])
+
+
+class IndexStream:
+    """Indices of a data set in passes, each in a new random order; O(n) once per pass.
+
+    For a stream without length the indices only count, and have no meaning.
+
+    Args:
+        n: number of examples, or None for a stream.
+        rng: the training's generator.
+        shuffle: whether each pass has a new random order.
+    """
+
+    def __init__(self, n: int | None, rng: np.random.Generator, shuffle: bool = True):
+        self.n = n
+        self.shuffle = shuffle
+        self._rng = rng
+        self._seed: int | None = None
+        self._position = 0
+        self._order: np.ndarray | None = None
+
+    def next(self, size: int) -> np.ndarray:
+        """The next `size` indices, from the following pass where this one ends."""
+        if self.n is None:
+            return np.arange(size)
+        if self._order is None:
+            self._start_pass()
+        parts = []
+        while size > 0:
+            part = self._order[self._position : self._position + size]
+            parts.append(part)
+            self._position += len(part)
+            size -= len(part)
+            if self._position == self.n:
+                self._start_pass()
+        return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def _start_pass(self) -> None:
+        self._position = 0
+        if self.shuffle:
+            # A pass is a function of one number, so that state stays small.
+            self._seed = int(self._rng.integers(2**63))
+        self._order = self._make_order()
+
+    def _make_order(self) -> np.ndarray:
+        if not self.shuffle:
+            return np.arange(self.n)
+        order = np.arange(self.n, dtype=np.int32 if self.n < 2**31 else np.int64)
+        np.random.default_rng(self._seed).shuffle(order)
+        return order
+
+    def state_dict(self) -> dict[str, Any]:
+        """The position as plain numbers."""
+        started = self._order is not None
+        return {"started": started, "seed": self._seed, "position": self._position}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes to where `state_dict` was taken."""
+        self._seed = state["seed"]
+        self._position = state["position"]
+        self._order = self._make_order() if state["started"] and self.n is not None else None

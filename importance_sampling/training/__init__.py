@@ -1,0 +1,17 @@
+"""Trainings: wrap a compiled Keras model and call `fit` on the wrapper."""
+
+from ._base import BaseTraining
+from ._trainings import (
+    BiasedImportanceTraining,
+    ConstantTimeImportanceTraining,
+    ConstantVarianceImportanceTraining,
+    ImportanceTraining,
+)
+
+__all__ = [
+    "BaseTraining",
+    "BiasedImportanceTraining",
+    "ConstantTimeImportanceTraining",
+    "ConstantVarianceImportanceTraining",
+    "ImportanceTraining",
+]

@@ -1,0 +1,266 @@
+"""The trainings: each puts a sampler, a score and a reweighting together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..reweighting import BiasedReweightingPolicy
+from ..samplers import (
+    BaseSampler,
+    ConditionalStartSampler,
+    ConstantTimeSampler,
+    ConstantVarianceSampler,
+    ModelSampler,
+    VarianceReductionCondition,
+)
+from ._base import BaseTraining, check_count, check_number, smoothed
+
+# Above this, a `presample` is surely meant as a number of samples.
+_LARGEST_FACTOR = 100
+
+
+class ImportanceTraining(BaseTraining):
+    r"""Trains uniformly until importance sampling pays, then by importance.
+
+    While it is on, `presample * batch_size` examples are drawn uniformly and scored by one
+    forward pass, `batch_size` of them are drawn by score and weighted so that the gradient
+    stays unbiased ([Not All Samples Are Created Equal](https://arxiv.org/abs/1803.00942),
+    algorithm 1). It goes on while the estimated variance reduction $\tau$ is above `tau_th`,
+
+    $$\tau = \left(1 - \frac{\sum_i (g_i - 1/B)^2}{\sum_i g_i^2}\right)^{-1/2}
+      > \frac{B + 3b}{3b}$$
+
+    with $g$ the normalised scores, $B$ the pool and $b$ the batch.
+
+    Args:
+        model: a compiled `keras.Model`, which is trained itself.
+        presample: float above 1, the pool in units of the batch size (not a number of
+            samples). Defaults to `3.0`.
+        tau_th: float, the variance reduction above which to draw by score. Defaults to the
+            right-hand side above.
+        forward_batch_size: int, most examples to score in one call. Defaults to the whole pool.
+        score: `"gnorm"`, `"loss"`, `"full_gnorm"` or `"acc"`; see `OracleWrapper`.
+        layer: None, an index or a layer: where `"gnorm"` takes the gradient.
+        k: keyword-only; float in (-inf, 1], the bias exponent; 1.0 is unbiased.
+        smooth: keyword-only; float >= 0, added to every score before drawing.
+        adaptive_smoothing: keyword-only; bool, whether `smooth` is a share of the mean score.
+        seed: keyword-only; int, makes the draws repeatable.
+
+    Example:
+
+    ```python
+    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    ImportanceTraining(model).fit(x_train, y_train, batch_size=128, epochs=10)
+    ```
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        presample: float = 3.0,
+        tau_th: float | None = None,
+        forward_batch_size: int | None = None,
+        score: str = "gnorm",
+        layer: Any = None,
+        *,
+        k: float = 1.0,
+        smooth: float = 0.0,
+        adaptive_smoothing: bool = False,
+        seed: int | None = None,
+    ):
+        presample = check_number("presample", presample, 1, open_end=True)
+        if presample > _LARGEST_FACTOR:
+            raise ValueError(
+                f"`presample`={presample:g} is the pool in units of the batch size, so the pool "
+                f"would hold {presample:g} batches. For a pool of {presample:g} samples pass "
+                f"presample={presample:g} / batch_size, or use BiasedImportanceTraining, whose "
+                "`presample` counts samples."
+            )
+        self._presample = presample
+        self._tau_th = None if tau_th is None else check_number("tau_th", tau_th)
+        self._forward_batch_size = (
+            None
+            if forward_batch_size is None
+            else check_count("forward_batch_size", forward_batch_size)
+        )
+        self._smooth = check_number("smooth", smooth, 0)
+        self._adaptive_smoothing = bool(adaptive_smoothing)
+        super().__init__(model, BiasedReweightingPolicy(k), score, layer, seed)
+
+    def sampler(
+        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    ) -> BaseSampler:
+        """See `BaseTraining.sampler`."""
+        pool = max(int(self._presample * batch_size), batch_size)
+        tau_th = self._tau_th
+        if tau_th is None:
+            tau_th = (pool + 3 * batch_size) / (3 * batch_size)
+        sampler = ModelSampler(
+            dataset,
+            self.reweighting,
+            self.model,
+            large_batch=pool,
+            forward_batch_size=self._forward_batch_size or pool,
+            **self._sampler_options,
+        )
+        # The condition sees raw scores, smoothing only what is drawn by.
+        condition = VarianceReductionCondition(tau_th, sample_size=batch_size)
+        conditional = ConditionalStartSampler(sampler, condition)
+        return smoothed(conditional, self._smooth, self._adaptive_smoothing)
+
+
+class BiasedImportanceTraining(BaseTraining):
+    r"""Draws by loss and under-corrects on purpose, which focuses on the hard examples.
+
+    With $p_i \propto l_i + \text{smooth}$ and $w_i = 1/(N p_i)$ the weights are $w_i^k$,
+    rescaled ([Biased Importance Sampling for Deep Neural Network
+    Training](https://arxiv.org/abs/1706.00043)). `k=1` is unbiased, smaller values approach
+    minimising the largest loss.
+
+    Args:
+        model: a compiled `keras.Model`, which is trained itself.
+        k: float in (-inf, 1], the bias exponent. Defaults to `0.5`.
+        smooth: float >= 0, added to every loss before drawing. Defaults to `0.0`.
+        adaptive_smoothing: bool, whether `smooth` is a share of the mean loss. Defaults to
+            `False`.
+        presample: int, number of samples in the pool. Defaults to `256`.
+        forward_batch_size: int, most examples to score in one call. Defaults to `128`.
+        seed: keyword-only; int, makes the draws repeatable.
+
+    Example:
+
+    ```python
+    BiasedImportanceTraining(model, k=0.5).fit(x_train, y_train, batch_size=64, epochs=10)
+    ```
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        k: float = 0.5,
+        smooth: float = 0.0,
+        adaptive_smoothing: bool = False,
+        presample: int = 256,
+        forward_batch_size: int = 128,
+        *,
+        seed: int | None = None,
+    ):
+        self._smooth = check_number("smooth", smooth, 0)
+        self._adaptive_smoothing = bool(adaptive_smoothing)
+        self._presample = check_count("presample", presample)
+        self._forward_batch_size = check_count("forward_batch_size", forward_batch_size)
+        super().__init__(model, BiasedReweightingPolicy(k), "loss", None, seed)
+
+    def sampler(
+        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    ) -> BaseSampler:
+        """See `BaseTraining.sampler`."""
+        if self._presample < batch_size:
+            raise ValueError(
+                f"`presample`={self._presample} samples are fewer than batch_size={batch_size}; "
+                "the pool must hold at least one batch."
+            )
+        sampler = ModelSampler(
+            dataset,
+            self.reweighting,
+            self.model,
+            large_batch=self._presample,
+            forward_batch_size=self._forward_batch_size,
+            **self._sampler_options,
+        )
+        return smoothed(sampler, self._smooth, self._adaptive_smoothing)
+
+
+class ConstantVarianceImportanceTraining(BaseTraining):
+    """Trains on fewer examples per step at the variance of the full batch.
+
+    See `ConstantVarianceSampler` for the rule.
+
+    Args:
+        model: a compiled `keras.Model`, which is trained itself.
+        backward_time: float, time of a backward pass in units of a forward pass. Defaults
+            to `2.0`.
+        extra_samples: float, share of the batch to draw beyond what the estimate asks for.
+            Defaults to `0.2`.
+        score: `"gnorm"`, `"loss"`, `"full_gnorm"` or `"acc"`; see `OracleWrapper`.
+        layer: None, an index or a layer: where `"gnorm"` takes the gradient.
+        seed: keyword-only; int, makes the draws repeatable.
+
+    Example:
+
+    ```python
+    ConstantVarianceImportanceTraining(model).fit(x_train, y_train, batch_size=128)
+    ```
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        backward_time: float = 2.0,
+        extra_samples: float = 0.2,
+        score: str = "gnorm",
+        layer: Any = None,
+        *,
+        seed: int | None = None,
+    ):
+        self._backward_time = check_number("backward_time", backward_time, 0, open_end=True)
+        self._extra_samples = check_number("extra_samples", extra_samples, 0)
+        super().__init__(model, BiasedReweightingPolicy(1.0), score, layer, seed)
+
+    def sampler(
+        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    ) -> BaseSampler:
+        """See `BaseTraining.sampler`."""
+        return ConstantVarianceSampler(
+            dataset,
+            self.reweighting,
+            self.model,
+            backward_time=self._backward_time,
+            extra_samples=self._extra_samples,
+            **self._sampler_options,
+        )
+
+
+class ConstantTimeImportanceTraining(BaseTraining):
+    """Gets a better gradient out of the time of one uniform step.
+
+    See `ConstantTimeSampler` for the rule.
+
+    Args:
+        model: a compiled `keras.Model`, which is trained itself.
+        backward_time: float, time of a backward pass in units of a forward pass. Defaults
+            to `2.0`.
+        score: `"gnorm"`, `"loss"`, `"full_gnorm"` or `"acc"`; see `OracleWrapper`.
+        layer: None, an index or a layer: where `"gnorm"` takes the gradient.
+        seed: keyword-only; int, makes the draws repeatable.
+
+    Example:
+
+    ```python
+    ConstantTimeImportanceTraining(model).fit(x_train, y_train, batch_size=128)
+    ```
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        backward_time: float = 2.0,
+        score: str = "gnorm",
+        layer: Any = None,
+        *,
+        seed: int | None = None,
+    ):
+        self._backward_time = check_number("backward_time", backward_time, 0, open_end=True)
+        super().__init__(model, BiasedReweightingPolicy(1.0), score, layer, seed)
+
+    def sampler(
+        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    ) -> BaseSampler:
+        """See `BaseTraining.sampler`."""
+        return ConstantTimeSampler(
+            dataset,
+            self.reweighting,
+            self.model,
+            backward_time=self._backward_time,
+            **self._sampler_options,
+        )
