@@ -69,7 +69,8 @@ class Runtime:
         self.model = model
         self._state: tuple[list[Any], ...] | None = None
         self._visible: list[tuple[Any, Any]] = []
-        self._compiled = model.jit_compile and not model.run_eagerly
+        # Whether functions are traced once, so that what they compute beside is nearly free.
+        self.traces = bool(model.jit_compile and not model.run_eagerly)
 
     def _variables(self) -> tuple[list[Any], ...]:
         model = self.model
@@ -122,7 +123,7 @@ class Runtime:
                 outputs = step(run_train_step, *tensors)
             return outputs, after[0]
 
-        function = jax.jit(traced, donate_argnums=0) if self._compiled else traced
+        function = jax.jit(traced, donate_argnums=0) if self.traces else traced
 
         def call(*tensors: Any) -> Any:
             outputs, self._state = function(self._current(), tensors)
@@ -137,7 +138,7 @@ class Runtime:
             with self._tracing(state):
                 return fn(*tensors)
 
-        function = jax.jit(traced) if self._compiled else traced
+        function = jax.jit(traced) if self.traces else traced
         return lambda *tensors: function(self._current(), tensors)
 
     def to_device(self, data: Any) -> Any:

@@ -69,6 +69,8 @@ class Runtime:
 
     def __init__(self, model: keras.Model):
         self.model = model
+        # Whether functions are traced once, so that what they compute beside is nearly free.
+        self.traces = not model.run_eagerly
         strategy = getattr(model, "distribute_strategy", None)
         if strategy is not None and strategy.num_replicas_in_sync > 1:
             raise ValueError(

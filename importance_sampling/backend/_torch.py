@@ -64,6 +64,8 @@ class Runtime:
 
     def __init__(self, model: keras.Model):
         self.model = model
+        # Nothing is traced: every operation of a step costs, and tensors stay valid after it.
+        self.traces = False
 
     def scope(self, values: Sequence[tuple[Any, Any]] = ()) -> keras.StatelessScope:
         """A scope in which the model can be read and nothing of it be changed."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -19,33 +19,39 @@ def _send(name: str, message: Any) -> None:
 
 
 class StepResult:
-    """What one training step said; arrays are fetched from the device when they are read.
+    """What one training step said; arrays are computed and fetched when they are read.
 
     Args:
         logs: the metrics, running averages over the epoch.
         fetch: returns `(weighted losses, scores)`, numpy arrays `(n,)`.
+        fetch_scores: returns the scores alone, where that is cheaper.
     """
 
-    def __init__(self, logs: dict[str, Any], fetch: Any):
+    def __init__(
+        self,
+        logs: dict[str, Any],
+        fetch: Callable[[], tuple[np.ndarray, np.ndarray]],
+        fetch_scores: Callable[[], np.ndarray] | None = None,
+    ):
         self.logs = logs
         self._fetch = fetch
-        self._arrays: tuple[np.ndarray, np.ndarray] | None = None
-
-    def _read(self) -> tuple[np.ndarray, np.ndarray]:
-        if self._arrays is None:
-            self._arrays = self._fetch()
-            self._fetch = None
-        return self._arrays
+        self._fetch_scores = fetch_scores or (lambda: fetch()[1])
+        self._losses: np.ndarray | None = None
+        self._scores: np.ndarray | None = None
 
     @property
     def weighted_losses(self) -> np.ndarray:
         """Weight times loss of each example, `(n,)`."""
-        return self._read()[0]
+        if self._losses is None:
+            self._losses, self._scores = self._fetch()
+        return self._losses
 
     @property
     def scores(self) -> np.ndarray:
         """Score of each example in this very pass, `(n,)`."""
-        return self._read()[1]
+        if self._scores is None:
+            self._scores = self._fetch_scores()
+        return self._scores
 
 
 class ModelWrapper:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import warnings
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -43,12 +43,8 @@ class _Batch:
     metric_weights: Any = None
     tokens: Any = None
     sample_weight: Any = None
-    losses: Any = None
-    scores: Any = None
-    final_weights: Any = None
     loss_update: tuple[Any, Any] | None = None
-    counts: Any = None
-    extra: dict[str, Any] = field(default_factory=dict)
+    details: dict[str, Any] | None = None
 
 
 class Engine:
@@ -110,7 +106,9 @@ class Engine:
         )
         if self.objective.score == "gnorm" and self.objective.layer is None:
             self._say_fallback(info.ending)
+        self._plain_weights = self._weight_layer is None and not self.objective.counts_tokens
         logs = self._build_state(rows, info)
+        self.objective.use_closed_form(rows[1])
         self.metric_names = tuple(name for name in logs if name != "loss")
         self._metrics, unweighable = _checks.weighable_metrics(model)
         if unweighable:
@@ -175,7 +173,8 @@ class Engine:
         metric_weights: np.ndarray,
         sample_weight: Any = None,
         tokens: np.ndarray | None = None,
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        uniform: bool = False,
+    ) -> tuple[dict[str, Any], Callable[[], dict[str, Any]]]:
         """One optimizer step; returns at once where the device works asynchronously.
 
         Args:
@@ -185,11 +184,16 @@ class Engine:
             sample_weight: the user's own weights.
             tokens: `(outputs,)` mean number of valid steps per sample in the training set,
                 or None while batches are drawn uniformly.
+            uniform: whether all importance weights are one.
 
         Returns:
-            `(logs, details)`: metrics as tensors; per-sample `losses`, `scores` and
-            `weights` as tensors of shape `(n,)`.
+            `(logs, details)`: metrics as tensors; a function that gives per-sample `losses`,
+            `scores` and `weights` as tensors of shape `(n,)`.
         """
+        if uniform and not self.runtime.traces and self._plain_weights and sample_weight is None:
+            # Eagerly, even a multiplication by one costs; compiled, a second trace would.
+            data = self.runtime.to_device(self.prepare((x, y, None)))
+            return self._train(*data, None, None, None)
         if tokens is None:
             tokens = np.zeros((len(self.objective.info.masked),), "float32")
         data = self.runtime.to_device(
@@ -214,33 +218,30 @@ class Engine:
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         objective = self.objective
         batch = self._batch = _Batch(weights, metric_weights, tokens, sample_weight)
-        external = weights[:, 0] if self._weight_layer is None else ops.ones_like(weights[:, 0])
-        data = (x, y, objective.weigh(sample_weight, external))
+        data = (x, y, None)
+        if weights is not None:
+            external = weights[:, 0]
+            if self._weight_layer is not None:
+                external = ops.ones_like(external)
+            data = (x, y, objective.weigh(sample_weight, external))
         # Looked up before they are replaced, so that hooks call the originals.
         self._inner_metrics = self.model.compute_metrics
         with contextlib.ExitStack() as hooks:
-            if self._weight_layer is not None or objective.counts_tokens:
+            if not self._plain_weights:
                 hooks.enter_context(_replaced(self.model, "compute_loss", self._loss_hook))
             hooks.enter_context(_replaced(self.model, "compute_metrics", self._metrics_hook))
             if self._loss_tracker is not None and not self.reweighting.unbiased:
                 tracker = self._loss_tracker
                 hooks.enter_context(_replaced(tracker, "update_state", self._tracker_hook))
             logs = run_train_step(data)
-        if batch.losses is None:
+        if batch.details is None:
             raise ValueError(
                 "The model's train_step never calls compute_metrics(x, y, y_pred, sample_weight), "
                 "so the scores of the trained batch cannot be taken. Call it at the end of your "
                 "train_step, as Keras' own does."
             )
-        details = {
-            "losses": batch.losses,
-            "scores": batch.scores,
-            "weights": batch.final_weights,
-        }
-        if batch.counts is not None:
-            details["counts"] = batch.counts
         self._batch = _Batch()
-        return logs, details
+        return logs, batch.details
 
     def _loss_hook(
         self,
@@ -259,7 +260,7 @@ class Engine:
             factors = self._token_factors(objective.counts(y, masks))
         if self._weight_layer is not None:
             _, scores = objective.measure(x, y, y_pred, batch.sample_weight, masks)
-            graph = self._graph_weights(scores)
+            graph = self._graph_weights(scores, batch.weights)
             factors = [f * graph for f in factors]
         sample_weight = objective.weigh(sample_weight, factors)
         if "training" in kwargs and not takes_training(objective._loss_function):
@@ -276,35 +277,53 @@ class Engine:
         sum t / sum c over the set only if the divisor is n * mean(c) of the set.
         """
         batch = self._batch
+        if batch.tokens is None:
+            return [ops.ones_like(counts[:, 0])] * len(self.objective.info.masked)
         mean = ops.mean(counts, axis=0)
         known = batch.tokens > 0.0
         ratios = ops.where(known, mean / ops.where(known, batch.tokens, 1.0), 1.0)
         ones = ops.ones_like(batch.metric_weights)
         return [ones * ratios[i] for i in range(len(self.objective.info.masked))]
 
-    def _graph_weights(self, scores: Any) -> Any:
+    def _graph_weights(self, scores: Any, weights: Any) -> Any:
         column = ops.expand_dims(ops.stop_gradient(scores), -1)
-        return ops.stop_gradient(self._weight_layer([column, self._batch.weights])[:, 0])
+        return ops.stop_gradient(self._weight_layer([column, weights])[:, 0])
 
     def _metrics_hook(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """`compute_metrics` with importance-weighted metrics; also takes losses and scores."""
         objective, batch = self.objective, self._batch
         outputs = tree.map_structure(ops.stop_gradient, y_pred)
         masks = self._train_masks(x, y_pred)
-        batch.losses, batch.scores = objective.measure(x, y, outputs, batch.sample_weight, masks)
-        if self._weight_layer is None:
-            batch.final_weights = batch.weights[:, 0]
+
+        def details() -> dict[str, Any]:
+            losses, scores = objective.measure(x, y, outputs, batch.sample_weight, masks)
+            weights = ops.ones_like(losses) if batch.weights is None else batch.weights[:, 0]
+            if self._weight_layer is not None:
+                weights = self._graph_weights(scores, batch.weights)
+            found = {"losses": losses, "scores": scores, "weights": weights}
+            if objective.counts_tokens:
+                found["counts"] = objective.counts(y, masks)
+            return found
+
+        def scores() -> Any:
+            return objective.measure(x, y, outputs, batch.sample_weight, masks, False)[1]
+
+        if self.runtime.traces or batch.loss_update is not None or objective.needs_forward:
+            batch.details = details()
         else:
-            batch.final_weights = self._graph_weights(batch.scores)
-        factor = 1.0
-        if objective.counts_tokens:
-            batch.counts = objective.counts(y, masks)
-            factor = self._token_factors(batch.counts)[0]
+            # Computed when somebody asks: much of the time, nobody does.
+            batch.details = {"compute": details, "compute_scores": scores}
+        if batch.weights is None:
+            if batch.loss_update is not None:
+                value, count = batch.loss_update
+                type(self._loss_tracker).update_state(self._loss_tracker, value, count)
+            return self._inner_metrics(x, y, y_pred, sample_weight)
         if batch.loss_update is not None:
-            self._update_loss(factor)
+            self._update_loss(batch.details)
+        final = batch.details.get("weights") if self._weight_layer is not None else None
         with contextlib.ExitStack() as hooks:
             for metric in self._metrics:
-                hooks.enter_context(_replaced(metric, "update_state", self._weighed(metric)))
+                hooks.enter_context(_replaced(metric, "update_state", self._weighed(metric, final)))
             return self._inner_metrics(x, y, y_pred, sample_weight)
 
     def _train_masks(self, x: Any, y_pred: Any) -> list[Any]:
@@ -320,27 +339,33 @@ class Engine:
     def _tracker_hook(self, value: Any, sample_weight: Any = None) -> None:
         self._batch.loss_update = (value, sample_weight)
 
-    def _update_loss(self, factor: Any) -> None:
+    def _update_loss(self, details: dict[str, Any]) -> None:
         """Reports the training set's loss, not the one that biased weights minimise."""
         batch = self._batch
         value, count = batch.loss_update
-        change = (batch.metric_weights - batch.final_weights) * factor * batch.losses
+        change = (batch.metric_weights - details["weights"]) * details["losses"]
+        if "counts" in details:
+            change = change * self._token_factors(details["counts"])[0]
         change = ops.sum(change) if self.objective.summed else ops.mean(change)
         tracker = self._loss_tracker
         type(tracker).update_state(tracker, value + ops.cast(change, value.dtype), count)
 
-    def _weighed(self, metric: Any) -> Callable[..., Any]:
+    def _weighed(self, metric: Any, graph_weights: Any) -> Callable[..., Any]:
+        """A metric's `update_state` with weights; user's weights come multiplied into the batch's.
+        """
         batch = self._batch
         original = metric.update_state
 
         def update_state(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-            rank = max(len(y_pred.shape), 1)
             if sample_weight is None:
-                sample_weight = spread(batch.metric_weights, rank)
-            else:
-                ratio = ops.divide_no_nan(batch.metric_weights, batch.final_weights)
-                if self._weight_layer is not None:
-                    ratio = batch.metric_weights
+                sample_weight = spread(batch.metric_weights, max(len(y_pred.shape), 1))
+            elif graph_weights is not None:
+                # Weights of the graph never entered the data: these are the user's alone.
+                sample_weight = sample_weight * spread(
+                    batch.metric_weights, len(sample_weight.shape)
+                )
+            elif not self.reweighting.unbiased:
+                ratio = ops.divide_no_nan(batch.metric_weights, batch.weights[:, 0])
                 sample_weight = sample_weight * spread(ratio, len(sample_weight.shape))
             return original(y_true, y_pred, sample_weight=sample_weight)
 
@@ -349,7 +374,7 @@ class Engine:
     # -- scoring, gradients -----------------------------------------------------------------
 
     def score(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, Any]:
-        """Scores by one forward pass; tensors `scores` and `losses` `(n,)`, `counts` if masked."""
+        """Scores by one forward pass; tensors `scores` `(n,)`, `counts` if masked."""
         return self._score(*self.runtime.to_device(self.prepare((x, y, sample_weight))))
 
     def _score_step(self, x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
@@ -357,8 +382,8 @@ class Engine:
         with self.runtime.scope():
             outputs = objective.forward(x)
         masks = objective.masks(outputs)
-        losses, scores = objective.measure(x, y, outputs, sample_weight, masks)
-        result = {"losses": losses, "scores": scores}
+        _, scores = objective.measure(x, y, outputs, sample_weight, masks, False)
+        result = {"scores": scores}
         if objective.counts_tokens:
             result["counts"] = objective.counts(y, masks)
         return result

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from blinker import signal
 from keras import ops
 
 from .._arrays import count_rows
@@ -140,19 +141,28 @@ class OracleWrapper(ModelWrapper):
                 f"{self.reweighting.weight_size}) for {type(self.reweighting).__name__}, got "
                 f"{w.shape}."
             )
+        tokens = self._tokens if importance else None
         logs, details = self.engine.train(
-            x, y, w, metric_weights, sample_weight, self._tokens if importance else None
+            x, y, w, metric_weights, sample_weight, tokens, uniform=not importance
         )
 
         def fetch() -> tuple[np.ndarray, np.ndarray]:
-            if "counts" in details:
-                self._count(details["counts"], metric_weights)
-            losses = ops.convert_to_numpy(details["losses"] * details["weights"])
-            scores = ops.convert_to_numpy(details["scores"])
-            _send("is.training", (losses, logs, scores))
-            return losses, scores
+            found = details["compute"]() if "compute" in details else details
+            losses = ops.convert_to_numpy(found["losses"] * found["weights"])
+            return losses, ops.convert_to_numpy(found["scores"])
 
-        return StepResult(logs, fetch)
+        def fetch_scores() -> np.ndarray:
+            if "compute_scores" in details:
+                return ops.convert_to_numpy(details["compute_scores"]())
+            return ops.convert_to_numpy(details["scores"])
+
+        if self.engine.objective.counts_tokens:
+            found = details["compute"]() if "compute" in details else details
+            self._count(found["counts"], metric_weights)
+        result = StepResult(logs, fetch, fetch_scores)
+        if signal("is.training").receivers:
+            _send("is.training", (result.weighted_losses, logs, result.scores))
+        return result
 
     def gradient(
         self, x: Any, y: Any, w: np.ndarray | None = None, sample_weight: Any = None

@@ -171,6 +171,23 @@ class BaseSampler:
             results: `(b,)` scores.
         """
 
+    def update_from(self, draw: Draw, results: np.ndarray) -> None:
+        """As `update`, for callers that can still say which draw the scores belong to."""
+        self.update(draw[0], results)
+
+    def learns_from(self, draw: Draw) -> bool:
+        """Whether `update` has any use for the scores of this draw."""
+        return type(self).update is not BaseSampler.update
+
+    @property
+    def tolerates_delay(self) -> bool:
+        """Whether the next batch may be drawn before `update` was told of the last one.
+
+        It lets the host prepare a batch while the device works on the one before. False for
+        samplers of your own, until they say otherwise.
+        """
+        return type(self).__module__.startswith(__package__)
+
     @property
     def variance_reduction(self) -> float | None:
         """The present estimate of the variance reduction, where the sampler keeps one."""

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._base import BaseSampler
+from ._base import BaseSampler, Draw
 from ._conditions import Condition, _MovingAverage
 from ._pool import UniformSampler
 
@@ -34,6 +34,19 @@ class SamplerDecorator(BaseSampler):
     def update(self, idxs: np.ndarray, results: np.ndarray) -> None:
         """Passes the scores on to the decorated sampler."""
         self.sampler.update(idxs, results)
+
+    def update_from(self, draw: Draw, results: np.ndarray) -> None:
+        """Passes the scores on to the decorated sampler."""
+        self.sampler.update_from(draw, results)
+
+    def learns_from(self, draw: Draw) -> bool:
+        """Whether the decorated sampler does."""
+        return self.sampler.learns_from(draw)
+
+    @property
+    def tolerates_delay(self) -> bool:
+        """Whether both this and the decorated sampler do."""
+        return super().tolerates_delay and self.sampler.tolerates_delay
 
     @property
     def model(self) -> Any:
@@ -152,6 +165,16 @@ class ConditionalStartSampler(SamplerDecorator):
         if not self.condition.previously_satisfied:
             self.condition.update(results)
         self.sampler.update(idxs, results)
+
+    def update_from(self, draw: Draw, results: np.ndarray) -> None:
+        """See `BaseSampler.update_from`."""
+        if not draw.importance:
+            self.condition.update(results)
+        self.sampler.update_from(draw, results)
+
+    def learns_from(self, draw: Draw) -> bool:
+        """From uniform draws, and from whatever the decorated sampler learns from."""
+        return not draw.importance or self.sampler.learns_from(draw)
 
     @property
     def variance_reduction(self) -> float | None:

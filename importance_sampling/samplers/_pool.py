@@ -101,6 +101,15 @@ class _VariableSampler(BaseSampler):
         if not self.condition.previously_satisfied:
             self.condition.update(results)
 
+    def update_from(self, draw: Draw, results: np.ndarray) -> None:
+        """See `BaseSampler.update_from`."""
+        if not draw.importance:
+            self.condition.update(results)
+
+    def learns_from(self, draw: Draw) -> bool:
+        """Only from uniform draws; while importance sampling is on, the pool's scores serve."""
+        return not draw.importance
+
     @property
     def variance_reduction(self) -> float:
         """The present estimate of the variance reduction."""

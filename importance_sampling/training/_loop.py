@@ -25,13 +25,14 @@ _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_tr
 class Loop:
     """One run of training.
 
-    A step's scores are read as late as possible, just before the next draw needs them, so
-    that the host's work overlaps with the device's.
+    A step's scores are read only when the next step is under way, so that the host's work
+    overlaps with the device's; samplers that cannot wait so long are told at once.
 
     Args:
         wrapper: the wrapped model.
         sampler: draws the batches.
         model: the user's model, which callbacks see.
+        batch_size: examples per step.
         on_sample: called as `on_sample(sampler, idxs, w, predicted_scores)` after each draw.
         on_scores: called as `on_scores(sampler, scores)` once a step's scores are known: those
             of the scored pool if there was one, those of the trained batch otherwise.
@@ -42,27 +43,28 @@ class Loop:
         wrapper: ModelWrapper,
         sampler: BaseSampler,
         model: keras.Model,
+        batch_size: int,
         on_sample: OnSample | None = None,
         on_scores: OnScores | None = None,
     ):
         self.wrapper = wrapper
         self.sampler = sampler
         self.model = model
+        self.batch_size = batch_size
         self.on_sample = on_sample
         self.on_scores = on_scores
         self.step = 0
         self._pending: tuple[Draw, StepResult] | None = None
-        self._own_estimate = VarianceReductionCondition()
+        self._own_estimate = VarianceReductionCondition(sample_size=batch_size)
         self._reset()
 
     def _reset(self) -> None:
-        self._score_sum = self._weight_sum = 0.0
-        self._steps = self._steps_on = 0
+        self._score_sum = 0.0
+        self._settled = self._steps = self._steps_on = 0
 
     def run(
         self,
         *,
-        batch_size: int,
         epochs: int,
         steps_per_epoch: int,
         callbacks: Any,
@@ -84,7 +86,7 @@ class Loop:
                 callback_list.on_epoch_begin(epoch)
                 self._reset()
                 runtime.begin_epoch()
-                ended = self._epoch(batch_size, steps_per_epoch, callback_list, exposed, runtime)
+                ended = self._epoch(steps_per_epoch, callback_list, exposed, runtime)
                 runtime.end_epoch()
                 runtime.sync()
                 logs = dict(self._last_logs)
@@ -100,33 +102,37 @@ class Loop:
         return model.history
 
     def _epoch(
-        self, batch_size: int, steps: int, callbacks: Any, exposed: bool, runtime: Any
+        self, steps: int, callbacks: Any, exposed: bool, runtime: Any
     ) -> bool:
         """Runs one epoch; True if the data ended with it."""
         self._last_logs: dict[str, Any] = {}
+        late = self.sampler.tolerates_delay
         for step in range(steps):
             if exposed:
                 runtime.sync()
             callbacks.on_train_batch_begin(step)
-            self._settle()
+            if not late:
+                self._settle()
             try:
-                draw = self.sampler.sample(batch_size)
+                draw = self.sampler.sample(self.batch_size)
             except StreamEnded:
                 warnings.warn(
                     f"The training data ended after {step} of {steps} steps of this epoch; "
                     "training stops here.",
                     stacklevel=5,
                 )
+                self._finish_epoch()
                 return True
             if self.on_sample is not None:
                 idxs, _, w = draw
                 self.on_sample(self.sampler, idxs, w, draw.predicted_scores)
             result = self.wrapper.train_draw(draw)
+            self._settle()
             self._pending = (draw, result)
             self.step += 1
             self._steps += 1
             self._steps_on += draw.importance
-            if step in (0, steps - 1):
+            if step == 0:
                 self._settle()
             self._last_logs = self._logs(result)
             if exposed:
@@ -134,26 +140,32 @@ class Loop:
             callbacks.on_train_batch_end(step, self._last_logs)
             if self.model.stop_training:
                 break
-        if self._pending is not None:
-            self._settle()
-            self._last_logs |= self._own_logs()
+        self._finish_epoch()
         return False
+
+    def _finish_epoch(self) -> None:
+        self._settle()
+        self._last_logs |= self._own_logs()
 
     def _settle(self) -> None:
         """Reads the last step's scores and lets the sampler learn from them."""
         if self._pending is None:
             return
         (draw, result), self._pending = self._pending, None
-        scores = check_scores(result.scores, self.step)
-        self.sampler.update(draw[0], scores)
-        self._score_sum += float(draw.metric_weights @ scores)
-        self._weight_sum += float(draw.metric_weights.sum())
-        known = scores if draw.pool_scores is None else draw.pool_scores
+        known = draw.pool_scores
+        mean = None if known is None else float(known.mean())
+        if known is None or self.sampler.learns_from(draw):
+            scores = check_scores(result.scores, self.step)
+            self.sampler.update_from(draw, scores)
+            if known is None:
+                # Where nothing was scored but the batch, its weights make up for the draw.
+                mean = float(draw.metric_weights @ scores) / len(scores)
+                known = scores
+        self._score_sum += mean
+        self._settled += 1
         if self.sampler.variance_reduction is None and (
             draw.pool_scores is not None or not draw.importance
         ):
-            if self._own_estimate.sample_size is None:
-                self._own_estimate.sample_size = len(scores)
             self._own_estimate.update(known)
         if self.on_scores is not None:
             self.on_scores(self.sampler, known)
@@ -161,7 +173,7 @@ class Loop:
     def _own_logs(self) -> dict[str, float]:
         estimate = self.sampler.variance_reduction
         return {
-            "score": self._score_sum / self._weight_sum if self._weight_sum else 0.0,
+            "score": self._score_sum / self._settled if self._settled else 0.0,
             "variance_reduction": (
                 self._own_estimate.variance_reduction if estimate is None else estimate
             ),

@@ -1,0 +1,75 @@
+"""Gradient norms of the common classifiers, p - y, in a handful of operations.
+
+`Objective.measure` gives the same by differentiating the compiled loss, for any loss. That is
+free where the step is compiled, but not where every operation is dispatched on its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+from keras import activations, losses, ops
+
+ClosedForm = Callable[[Any, Any], Any]
+
+
+def _sparse(target: Any, output: Any, classes: int) -> Any:
+    labels = ops.cast(ops.reshape(target, (-1,)), "int32")
+    return output - ops.one_hot(labels, classes, dtype=output.dtype)
+
+
+def _dense(target: Any, output: Any, classes: int) -> Any:
+    return output - ops.cast(ops.reshape(target, (-1, classes)), output.dtype)
+
+
+def _binary(target: Any, output: Any, classes: int) -> Any:
+    return _dense(target, output, classes) / classes
+
+
+_RULES: dict[tuple[Any, Any], Callable[[Any, Any, int], Any]] = {
+    (losses.sparse_categorical_crossentropy, activations.softmax): _sparse,
+    (losses.categorical_crossentropy, activations.softmax): _dense,
+    (losses.binary_crossentropy, activations.sigmoid): _binary,
+}
+
+_FUNCTIONS = {
+    losses.SparseCategoricalCrossentropy: losses.sparse_categorical_crossentropy,
+    losses.CategoricalCrossentropy: losses.categorical_crossentropy,
+    losses.BinaryCrossentropy: losses.binary_crossentropy,
+}
+
+
+def _loss_function(loss: Any) -> Any:
+    if isinstance(loss, str):
+        try:
+            return losses.get(loss)
+        except ValueError:
+            return None
+    return _FUNCTIONS.get(type(loss), loss)
+
+
+def find(model: keras.Model, info: Any) -> ClosedForm | None:
+    """Returns `(target, output) -> gradient norms (n,)`, or None where no rule applies.
+
+    Whether a rule really describes the compiled loss (which may be weighted or smoothed) is
+    for the caller to check on examples.
+    """
+    own_loss = type(model).compute_loss.__module__.startswith("keras.")
+    spec = info.spec
+    if not own_loss or info.nested or info.masked[0] or len(spec.shape) != 2:
+        return None
+    loss = _loss_function(model.loss)
+    if not callable(loss) or isinstance(loss, losses.Loss):
+        return None
+    rule = _RULES.get((loss, info.ending[0]))
+    classes = spec.shape[-1]
+    if rule is None or (rule is _sparse and classes == 1):
+        return None
+
+    def norms(target: Any, output: Any) -> Any:
+        difference = rule(target, ops.cast(output, "float32"), classes)
+        return ops.sqrt(ops.sum(ops.square(difference), axis=-1))
+
+    return norms
