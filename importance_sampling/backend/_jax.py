@@ -141,9 +141,9 @@ class Runtime:
         function = jax.jit(traced) if self.traces else traced
         return lambda *tensors: function(self._current(), tensors)
 
-    def to_device(self, data: Any) -> Any:
+    def to_device(self, array: Any) -> Any:
         """Leaves arrays to `jax.jit`, which moves them in one go with the call."""
-        return data
+        return array
 
     def sync(self) -> None:
         """Puts the state back into the model's variables."""

@@ -102,11 +102,9 @@ class Runtime:
         """Compiles `fn(*tensors)`, which reads the model and changes nothing."""
         return self._compile(fn)
 
-    def to_device(self, data: Any) -> Any:
-        """Arrays as tensors, so that a changed value is never taken for a new function."""
-        return keras.tree.map_structure(
-            lambda a: None if a is None else tf.convert_to_tensor(a), data
-        )
+    def to_device(self, array: Any) -> Any:
+        """An array as a tensor, so that a changed value is never taken for a new function."""
+        return tf.convert_to_tensor(array)
 
     def sync(self) -> None:
         """Nothing to do: the state never leaves the model."""

@@ -91,11 +91,9 @@ class Runtime:
 
         return call
 
-    def to_device(self, data: Any) -> Any:
-        """Arrays as tensors on the device Keras uses."""
-        return keras.tree.map_structure(
-            lambda a: None if a is None else keras.ops.convert_to_tensor(a), data
-        )
+    def to_device(self, array: Any) -> Any:
+        """An array as a tensor on the device Keras uses."""
+        return keras.ops.convert_to_tensor(array)
 
     def sync(self) -> None:
         """Nothing to do: the state never leaves the model."""

@@ -16,8 +16,9 @@ ClosedForm = Callable[[Any, Any], Any]
 
 
 def _sparse(target: Any, output: Any, classes: int) -> Any:
-    labels = ops.cast(ops.reshape(target, (-1,)), "int32")
-    return output - ops.one_hot(labels, classes, dtype=output.dtype)
+    if len(target.shape) > 1:
+        target = ops.reshape(target, (-1,))
+    return output - ops.one_hot(ops.cast(target, "int32"), classes, dtype=output.dtype)
 
 
 def _dense(target: Any, output: Any, classes: int) -> Any:
@@ -69,7 +70,9 @@ def find(model: keras.Model, info: Any) -> ClosedForm | None:
         return None
 
     def norms(target: Any, output: Any) -> Any:
-        difference = rule(target, ops.cast(output, "float32"), classes)
-        return ops.sqrt(ops.sum(ops.square(difference), axis=-1))
+        if keras.backend.standardize_dtype(output.dtype) != "float32":
+            output = ops.cast(output, "float32")
+        difference = rule(target, output, classes)
+        return ops.sum(difference * difference, axis=-1) ** 0.5
 
     return norms

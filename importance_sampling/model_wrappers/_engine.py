@@ -13,6 +13,7 @@ import numpy as np
 from keras import ops, tree
 
 from .. import backend
+from .._arrays import map_arrays
 
 from ..reweighting import ExternalReweighting, ReweightingPolicy
 from . import _checks
@@ -69,6 +70,8 @@ class Engine:
         self.reweighting = reweighting
         self.score_name = score
         self.layer = _checks.find_layer(model, layer)
+        self.training = False
+        """Whether a training loop is under way, in which nothing is compiled anew."""
         self._key: tuple[Any, ...] | None = None
         self._batch = _Batch()
         weight_layer = reweighting.weight_layer()
@@ -82,6 +85,8 @@ class Engine:
         Args:
             x, y, sample_weight: a few rows of the data, for shapes and types.
         """
+        if self.training:
+            return
         model = self.model
         key = (model.optimizer, model.loss, model.run_eagerly, model.jit_compile, model.metrics[:1])
         key = (*key, [id(v) for v in model.trainable_variables])
@@ -161,7 +166,21 @@ class Engine:
                 return array.astype(floatx, copy=False)
             return array
 
-        return tree.map_structure(cast, data)
+        return map_arrays(cast, data)
+
+    def _to_device(self, *data: Any) -> Any:
+        return map_arrays(self.runtime.to_device, self.prepare(data))
+
+    @contextlib.contextmanager
+    def attached(self) -> Iterator[Any]:
+        """Holds the model for a training loop; afterwards it is as if we had never been there."""
+        self.runtime.attach()
+        self.training = True
+        try:
+            yield self.runtime
+        finally:
+            self.training = False
+            self.runtime.detach()
 
     # -- the training step ------------------------------------------------------------------
 
@@ -192,19 +211,13 @@ class Engine:
         """
         if uniform and not self.runtime.traces and self._plain_weights and sample_weight is None:
             # Eagerly, even a multiplication by one costs; compiled, a second trace would.
-            data = self.runtime.to_device(self.prepare((x, y, None)))
-            return self._train(*data, None, None, None)
+            return self._train(*self._to_device(x, y), None, None, None, None)
         if tokens is None:
             tokens = np.zeros((len(self.objective.info.masked),), "float32")
-        data = self.runtime.to_device(
-            (
-                *self.prepare((x, y, sample_weight)),
-                weights.astype("float32", copy=False),
-                metric_weights.astype("float32", copy=False),
-                np.asarray(tokens, "float32"),
-            )
+        metric_weights = None if self.reweighting.unbiased else metric_weights
+        return self._train(
+            *self._to_device(x, y, sample_weight, weights, metric_weights, np.asarray(tokens))
         )
-        return self._train(*data)
 
     def _train_step(
         self,
@@ -217,10 +230,12 @@ class Engine:
         tokens: Any,
     ) -> tuple[dict[str, Any], dict[str, Any]]:
         objective = self.objective
+        if metric_weights is None and weights is not None:
+            metric_weights = weights[:, 0]
         batch = self._batch = _Batch(weights, metric_weights, tokens, sample_weight)
         data = (x, y, None)
         if weights is not None:
-            external = weights[:, 0]
+            external = weights[:, :1]
             if self._weight_layer is not None:
                 external = ops.ones_like(external)
             data = (x, y, objective.weigh(sample_weight, external))
@@ -358,7 +373,9 @@ class Engine:
 
         def update_state(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
             if sample_weight is None:
-                sample_weight = spread(batch.metric_weights, max(len(y_pred.shape), 1))
+                rank = max(len(y_pred.shape), 1)
+                known = rank == 2 and self.reweighting.unbiased
+                sample_weight = batch.weights if known else spread(batch.metric_weights, rank)
             elif graph_weights is not None:
                 # Weights of the graph never entered the data: these are the user's alone.
                 sample_weight = sample_weight * spread(
@@ -375,7 +392,7 @@ class Engine:
 
     def score(self, x: Any, y: Any, sample_weight: Any = None) -> dict[str, Any]:
         """Scores by one forward pass; tensors `scores` `(n,)`, `counts` if masked."""
-        return self._score(*self.runtime.to_device(self.prepare((x, y, sample_weight))))
+        return self._score(*self._to_device(x, y, sample_weight))
 
     def _score_step(self, x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
         objective = self.objective
@@ -408,12 +425,8 @@ class Engine:
             weights = np.ones(len(tree.flatten(y)[0]), "float32")
         if tokens is None:
             tokens = np.zeros((len(self.objective.info.masked),), "float32")
-        data = (
-            *self.prepare((x, y, sample_weight)),
-            weights.astype("float32"),
-            np.asarray(tokens, "float32"),
-        )
-        return [ops.convert_to_numpy(g) for g in self._gradient(*self.runtime.to_device(data))]
+        data = self._to_device(x, y, sample_weight, weights, np.asarray(tokens))
+        return [ops.convert_to_numpy(g) for g in self._gradient(*data)]
 
     def _gradient_step(self, x: Any, y: Any, sample_weight: Any, weights: Any, tokens: Any) -> Any:
         objective = self.objective

@@ -68,6 +68,7 @@ class Objective:
         self.score = score
         self.layer = None if layer is None or is_plain_last(info, layer) else layer
         self.summed = summed
+        self._single = not info.nested and len(info.spec.shape) == 2
         self._ignored = ignored or [None] * len(info.masked)
         # Bound before any hook is placed on the instance.
         self._loss_function = model.compute_loss
@@ -115,7 +116,9 @@ class Objective:
         return self._loss_function(**arguments)
 
     def weigh(self, sample_weight: Any, weights: Any) -> Any:
-        """Multiplies `(n,)` weights (or one per output) into the user's sample weights."""
+        """Multiplies `(n,)` or `(n, 1)` weights, or a list of one per output, into the user's."""
+        if self._single and sample_weight is None and not isinstance(weights, list):
+            return weights if len(weights.shape) == 2 else spread(weights, 2)
         count = len(self.info.masked)
         per_output = weights if isinstance(weights, list) else [weights] * count
         users = tree.flatten(sample_weight) if tree.is_nested(sample_weight) else [sample_weight]
@@ -128,7 +131,7 @@ class Objective:
                 combined.append(spread(weight, rank))
             elif len(user.shape) <= 1:
                 user = ops.cast(ops.reshape(user, (-1,)), "float32")
-                combined.append(spread(user * weight, rank))
+                combined.append(spread(user * ops.reshape(weight, (-1,)), rank))
             else:
                 user = ops.cast(user, "float32")
                 combined.append(user * spread(weight, len(user.shape)))

@@ -73,12 +73,12 @@ class Loop:
         initial_epoch: int = 0,
     ) -> keras.callbacks.History:
         """Trains for `epochs - initial_epoch` epochs of `steps_per_epoch` steps."""
-        model, runtime = self.model, _runtime(self.wrapper)
+        model = self.model
         callback_list = _callback_list(model, callbacks, verbose, epochs, steps_per_epoch)
         # Callbacks of the user's may hold the model itself, past `Callback.model`.
         exposed = any(_looks_at_batches(c) for c in callback_list.callbacks)
         model.stop_training = False
-        with _attached(runtime):
+        with _attached(self.wrapper) as runtime:
             callback_list.on_train_begin()
             logs: dict[str, Any] = {}
             for epoch in range(initial_epoch, epochs):
@@ -191,21 +191,17 @@ class _NoRuntime:
     def begin_epoch(self) -> None:
         """Nothing to do."""
 
-    end_epoch = sync = attach = detach = begin_epoch
-
-
-def _runtime(wrapper: ModelWrapper) -> Any:
-    engine = getattr(wrapper, "engine", None)
-    return _NoRuntime() if engine is None else engine.runtime
+    end_epoch = sync = begin_epoch
 
 
 @contextlib.contextmanager
-def _attached(runtime: Any) -> Iterator[None]:
-    runtime.attach()
-    try:
-        yield
-    finally:
-        runtime.detach()
+def _attached(wrapper: ModelWrapper) -> Iterator[Any]:
+    engine = getattr(wrapper, "engine", None)
+    if engine is None:
+        yield _NoRuntime()
+    else:
+        with engine.attached() as runtime:
+            yield runtime
 
 
 def _callback_list(
