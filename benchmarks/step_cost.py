@@ -39,7 +39,7 @@ def arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def make_model(name: str):  # noqa: ANN201
+def make_model(name: str):
     import keras
     from keras import layers
 
@@ -77,7 +77,7 @@ def forward_pools(model, x, pool: int, steps: int) -> Callable[[], None]:
 
     runtime = backend.get().Runtime(model)
 
-    def forward(batch):  # noqa: ANN001, ANN202
+    def forward(batch):
         with runtime.scope():
             return model(batch, training=False)
 

@@ -7,21 +7,18 @@ from typing import Any
 
 __version__ = "1.0.0.dev0"
 
-_TRAININGS = (
+__all__ = [
     "BiasedImportanceTraining",
     "ConstantTimeImportanceTraining",
     "ConstantVarianceImportanceTraining",
     "ImportanceTraining",
-)
-
-__all__ = ["__version__", *_TRAININGS]
-
-_BACKENDS = ("tensorflow", "jax", "torch")
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:
     # Samplers, data sets and the command line's help need no deep learning
     # framework, so that Keras is only imported with the first training.
-    if name not in _TRAININGS:
+    if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module("importance_sampling.training"), name)

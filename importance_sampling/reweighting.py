@@ -45,7 +45,7 @@ class ReweightingPolicy:
     """Whether the weights make the mini-batch gradient an unbiased estimate."""
 
     def weight_layer(self) -> keras.Layer:
-        """Returns a layer that maps `[scores (b, 1), sample_weights (b, weight_size)]` to `(b, 1)`."""
+        """Returns a layer: `[scores (b, 1), sample_weights (b, weight_size)]` to `(b, 1)`."""
         raise NotImplementedError(f"{type(self).__name__} must implement weight_layer()")
 
     def sample_weights(self, idxs: np.ndarray, scores: np.ndarray) -> np.ndarray:
@@ -200,9 +200,11 @@ class ExternalReweighting(keras.layers.Layer):
     """
 
     def call(self, inputs: list[Any]) -> Any:
+        """See the call arguments of the class."""
         return ops.stop_gradient(inputs[1])
 
     def compute_output_shape(self, input_shape: Any) -> Any:
+        """One weight per example."""
         return tuple(input_shape[1])
 
 
@@ -230,6 +232,7 @@ class AdjustedBiasedReweighting(keras.layers.Layer):
         self.k = _check_k(k)
 
     def call(self, inputs: list[Any]) -> Any:
+        """See the call arguments of the class."""
         scores, pool = inputs
         scores = ops.maximum(scores, keras.config.epsilon())
         size, outside = pool[:1, :1], pool[:1, 1:2]
@@ -240,9 +243,11 @@ class AdjustedBiasedReweighting(keras.layers.Layer):
         return ops.stop_gradient(ops.where(drawn, biased, ops.ones_like(biased)))
 
     def compute_output_shape(self, input_shape: Any) -> Any:
+        """One weight per example."""
         return tuple(input_shape[0])
 
     def get_config(self) -> dict[str, Any]:
+        """The constructor\'s arguments."""
         return {**super().get_config(), "k": self.k}
 
 
@@ -273,6 +278,7 @@ class CorrectingReweighting(keras.layers.Layer):
         self.max_increase = max_increase
 
     def call(self, inputs: list[Any]) -> Any:
+        """See the call arguments of the class."""
         scores, given = inputs
         weights, predicted = given[:, :1], given[:, 1:2]
         ratio = predicted / ops.maximum(scores, keras.config.epsilon())
@@ -281,9 +287,11 @@ class CorrectingReweighting(keras.layers.Layer):
         return ops.stop_gradient(weights * factor)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
+        """One weight per example."""
         return tuple(input_shape[0])
 
     def get_config(self) -> dict[str, Any]:
+        """The constructor\'s arguments."""
         config = {"min_decrease": self.min_decrease, "max_increase": self.max_increase}
         return {**super().get_config(), **config}
 

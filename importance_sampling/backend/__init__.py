@@ -4,7 +4,7 @@ Each backend file offers the same small interface:
 
 * `gradient(fn, tensors)`: value and gradients of a scalar function, to be
   called inside a traced function;
-* `sample_gradient_norms(fn, variables, inputs)`: exact per-sample gradient
+* `sample_gradient_norms(fn, inputs, values)`: exact per-sample gradient
   norms, vectorised over the samples;
 * `tapped_gradient(fn)`: gradients with respect to tensors that are only met
   while `fn` runs;

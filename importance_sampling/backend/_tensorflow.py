@@ -45,10 +45,8 @@ def tapped_gradient(fn: Callable[[Callable[[Any], Any]], Any]) -> tuple[list[Any
     return seen, [_dense(g, t) for g, t in zip(gradients, seen, strict=True)]
 
 
-def sample_gradient_norms(
-    fn: Callable[..., Any], variables: Sequence[Any], inputs: Any, values: Sequence[Any]
-) -> Any:
-    """Norm over `variables` of the gradient of `fn(values, *rows)`, one per row of `inputs`."""
+def sample_gradient_norms(fn: Callable[..., Any], inputs: Any, values: Sequence[Any]) -> Any:
+    """Norm over `values` of the gradient of `fn(values, *row)`, one per row of `inputs`."""
     values = [tf.convert_to_tensor(v) for v in values]
 
     def norm(row: Any) -> Any:

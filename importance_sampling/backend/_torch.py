@@ -46,10 +46,8 @@ def tapped_gradient(fn: Callable[[Callable[[Any], Any]], Any]) -> tuple[list[Any
     return seen, gradients
 
 
-def sample_gradient_norms(
-    fn: Callable[..., Any], variables: Sequence[Any], inputs: Any, values: Sequence[Any]
-) -> Any:
-    """Norm over `variables` of the gradient of `fn(values, *rows)`, one per row of `inputs`."""
+def sample_gradient_norms(fn: Callable[..., Any], inputs: Any, values: Sequence[Any]) -> Any:
+    """Norm over `values` of the gradient of `fn(values, *row)`, one per row of `inputs`."""
     values = tuple(v.detach() for v in values)
 
     def norm(row: Any) -> Any:

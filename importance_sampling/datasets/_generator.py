@@ -42,7 +42,7 @@ def _produce(source: Iterator[Any], items: queue.Queue, stop: threading.Event) -
             put(item)
             if stop.is_set():
                 return
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001
         # Whatever ends the generator belongs to the thread that trains.
         put(_Failure(error))
     else:

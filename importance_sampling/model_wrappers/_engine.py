@@ -14,7 +14,6 @@ from keras import ops, tree
 
 from .. import backend
 from .._arrays import map_arrays
-
 from ..reweighting import ExternalReweighting, ReweightingPolicy
 from . import _checks
 from ._objective import Objective, spread, takes_training
@@ -83,7 +82,9 @@ class Engine:
         """Builds the model, its loss, metrics and optimizer, and compiles, once per `compile`.
 
         Args:
-            x, y, sample_weight: a few rows of the data, for shapes and types.
+            x: inputs, a few rows, for shapes and types.
+            y: targets, likewise.
+            sample_weight: the user's own weights, likewise.
         """
         if self.training:
             return
@@ -197,7 +198,8 @@ class Engine:
         """One optimizer step; returns at once where the device works asynchronously.
 
         Args:
-            x, y: the batch.
+            x: inputs of the batch.
+            y: targets of the batch.
             weights: `(n, weight_size)` from the reweighting policy.
             metric_weights: `(n,)`, the weights 1/(N p) that make metrics unbiased.
             sample_weight: the user's own weights.
@@ -366,8 +368,7 @@ class Engine:
         type(tracker).update_state(tracker, value + ops.cast(change, value.dtype), count)
 
     def _weighed(self, metric: Any, graph_weights: Any) -> Callable[..., Any]:
-        """A metric's `update_state` with weights; user's weights come multiplied into the batch's.
-        """
+        """A metric's `update_state` with weights; the user's come multiplied into the batch's."""
         batch = self._batch
         original = metric.update_state
 
@@ -416,7 +417,8 @@ class Engine:
         """Gradient of the weighted loss, in inference mode, for every trainable variable.
 
         Args:
-            x, y: the batch.
+            x: inputs of the batch.
+            y: targets of the batch.
             weights: `(n,)` importance weights; ones where None.
             sample_weight: the user's own weights.
             tokens: as for `train`.

@@ -173,8 +173,8 @@ class Objective:
     ) -> tuple[Any, Any]:
         """Per-sample losses and scores `(n,)`, both float32, from the outputs of a pass.
 
-        Without `with_losses` the losses may be None. Neither leaves a trace: metrics that `compute_loss` updates are updated
-        in a scope that is thrown away.
+        Without `with_losses` the losses may be None. Nothing leaves a trace: metrics that
+        `compute_loss` updates are updated in a scope that is thrown away.
         """
         if self._closed_form is not None and not with_losses:
             scores = self._closed_form(y, ops.stop_gradient(outputs))
@@ -280,7 +280,7 @@ class Objective:
         if len(leaves) != len(flat):
             template = tree.map_structure(lambda t: 0 if t is not None else None, template)
         norms = backend.get().sample_gradient_norms(
-            _skipping_none(sample_loss, flat), variables, leaves, self.runtime.values(variables)
+            _skipping_none(sample_loss, flat), leaves, self.runtime.values(variables)
         )
         if self.counts_tokens:
             with self.runtime.scope():

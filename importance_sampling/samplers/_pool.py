@@ -220,7 +220,7 @@ class ConstantTimeSampler(_VariableSampler):
         scored = batch_size + max(most_scored - batch_size, 0.0) * self.ratio
         size = _round_up((step - scored) / (1.0 + self.backward_time), batch_size)
         size = min(size, batch_size)
-        pool = int(round(step - (1.0 + self.backward_time) * size))
+        pool = round(step - (1.0 + self.backward_time) * size)
         length = self._indices.n
         pool = max(pool, size)
         return (pool if length is None else min(pool, length)), size

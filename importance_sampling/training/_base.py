@@ -314,9 +314,7 @@ class BaseTraining:
         steps_per_epoch = check_count("steps_per_epoch", steps_per_epoch)
         self.model.build(*_first_rows(dataset, length))
         sampler = self.sampler(dataset, batch_size, steps_per_epoch, epochs)
-        loop = Loop(
-            self.model, sampler, self.original_model, batch_size, on_sample, on_scores
-        )
+        loop = Loop(self.model, sampler, self.original_model, batch_size, on_sample, on_scores)
         self.history = loop.run(
             epochs=epochs,
             steps_per_epoch=steps_per_epoch,

@@ -13,7 +13,7 @@ from ..datasets import BaseDataset, InMemoryDataset
 
 
 def to_numpy(data: Any) -> Any:
-    """Turns the backend's tensors and lists of numbers into numpy arrays, without a copy of arrays."""
+    """Turns tensors and lists of numbers into numpy arrays; arrays are not copied."""
 
     def convert(leaf: Any) -> Any:
         if isinstance(leaf, np.ndarray):

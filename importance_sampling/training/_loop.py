@@ -101,9 +101,7 @@ class Loop:
             callback_list.on_train_end(logs)
         return model.history
 
-    def _epoch(
-        self, steps: int, callbacks: Any, exposed: bool, runtime: Any
-    ) -> bool:
+    def _epoch(self, steps: int, callbacks: Any, exposed: bool, runtime: Any) -> bool:
         """Runs one epoch; True if the data ended with it."""
         self._last_logs: dict[str, Any] = {}
         late = self.sampler.tolerates_delay
