@@ -145,19 +145,22 @@ class AdjustedBiasedReweightingPolicy(ReweightingPolicy):
         return AdjustedBiasedReweighting(self.k)
 
     def sample_weights(self, idxs: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Returns rows `(N, sum of the scores outside the batch)`, `(b, 2)`."""
+        """Returns rows `(N, scores outside the batch summed, times drawn)`, `(b, 3)`."""
         scores = np.asarray(scores, dtype=np.float64)
-        outside = max(scores.sum() - scores[np.unique(idxs)].sum(), 0.0)
-        return np.tile(np.float32([len(scores), outside]), (len(idxs), 1))
+        unique, inverse, times = np.unique(idxs, return_inverse=True, return_counts=True)
+        outside = max(scores.sum() - scores[unique].sum(), 0.0)
+        rows = np.empty((len(idxs), 3), dtype=np.float32)
+        rows[:, 0], rows[:, 1], rows[:, 2] = len(scores), outside, times[inverse]
+        return rows
 
     def uniform_weights(self, n: int) -> np.ndarray:
         """A pool size of zero tells the layer that the draw was uniform."""
-        return np.zeros((n, 2), dtype=np.float32)
+        return np.tile(np.float32([0.0, 0.0, 1.0]), (n, 1))
 
     @property
     def weight_size(self) -> int:
-        """Two numbers per example."""
-        return 2
+        """Three numbers per example."""
+        return 3
 
 
 class CorrectingReweightingPolicy(ReweightingPolicy):
@@ -212,8 +215,8 @@ class ExternalReweighting(keras.layers.Layer):
 class AdjustedBiasedReweighting(keras.layers.Layer):
     r"""Recomputes the weights from the scores of the pass that trains.
 
-    With $S_1$ the predicted scores outside the batch and $S_2$ the actual
-    scores of the batch, summed,
+    With $S_1$ the predicted scores outside the batch, summed, and $S_2$ the actual scores
+    of the batch, summed with every example counted once however often it was drawn,
 
     $$w_i = \frac{S_1 + S_2}{N s_i}, \qquad
       \hat w_i = w_i^k \frac{\sum_B w_j s_j}{\sum_B w_j^k s_j}$$
@@ -224,7 +227,7 @@ class AdjustedBiasedReweighting(keras.layers.Layer):
         k: float in (-inf, 1], the bias exponent. Defaults to `1.0`.
 
     Call arguments:
-        inputs: `[scores (b, 1), (N, S_1) repeated (b, 2)]`.
+        inputs: `[scores (b, 1), (N, S_1, times drawn) (b, 3)]`.
     """
 
     def __init__(self, k: float = 1.0, **kwargs: Any):
@@ -235,9 +238,9 @@ class AdjustedBiasedReweighting(keras.layers.Layer):
         """See the call arguments of the class."""
         scores, pool = inputs
         scores = ops.maximum(scores, keras.config.epsilon())
-        size, outside = pool[:1, :1], pool[:1, 1:2]
+        size, outside, times = pool[:1, :1], pool[:1, 1:2], pool[:, 2:3]
         drawn = size > 0.0
-        weights = (outside + ops.sum(scores)) / (ops.where(drawn, size, 1.0) * scores)
+        weights = (outside + ops.sum(scores / times)) / (ops.where(drawn, size, 1.0) * scores)
         biased = ops.power(weights, self.k)
         biased = biased * ops.sum(weights * scores) / ops.sum(biased * scores)
         return ops.stop_gradient(ops.where(drawn, biased, ops.ones_like(biased)))
@@ -247,7 +250,7 @@ class AdjustedBiasedReweighting(keras.layers.Layer):
         return tuple(input_shape[0])
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor\'s arguments."""
+        """The constructor's arguments."""
         return {**super().get_config(), "k": self.k}
 
 
@@ -291,7 +294,7 @@ class CorrectingReweighting(keras.layers.Layer):
         return tuple(input_shape[0])
 
     def get_config(self) -> dict[str, Any]:
-        """The constructor\'s arguments."""
+        """The constructor's arguments."""
         config = {"min_decrease": self.min_decrease, "max_increase": self.max_increase}
         return {**super().get_config(), **config}
 

@@ -99,7 +99,7 @@ class Runtime:
 
     def scope(self, values: Sequence[tuple[Any, Any]] = ()) -> keras.StatelessScope:
         """A scope in which the model reads the traced values and can change nothing."""
-        return keras.StatelessScope(state_mapping=[*self._visible, *values])
+        return keras.StatelessScope(state_mapping=[*self._visible, *values], collect_losses=True)
 
     def values(self, variables: Sequence[Any]) -> list[Any]:
         """What the traced function sees as the values of `variables`."""

@@ -79,7 +79,9 @@ class Runtime:
 
     def scope(self, values: Sequence[tuple[Any, Any]] = ()) -> keras.StatelessScope:
         """A scope in which the model can be read and nothing of it be changed."""
-        return keras.StatelessScope(state_mapping=list(values))
+        # Keras reads regularized weights from the scope alone.
+        own = [(v, v.value) for v in self.model.trainable_variables if v.regularizer is not None]
+        return keras.StatelessScope(state_mapping=[*own, *values], collect_losses=True)
 
     def values(self, variables: Sequence[Any]) -> list[Any]:
         """The present values of `variables`."""

@@ -13,7 +13,8 @@ def gradient(fn: Callable[..., Any], tensors: Sequence[Any]) -> tuple[Any, list[
     """Value of the scalar `fn(*tensors)` and its gradient for each tensor."""
     with torch.enable_grad():
         leaves = [t.detach().requires_grad_() for t in tensors]
-        value = fn(*leaves)
+        # Clones, because Keras multiplies masks into weights in place.
+        value = fn(*[leaf.clone() for leaf in leaves])
         gradients = _gradients(value, leaves)
     return value.detach(), gradients
 
@@ -46,6 +47,20 @@ def tapped_gradient(fn: Callable[[Callable[[Any], Any]], Any]) -> tuple[list[Any
     return seen, gradients
 
 
+class _AnyLayout(torch.overrides.TorchFunctionMode):
+    """Leaves out changes of memory layout, which `torch.func.vmap` does not know.
+
+    They make convolutions faster and change no value.
+    """
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is torch.Tensor.contiguous and kwargs:
+            return args[0]
+        return func(*args, **(kwargs or {}))
+
+
 def sample_gradient_norms(fn: Callable[..., Any], inputs: Any, values: Sequence[Any]) -> Any:
     """Norm over `values` of the gradient of `fn(values, *row)`, one per row of `inputs`."""
     values = tuple(v.detach() for v in values)
@@ -54,7 +69,8 @@ def sample_gradient_norms(fn: Callable[..., Any], inputs: Any, values: Sequence[
         gradients = torch.func.grad(lambda v: fn(v, *row))(values)
         return torch.sqrt(sum(torch.sum(torch.square(g)) for g in gradients))
 
-    return torch.func.vmap(norm)(inputs)
+    with _AnyLayout():
+        return torch.func.vmap(norm)(inputs)
 
 
 class Runtime:
@@ -67,7 +83,9 @@ class Runtime:
 
     def scope(self, values: Sequence[tuple[Any, Any]] = ()) -> keras.StatelessScope:
         """A scope in which the model can be read and nothing of it be changed."""
-        return keras.StatelessScope(state_mapping=list(values))
+        # Keras reads regularized weights from the scope alone.
+        own = [(v, v.value) for v in self.model.trainable_variables if v.regularizer is not None]
+        return keras.StatelessScope(state_mapping=[*own, *values], collect_losses=True)
 
     def values(self, variables: Sequence[Any]) -> list[Any]:
         """The present values of `variables`."""

@@ -12,7 +12,7 @@ class _MaskReader(keras.layers.Layer):
     """Identity that remembers the mask its input carried."""
 
     def __init__(self) -> None:
-        super().__init__(dtype="float32", autocast=False)
+        super().__init__(name="mask_reader", dtype="float32", autocast=False)
         self.supports_masking = True
         self.mask: Any = None
 
@@ -25,7 +25,7 @@ class _MaskWriter(keras.layers.Layer):
     """Identity that gives its output a mask."""
 
     def __init__(self, mask: Any) -> None:
-        super().__init__(dtype="float32", autocast=False)
+        super().__init__(name="mask_writer", dtype="float32", autocast=False)
         self.supports_masking = True
         # A list in a tuple keeps Keras from tracking the tensor as state.
         self._masks = (mask,)

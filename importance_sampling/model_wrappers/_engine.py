@@ -134,11 +134,14 @@ class Engine:
         """Creates the variables of loss, metrics and optimizer outside any compiled function."""
         model = self.model
         x, y, sample_weight = rows
+        before = [(v, ops.convert_to_numpy(v.value)) for v in model.metrics_variables]
         zeros = tree.map_structure(lambda s: ops.zeros(s.shape, s.dtype), info.spec)
         arguments = {"training": False} if takes_training(model.compute_loss) else {}
         model.compute_loss(x=x, y=y, y_pred=zeros, sample_weight=sample_weight, **arguments)
         logs = model.compute_metrics(x, y, zeros, sample_weight)
         model.reset_metrics()
+        for variable, value in before:
+            variable.assign(value)
         if not model.optimizer.built:
             model.optimizer.build(model.trainable_variables)
         return logs
@@ -279,7 +282,7 @@ class Engine:
             _, scores = objective.measure(x, y, y_pred, batch.sample_weight, masks)
             graph = self._graph_weights(scores, batch.weights)
             factors = [f * graph for f in factors]
-        sample_weight = objective.weigh(sample_weight, factors)
+        sample_weight = objective.weigh(sample_weight, factors, objective.valid(y, masks))
         if "training" in kwargs and not takes_training(objective._loss_function):
             kwargs.pop("training")
         return objective._loss_function(
@@ -439,10 +442,12 @@ class Engine:
             with self.runtime.scope(list(zip(variables, values, strict=True))):
                 outputs = objective.forward(x)
                 factors: Any = weights
+                masks = objective.masks(outputs)
                 if objective.counts_tokens:
-                    counts = objective.counts(y, objective.masks(outputs))
+                    counts = objective.counts(y, masks)
                     factors = [f * weights for f in self._token_factors(counts)]
-                return objective.loss(x, y, outputs, objective.weigh(sample_weight, factors))
+                weight = objective.weigh(sample_weight, factors, objective.valid(y, masks))
+                return objective.loss(x, y, outputs, weight)
 
         return backend.get().gradient(total, self.runtime.values(variables))[1]
 

@@ -115,9 +115,17 @@ class Objective:
             arguments["training"] = training
         return self._loss_function(**arguments)
 
-    def weigh(self, sample_weight: Any, weights: Any) -> Any:
-        """Multiplies `(n,)` or `(n, 1)` weights, or a list of one per output, into the user's."""
-        if self._single and sample_weight is None and not isinstance(weights, list):
+    def weigh(self, sample_weight: Any, weights: Any, valid: list[Any] | None = None) -> Any:
+        """Multiplies importance weights into the user's sample weights.
+
+        Args:
+            sample_weight: what the user gave, or None.
+            weights: `(n,)` or `(n, 1)`, or a list with one such tensor per output.
+            valid: for each output, booleans whose shape its weights must have in full (Keras
+                multiplies masks into weights in place), or None.
+        """
+        single = self._single and sample_weight is None and valid is None
+        if single and not isinstance(weights, list):
             return weights if len(weights.shape) == 2 else spread(weights, 2)
         count = len(self.info.masked)
         per_output = weights if isinstance(weights, list) else [weights] * count
@@ -125,19 +133,27 @@ class Objective:
         if len(users) != count:
             users = users[:1] * count
         combined = []
-        for output, user, weight in zip(self.info.flat, users, per_output, strict=True):
-            rank = max(len(output.shape), 1)
-            if user is None:
-                combined.append(spread(weight, rank))
-            elif len(user.shape) <= 1:
-                user = ops.cast(ops.reshape(user, (-1,)), "float32")
-                combined.append(spread(user * ops.reshape(weight, (-1,)), rank))
-            else:
-                user = ops.cast(user, "float32")
-                combined.append(user * spread(weight, len(user.shape)))
+        for output, user, weight, steps in zip(
+            self.info.flat, users, per_output, valid or [None] * count, strict=True
+        ):
+            total = self._weigh_one(user, weight, max(len(output.shape), 1))
+            if steps is not None:
+                shape = (-1, *total.shape[1 : len(steps.shape)])
+                total = ops.reshape(total, shape) * ops.ones_like(steps, dtype="float32")
+            combined.append(total)
         if not self.info.nested:
             return combined[0]
         return tree.pack_sequence_as(self.info.spec, combined)
+
+    @staticmethod
+    def _weigh_one(user: Any, weight: Any, rank: int) -> Any:
+        weight = ops.reshape(weight, (-1,))
+        if user is None:
+            return spread(weight, rank)
+        user = ops.cast(user, "float32")
+        if len(user.shape) <= 1:
+            return spread(ops.reshape(user, (-1,)) * weight, rank)
+        return user * spread(weight, len(user.shape))
 
     def masks(self, outputs: Any) -> list[Any]:
         """The mask of each output, None where it has none."""
@@ -146,20 +162,30 @@ class Objective:
             for o, masked in zip(tree.flatten(outputs), self.info.masked, strict=True)
         ]
 
+    def valid(self, y: Any, masks: list[Any]) -> list[Any] | None:
+        """For each output, which steps count (None: all); None if all do everywhere."""
+        if not self.counts_tokens:
+            return None
+        found = []
+        for target, mask, ignored in zip(tree.flatten(y), masks, self._ignored, strict=True):
+            steps = mask
+            if ignored is not None:
+                steps = ops.not_equal(target, ops.cast(ignored, target.dtype))
+                if mask is not None:
+                    if len(steps.shape) > len(mask.shape):
+                        steps = ops.squeeze(steps, axis=-1)
+                    steps = ops.logical_and(mask, steps)
+            found.append(steps)
+        return found
+
     def counts(self, y: Any, masks: list[Any]) -> Any:
         """Valid steps per sample and output, `(n, outputs)`."""
-        targets = tree.flatten(y)
         columns = []
-        for position, (mask, ignored) in enumerate(zip(masks, self._ignored, strict=True)):
-            target = targets[position]
-            if ignored is not None:
-                valid = ops.not_equal(target, ops.cast(ignored, target.dtype))
-                if len(valid.shape) > 1 and mask is not None and len(valid.shape) > len(mask.shape):
-                    valid = ops.squeeze(valid, axis=-1)
-                mask = valid if mask is None else ops.logical_and(mask, valid)
-            if mask is None:
-                mask = ops.ones((ops.shape(target)[0],), "float32")
-            columns.append(_masks.count_valid(mask))
+        for target, steps in zip(tree.flatten(y), self.valid(y, masks), strict=True):
+            if steps is None:
+                columns.append(ops.ones((ops.shape(target)[0],), "float32"))
+            else:
+                columns.append(_masks.count_valid(steps))
         return ops.stack(columns, axis=-1)
 
     def measure(
@@ -189,6 +215,7 @@ class Objective:
         scale = 1.0 if self.summed else ops.cast(n, "float32")
         ones = ops.ones((n,), "float32")
         at_outputs = self.score == "gnorm" and self.layer is None
+        valid = self.valid(y, masks)
 
         def total(weights: Any, *predictions: Any) -> Any:
             predictions = [
@@ -196,7 +223,7 @@ class Objective:
             ]
             packed = tree.pack_sequence_as(outputs, predictions)
             with self.runtime.scope():
-                return self.loss(x, y, packed, self.weigh(sample_weight, weights))
+                return self.loss(x, y, packed, self.weigh(sample_weight, weights, valid))
 
         arguments = [ones, *flat] if at_outputs else [ones]
         _, gradients = backend.get().gradient(total, arguments)
@@ -247,7 +274,8 @@ class Objective:
             with self.runtime.scope(), tapped_layer(self.layer, tap):
                 outputs = self.forward(x)
                 n = ops.shape(tree.flatten(outputs)[0])[0]
-                weight = self.weigh(sample_weight, ops.ones((n,), "float32"))
+                valid = self.valid(y, self.masks(outputs))
+                weight = self.weigh(sample_weight, ops.ones((n,), "float32"), valid)
                 return self.loss(x, y, outputs, weight)
 
         _, gradients = backend.get().tapped_gradient(total)
@@ -267,8 +295,10 @@ class Objective:
             with self.runtime.scope(list(zip(variables, values, strict=True))):
                 outputs = self.forward(x1)
                 # The difference takes regularizers, which belong to no sample, out again.
-                full = self.loss(x1, y1, outputs, self.weigh(w1, ops.ones((1,), "float32")))
-                none = self.loss(x1, y1, outputs, self.weigh(w1, ops.zeros((1,), "float32")))
+                valid = self.valid(y1, self.masks(outputs))
+                one, zero = ops.ones((1,), "float32"), ops.zeros((1,), "float32")
+                full = self.loss(x1, y1, outputs, self.weigh(w1, one, valid))
+                none = self.loss(x1, y1, outputs, self.weigh(w1, zero, valid))
                 value = full - none
                 if self.counts_tokens:
                     value = value * ops.sum(self.counts(y1, self.masks(outputs)))

@@ -56,13 +56,20 @@ def describe(model: keras.Model, x: Any) -> OutputInfo:
     """Builds the model on the shapes of `x` where needed and describes its outputs."""
     spec = model(symbolic(x), training=False) if takes_training(model.call) else model(symbolic(x))
     flat = tree.flatten(spec)
-    makers = _static_makers(model) if _is_functional(model) else _traced_makers(model, x)
-    if len(makers) != len(flat):
-        makers = [None] * len(flat)
+    if _is_functional(model):
+        # Symbolic calls lose masks; the outputs the model was made with have them.
+        outputs, makers = tree.flatten(model.outputs), _static_makers(model)
+    else:
+        outputs, makers = _traced_makers(model, x)
+    if not len(outputs) == len(makers) == len(flat):
+        raise ValueError(
+            f"The model {model.name!r} gave {len(flat)} outputs when called symbolically and "
+            f"{len(outputs)} on data."
+        )
     return OutputInfo(
         spec=spec,
         nested=tree.is_nested(spec),
-        masked=[_masks.read_mask(t) is not None for t in flat],
+        masked=[_masks.read_mask(t) is not None for t in outputs],
         ending=[None if m is None else _ending(m) for m in makers],
         layer=makers,
     )
@@ -97,8 +104,8 @@ def _static_makers(model: keras.Model) -> list[Any]:
     return makers
 
 
-def _traced_makers(model: keras.Model, x: Any) -> list[Any]:
-    """For each output of a subclassed model, the sub-layer seen to return that very tensor."""
+def _traced_makers(model: keras.Model, x: Any) -> tuple[list[Any], list[Any]]:
+    """Outputs of a subclassed model, and for each the sub-layer seen to return that tensor."""
     returned: list[tuple[int, Any, Any]] = []
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
 
@@ -123,7 +130,8 @@ def _traced_makers(model: keras.Model, x: Any) -> list[Any]:
         for layer in layers:
             vars(layer).pop("call", None)
     by_id = {identity: layer for identity, _, layer in returned}
-    return [by_id.get(id(t)) for t in tree.flatten(outputs)]
+    flat = tree.flatten(outputs)
+    return flat, [by_id.get(id(t)) for t in flat]
 
 
 def _ending(layer: Any) -> Callable[..., Any] | None:

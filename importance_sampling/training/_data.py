@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -52,8 +53,8 @@ def check_lengths(x: Any, y: Any, sample_weight: Any) -> int:
                 )
             if array.dtype == object:
                 raise ValueError(
-                    f"`{name}` is an array of Python objects (rows of different lengths?), which no "
-                    "network can read. Pad the rows to one length and use a numeric type."
+                    f"`{name}` is an array of Python objects (rows of different lengths?), which "
+                    "no network can read. Pad the rows to one length and use a numeric type."
                 )
             lengths.setdefault(name, []).append(len(array))
     if "x" not in lengths:
@@ -109,7 +110,7 @@ class _TestBatches(keras.utils.PyDataset):
         self._batch_size = batch_size
 
     def __len__(self) -> int:
-        return -(-len(self._view) // self._batch_size)
+        return math.ceil(len(self._view) / self._batch_size)
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         start = index * self._batch_size

@@ -1,0 +1,45 @@
+"""Shared by all tests; which backend they run on is KERAS_BACKEND's choice."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+os.environ.setdefault("MPLBACKEND", "agg")
+
+import keras
+import numpy as np
+import pytest
+
+# Where real data may lie beside a checkout; tests that need it skip without it.
+_FOLDERS = (
+    os.environ.get("IMPORTANCE_SAMPLING_DATA"),
+    Path(__file__).parents[2] / "shared" / "data",
+)
+
+
+@pytest.fixture(scope="session")
+def data_folder() -> Path:
+    """A folder with mnist.npz."""
+    for folder in _FOLDERS:
+        if folder and (Path(folder) / "mnist.npz").is_file():
+            return Path(folder)
+    pytest.skip("no mnist.npz: set IMPORTANCE_SAMPLING_DATA to a folder that has it")
+
+
+@pytest.fixture(scope="session")
+def mnist(data_folder):
+    """`x_train, y_train, x_test, y_test`: float32 rows of 784 and integer labels."""
+    with np.load(data_folder / "mnist.npz") as data:
+        images = [data[n].reshape(-1, 784).astype("float32") / 255 for n in ("x_train", "x_test")]
+        labels = [data[n].astype("int64") for n in ("y_train", "y_test")]
+    return images[0], labels[0], images[1], labels[1]
+
+
+@pytest.fixture(autouse=True)
+def _fresh():
+    """Every test begins with the same initial weights and ends without a trace."""
+    keras.utils.set_random_seed(0)
+    yield
+    keras.backend.clear_session()

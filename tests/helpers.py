@@ -1,0 +1,68 @@
+"""Small networks, data and reference formulas in float64."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from importance_sampling.model_wrappers import OracleWrapper
+from importance_sampling.reweighting import BiasedReweightingPolicy
+
+CLASSES = 4
+FEATURES = 6
+
+
+def data(n=24, classes=CLASSES, seed=0):
+    """Rows that two of the features tell apart, with some noise in the labels."""
+    rng = np.random.default_rng(seed)
+    x = rng.normal(size=(n, FEATURES)).astype("float32")
+    y = (2 * (x[:, 0] > 0) + (x[:, 1] > 0)) % classes
+    flip = rng.random(n) < 0.1
+    return x, np.where(flip, rng.integers(0, classes, n), y).astype("int64")
+
+
+def mlp(activation="softmax", units=CLASSES, separate=False, **compile_arguments):
+    """tanh network; `separate` puts the last activation into a layer of its own."""
+    last = [layers.Dense(units, activation=None if separate else activation)]
+    if separate:
+        last.append(layers.Activation(activation))
+    model = keras.Sequential([layers.Input((FEATURES,)), layers.Dense(8, activation="tanh"), *last])
+    arguments = {"optimizer": "sgd", "loss": "sparse_categorical_crossentropy"}
+    model.compile(**arguments | compile_arguments)
+    return model
+
+
+def oracle(model, score="gnorm", layer=None, k=1.0):
+    return OracleWrapper(model, BiasedReweightingPolicy(k), score=score, layer=layer)
+
+
+def predict(model, x):
+    return ops.convert_to_numpy(model(ops.convert_to_tensor(x), training=False)).astype("float64")
+
+
+def forward64(weights, x):
+    """Hidden activations and last pre-activations of `mlp`, in float64."""
+    w1, b1, w2, b2 = (w.astype("float64") for w in weights)
+    hidden = np.tanh(x.astype("float64") @ w1 + b1)
+    return hidden, hidden @ w2 + b2
+
+
+def softmax64(z):
+    e = np.exp(z - z.max(axis=-1, keepdims=True))
+    return e / e.sum(axis=-1, keepdims=True)
+
+
+def one_hot(y, classes=CLASSES):
+    return np.eye(classes)[y]
+
+
+def full_norm64(weights, x, delta):
+    """Exact gradient norms over all weights of `mlp`, from d loss / d pre-activation."""
+    hidden, _ = forward64(weights, x)
+    w2 = weights[2].astype("float64")
+    back = (delta @ w2.T) * (1 - hidden**2)
+    x = x.astype("float64")
+    squares = (delta**2).sum(1) * ((hidden**2).sum(1) + 1)
+    squares += (back**2).sum(1) * ((x**2).sum(1) + 1)
+    return np.sqrt(squares)

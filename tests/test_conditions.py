@@ -1,0 +1,105 @@
+"""When importance sampling starts, against the formulas."""
+
+import numpy as np
+import pytest
+
+from importance_sampling.samplers import (
+    ExpCondition,
+    TotalVariationCondition,
+    VarianceReductionCondition,
+    WarmupCondition,
+    variance_reduction,
+)
+
+pytestmark = pytest.mark.exact
+
+
+def paper(scores):
+    g = scores / scores.sum()
+    u = 1 / len(scores)
+    return 1 / np.sqrt(1 - ((g - u) ** 2).sum() / (g**2).sum())
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_variance_reduction_is_the_papers(seed):
+    scores = np.random.default_rng(seed).exponential(size=50)
+    np.testing.assert_allclose(variance_reduction(scores), paper(scores), rtol=1e-10)
+    condition = VarianceReductionCondition()
+    condition.update(scores)
+    np.testing.assert_allclose(condition.variance_reduction, paper(scores), rtol=1e-10)
+
+
+def test_variance_reduction_of_special_scores():
+    assert variance_reduction(np.zeros(5)) == 1
+    np.testing.assert_allclose(variance_reduction(np.full(5, 3.0)), 1)
+    np.testing.assert_allclose(variance_reduction(np.eye(9)[0]), 3)  # one of 9: sqrt(9)
+    assert VarianceReductionCondition().variance_reduction == 1
+
+
+def test_average_is_corrected_for_its_start():
+    scores = np.random.default_rng(0).exponential(size=50)
+    condition = VarianceReductionCondition(vr_th=paper(scores) - 0.01, momentum=0.99)
+    assert not condition.satisfied
+    condition.update(scores)  # not a hundred updates later
+    assert condition.satisfied and condition.previously_satisfied
+    other = np.random.default_rng(1).exponential(size=50)
+    condition.update(other)
+    expected = (0.99 * 0.01 * paper(scores) + 0.01 * paper(other)) / (0.99 * 0.01 + 0.01)
+    np.testing.assert_allclose(condition.variance_reduction, expected, rtol=1e-10)
+
+
+@pytest.mark.statistical
+def test_batches_and_pools_give_the_same_estimate():
+    """The plain estimate from a pool is larger; means differ by at most 4.9 standard errors."""
+    rng = np.random.default_rng(0)
+    batches, pools, plain = [], [], []
+    for _ in range(4000):
+        batch, pool = rng.pareto(2.5, size=32), rng.pareto(2.5, size=96)
+        a = VarianceReductionCondition(sample_size=32)
+        a.update(batch)
+        b = VarianceReductionCondition(sample_size=32)
+        b.update(pool)
+        batches.append(a.variance_reduction)
+        pools.append(b.variance_reduction)
+        plain.append(variance_reduction(pool))
+
+    def z(a, b):
+        error = np.sqrt(np.var(a, ddof=1) / len(a) + np.var(b, ddof=1) / len(b))
+        return (np.mean(b) - np.mean(a)) / error
+
+    assert abs(z(batches, pools)) < 4.9
+    assert z(batches, plain) > 4.9
+
+
+def test_warmup_counts():
+    condition = WarmupCondition(2)
+    for expected in (False, False, True, True):
+        assert condition.satisfied is expected
+        condition.update(np.ones(3))
+
+
+def test_exponential_and_total_variation():
+    scores = np.array([0.1, 0.2, 0.9])
+    exp = ExpCondition(lambda_th=2.0)
+    exp.update(scores)  # lambda = 1 / 0.4 = 2.5
+    assert exp.satisfied
+    exp = ExpCondition(lambda_th=2.6)
+    exp.update(scores)
+    assert not exp.satisfied
+    tv = 0.5 * np.abs(scores / 1.2 - 1 / 3).sum()
+    for threshold, expected in ((tv - 1e-6, True), (tv + 1e-6, False)):
+        condition = TotalVariationCondition(tv_th=threshold)
+        condition.update(scores)
+        assert condition.satisfied is expected
+
+
+def test_zero_scores_are_no_reason_to_start():
+    for condition in (TotalVariationCondition(0.1), VarianceReductionCondition(1.1)):
+        condition.update(np.zeros(4))
+        assert not condition.satisfied
+
+
+@pytest.mark.parametrize("momentum", [-0.1, 1.0, 2])
+def test_bad_momentum_is_refused(momentum):
+    with pytest.raises(ValueError, match="momentum"):
+        VarianceReductionCondition(momentum=momentum)

@@ -1,0 +1,330 @@
+"""Samplers without any network: one battery for all, driven by a table."""
+
+import inspect
+
+import numpy as np
+import pytest
+
+from importance_sampling import samplers
+from importance_sampling.datasets import GeneratorDataset, InMemoryDataset
+from importance_sampling.reweighting import BiasedReweightingPolicy, NoReweightingPolicy
+from importance_sampling.samplers import (
+    AdaptiveAdditiveSmoothingSampler,
+    AdditiveSmoothingSampler,
+    BaseSampler,
+    ConditionalStartSampler,
+    ConstantTimeSampler,
+    ConstantVarianceSampler,
+    ModelSampler,
+    PowerSmoothingSampler,
+    SamplerDecorator,
+    UniformSampler,
+    VarianceReductionCondition,
+    WarmupCondition,
+)
+from importance_sampling.samplers._draw import IndexStream, draw_positions
+
+N = 60
+BATCH = 8
+
+
+class Scorer:
+    """Scores a row by a function of its index, which is its input."""
+
+    def __init__(self, function=lambda i: 0.1 + i % 7):
+        self.function = function
+        self.calls = 0
+
+    def score(self, x, y, batch_size=128):
+        self.calls += 1
+        return self.function(x[:, 0].astype("float64"))
+
+
+def dataset(n=N):
+    x = np.arange(n, dtype="float32")[:, None]
+    return InMemoryDataset(x, 2 * x, x[:3], 2 * x[:3], categorical=False)
+
+
+def pool(rng=0, **kwargs):
+    arguments = {"large_batch": 24, "rng": rng} | kwargs
+    return ModelSampler(dataset(), BiasedReweightingPolicy(), Scorer(), **arguments)
+
+
+def skewed(i):
+    return np.where(i % 20 == 0, 50.0, 0.1)
+
+
+def on(sampler):
+    """Feeds a sampler that starts when it pays with scores that make it pay."""
+    sampler.condition.update(skewed(np.arange(N)))
+    return sampler
+
+
+TABLE = {
+    UniformSampler: lambda rng: UniformSampler(dataset(), BiasedReweightingPolicy(), rng=rng),
+    ModelSampler: pool,
+    SamplerDecorator: lambda rng: SamplerDecorator(pool(rng)),
+    AdditiveSmoothingSampler: lambda rng: AdditiveSmoothingSampler(pool(rng), 0.5),
+    AdaptiveAdditiveSmoothingSampler: lambda rng: AdaptiveAdditiveSmoothingSampler(pool(rng)),
+    PowerSmoothingSampler: lambda rng: PowerSmoothingSampler(pool(rng)),
+    ConditionalStartSampler: lambda rng: ConditionalStartSampler(pool(rng), WarmupCondition(3)),
+    ConstantVarianceSampler: lambda rng: on(
+        ConstantVarianceSampler(dataset(), BiasedReweightingPolicy(), Scorer(skewed), rng=rng)
+    ),
+    ConstantTimeSampler: lambda rng: on(
+        ConstantTimeSampler(dataset(), BiasedReweightingPolicy(), Scorer(skewed), rng=rng)
+    ),
+}
+
+every_sampler = pytest.mark.parametrize("make", TABLE.values(), ids=lambda m: "")
+every_sampler = pytest.mark.parametrize(
+    "make", [pytest.param(make, id=cls.__name__) for cls, make in TABLE.items()]
+)
+
+
+def test_every_sampler_has_a_row():
+    public = {
+        cls
+        for name in samplers.__all__
+        if inspect.isclass(cls := getattr(samplers, name)) and issubclass(cls, BaseSampler)
+    }
+    assert public - {BaseSampler} == set(TABLE)
+
+
+@pytest.mark.exact
+@every_sampler
+def test_rows_match_indices_and_weights_have_their_shape(make):
+    sampler = make(0)
+    for step in range(12):
+        draw = sampler.sample(BATCH)
+        idxs, (x, y), w = draw
+        assert len(idxs) <= BATCH
+        np.testing.assert_array_equal(x[:, 0], idxs)
+        np.testing.assert_array_equal(y[:, 0], 2 * idxs)
+        assert w.shape == (len(idxs), 1)
+        assert draw.metric_weights.shape == draw.predicted_scores.shape == (len(idxs),)
+        if not draw.importance:
+            np.testing.assert_array_equal(w, 1)
+        sampler.update(idxs, 0.1 + idxs % 7)
+        assert step or len(idxs)
+
+
+@pytest.mark.exact
+@every_sampler
+def test_same_seed_same_draws_and_global_state_untouched(make):
+    before = np.random.get_state()[1].copy()
+    a, b, c = make(7), make(7), make(8)
+    different = False
+    for _ in range(10):
+        draws = [s.sample(BATCH)[0] for s in (a, b, c)]
+        np.testing.assert_array_equal(draws[0], draws[1])
+        different |= not np.array_equal(draws[0], draws[2])
+        for s, idxs in zip((a, b, c), draws, strict=True):
+            s.update(idxs, 1.0 + idxs % 5)
+    assert different
+    np.testing.assert_array_equal(before, np.random.get_state()[1])
+
+
+def _plain(state):
+    if isinstance(state, dict):
+        return all(isinstance(k, str) and _plain(v) for k, v in state.items())
+    return state is None or isinstance(state, int | float | str | bool | np.ndarray)
+
+
+@pytest.mark.exact
+@every_sampler
+def test_state_restored_at_every_step_gives_the_same_rest(make):
+    def step(sampler):
+        idxs = sampler.sample(BATCH)[0]
+        sampler.update(idxs, 1.0 + (idxs * 13) % 11)
+        return idxs
+
+    sampler, states, draws = make(3), [], []
+    for _ in range(12):
+        states.append(sampler.state_dict())
+        draws.append(step(sampler))
+    for start, state in enumerate(states):
+        assert _plain(state)
+        other = make(99)
+        other.load_state_dict(state)
+        for expected in draws[start:]:
+            np.testing.assert_array_equal(step(other), expected)
+
+
+@pytest.mark.statistical
+@every_sampler
+def test_weighted_means_estimate_the_mean_of_the_data(make):
+    """For an unbiased policy E[mean(w f)] is the mean of f; 4.9 standard errors is p < 1e-6."""
+    sampler = make(11)
+    f = np.sin(np.arange(N)) + np.arange(N) / 10
+    estimates, metric_estimates = [], []
+    for _ in range(4000):
+        draw = sampler.sample(BATCH)
+        idxs, _, w = draw
+        estimates.append(np.mean(w[:, 0] * f[idxs]))
+        metric_estimates.append(np.mean(draw.metric_weights * f[idxs]))
+        if not isinstance(sampler, ConstantVarianceSampler | ConstantTimeSampler):
+            sampler.update(idxs, 0.1 + idxs % 7)
+    for values in (np.array(estimates), np.array(metric_estimates)):
+        error = values.std(ddof=1) / np.sqrt(len(values))
+        assert abs(values.mean() - f.mean()) < 4.9 * error
+
+
+@pytest.mark.statistical
+def test_positions_are_drawn_in_proportion():
+    """Chi-squared over 6 cells with 5 degrees of freedom: above 38 with p < 4e-7."""
+    scores = np.array([1.0, 0.0, 2.0, 5.0, 0.5, 3.0, 0.0])
+    rng = np.random.default_rng(0)
+    n = 60_000
+    counts = np.bincount(draw_positions(scores, n, rng), minlength=7)
+    assert counts[1] == counts[6] == 0
+    expected = n * scores / scores.sum()
+    kept = scores > 0
+    assert ((counts - expected)[kept] ** 2 / expected[kept]).sum() < 38
+
+
+@pytest.mark.exact
+def test_passes_visit_every_example_once():
+    stream = IndexStream(10, np.random.default_rng(0))
+    got = np.concatenate([stream.next(4) for _ in range(5)])
+    for part in (got[:10], got[10:]):
+        np.testing.assert_array_equal(np.sort(part), np.arange(10))
+    assert not np.array_equal(got[:10], got[10:])
+    ordered = IndexStream(10, np.random.default_rng(0), shuffle=False)
+    np.testing.assert_array_equal(ordered.next(23) % 10, np.arange(23) % 10)
+
+
+@pytest.mark.exact
+def test_uniform_scores_give_ones():
+    sampler = ModelSampler(dataset(), BiasedReweightingPolicy(), Scorer(lambda i: 0 * i + 3), rng=0)
+    np.testing.assert_allclose(sampler.sample(BATCH)[2], 1, rtol=1e-6)
+
+
+@pytest.mark.exact
+def test_all_zero_scores_fall_back_to_a_uniform_draw():
+    sampler = ModelSampler(dataset(), BiasedReweightingPolicy(), Scorer(lambda i: 0 * i), rng=0)
+    draw = sampler.sample(BATCH)
+    np.testing.assert_allclose(draw[2], 1, rtol=1e-6)
+    assert len(np.unique(draw[0])) > 1
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -1.0])
+def test_impossible_scores_stop_with_their_rows(bad):
+    sampler = pool()
+    sampler.model.function = lambda i: np.where(np.arange(len(i)) == 5, bad, 1.0)
+    with pytest.raises(ValueError, match=r"1 of 24 scores .* rows \[5\]"):
+        sampler.sample(BATCH)
+
+
+@pytest.mark.exact
+def test_a_pool_smaller_than_the_batch_is_refused():
+    with pytest.raises(ValueError, match="batch_size=30 from a pool of 24"):
+        pool().sample(30)
+
+
+@pytest.mark.exact
+def test_only_the_drawn_rows_of_a_known_score_are_read():
+    class Known(BaseSampler):
+        def _get_samples_with_scores(self, batch_size):
+            return np.arange(N), skewed(np.arange(N)), None
+
+    read = []
+    data = dataset()
+    inner = data._train_data
+    data._train_data = lambda idxs: read.append(len(idxs)) or inner(idxs)
+    idxs, (x, _), w = Known(data, NoReweightingPolicy(), rng=0).sample(BATCH)
+    assert read == [BATCH]
+    np.testing.assert_array_equal(x[:, 0], idxs)
+    np.testing.assert_array_equal(w, 1)
+
+
+@pytest.mark.exact
+def test_own_samplers_are_told_at_once_and_built_in_ones_may_wait():
+    class Own(ModelSampler):
+        pass
+
+    arguments = (dataset(), BiasedReweightingPolicy(), Scorer())
+    assert ModelSampler(*arguments).tolerates_delay
+    assert not Own(*arguments).tolerates_delay
+    assert not AdditiveSmoothingSampler(Own(*arguments)).tolerates_delay
+
+
+@pytest.mark.exact
+def test_conditional_start_switches_on_and_keeps_watching_the_pool():
+    condition = VarianceReductionCondition(1.5, momentum=0.0, sample_size=BATCH)
+    sampler = ConditionalStartSampler(pool(large_batch=2 * BATCH), condition)
+    assert not sampler.sample(BATCH).importance
+    sampler.update(np.arange(BATCH), skewed(np.arange(BATCH)))
+    assert condition.variance_reduction > 2
+    assert sampler.sampler.model.calls == 0
+    draw = sampler.sample(BATCH)
+    assert draw.importance and len(draw.pool_scores) == 2 * BATCH
+    # the pool's scores are nearly uniform, so it is off again; a batch drawn by score is no
+    # estimate of anything and must not be averaged in
+    after = condition.variance_reduction
+    assert after < 1.5
+    sampler.update(draw[0], skewed(np.arange(BATCH)))
+    assert condition.variance_reduction == after
+    assert not sampler.sample(BATCH).importance
+
+
+@pytest.mark.exact
+def test_variable_batches_take_few_sizes():
+    sizes, pools = set(), set()
+    for make in (ConstantVarianceSampler, ConstantTimeSampler):
+        sampler = make(dataset(4096), BiasedReweightingPolicy(), Scorer(lambda i: skewed(i)), rng=0)
+        rng = np.random.default_rng(0)
+        for _ in range(200):
+            heavy = rng.random(128) ** rng.uniform(1, 40)
+            sampler.condition.update(heavy)
+            draw = sampler.sample(128)
+            sizes.add(len(draw[0]))
+            pools.add(0 if draw.pool_scores is None else len(draw.pool_scores))
+            assert len(draw[0]) % 8 == 0
+    assert len(sizes) <= 16 and len(pools) <= 18
+
+
+@pytest.mark.exact
+def test_constant_time_keeps_to_its_time():
+    sampler = ConstantTimeSampler(dataset(4096), BiasedReweightingPolicy(), Scorer(skewed), rng=0)
+    for spread in (3.0, 8.0, 30.0):
+        sampler.condition.update(np.random.default_rng(0).random(128) ** spread)
+        draw = sampler.sample(128)
+        cost = len(draw[0]) * 3.0 + (0 if draw.pool_scores is None else len(draw.pool_scores))
+        assert cost == 3.0 * 128
+
+
+@pytest.mark.exact
+def test_streams_are_sampled_from_their_pools():
+    def batches():
+        start = 0
+        while True:
+            x = np.arange(start, start + 10, dtype="float32")[:, None]
+            yield x, 2 * x
+            start += 10
+
+    with GeneratorDataset(batches()) as data:
+        sampler = ModelSampler(data, BiasedReweightingPolicy(), Scorer(), large_batch=24, rng=0)
+        for step in range(3):
+            _, (x, y), w = sampler.sample(BATCH)
+            assert x.shape == (BATCH, 1) and w.shape == (BATCH, 1)
+            np.testing.assert_array_equal(y, 2 * x)
+            assert (x >= 24 * step).all() and (x < 24 * (step + 1)).all()
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: AdditiveSmoothingSampler(pool(), -1), "`c` must be at least 0"),
+        (lambda: AdaptiveAdditiveSmoothingSampler(pool(), -1), "`percentage`"),
+        (lambda: AdaptiveAdditiveSmoothingSampler(pool(), 0.5, 1.0), "`momentum`"),
+        (lambda: PowerSmoothingSampler(pool(), 2), "`power` must be in"),
+        (lambda: ConstantVarianceSampler(dataset(), None, None, 2.0, 0.7), "extra_samples"),
+        (lambda: ConstantTimeSampler(dataset(), None, None, -1), "backward_time"),
+    ],
+)
+def test_bad_arguments_are_refused(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
