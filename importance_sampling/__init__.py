@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from ._requirements import check_backend
+
 __version__ = "1.0.0.dev0"
 
 __all__ = [
@@ -14,6 +16,9 @@ __all__ = [
     "ImportanceTraining",
     "__version__",
 ]
+
+
+check_backend()
 
 
 def __getattr__(name: str) -> Any:

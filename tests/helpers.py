@@ -13,12 +13,12 @@ CLASSES = 4
 FEATURES = 6
 
 
-def data(n=24, classes=CLASSES, seed=0):
-    """Rows that two of the features tell apart, with some noise in the labels."""
+def data(n=24, classes=CLASSES, seed=0, noise=0.1):
+    """Rows that two of the features tell apart, with a share of labels drawn at random."""
     rng = np.random.default_rng(seed)
     x = rng.normal(size=(n, FEATURES)).astype("float32")
     y = (2 * (x[:, 0] > 0) + (x[:, 1] > 0)) % classes
-    flip = rng.random(n) < 0.1
+    flip = rng.random(n) < noise
     return x, np.where(flip, rng.integers(0, classes, n), y).astype("int64")
 
 

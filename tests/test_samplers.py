@@ -273,7 +273,7 @@ def test_conditional_start_switches_on_and_keeps_watching_the_pool():
 def test_variable_batches_take_few_sizes():
     sizes, pools = set(), set()
     for make in (ConstantVarianceSampler, ConstantTimeSampler):
-        sampler = make(dataset(4096), BiasedReweightingPolicy(), Scorer(lambda i: skewed(i)), rng=0)
+        sampler = make(dataset(4096), BiasedReweightingPolicy(), Scorer(skewed), rng=0)
         rng = np.random.default_rng(0)
         for _ in range(200):
             heavy = rng.random(128) ** rng.uniform(1, 40)

@@ -315,7 +315,7 @@ def test_explicit_layer_by_index_and_object():
 
 def test_unknown_activation_falls_back_and_says_so_once():
     x, y = data()
-    model = mlp(lambda z: ops.sin(z), loss="mse")
+    model = mlp(ops.sin, loss="mse")
     t = _targets("real", y)
     wrapper = oracle(model)
     with pytest.warns(UserWarning, match="no closed form") as caught:

@@ -99,7 +99,13 @@ class Runtime:
 
     def scope(self, values: Sequence[tuple[Any, Any]] = ()) -> keras.StatelessScope:
         """A scope in which the model reads the traced values and can change nothing."""
-        return keras.StatelessScope(state_mapping=[*self._visible, *values], collect_losses=True)
+        own = self._visible or [
+            # Keras reads regularized weights from the scope alone.
+            (v, v.value)
+            for v in self.model.trainable_variables
+            if v.regularizer is not None
+        ]
+        return keras.StatelessScope(state_mapping=[*own, *values], collect_losses=True)
 
     def values(self, variables: Sequence[Any]) -> list[Any]:
         """What the traced function sees as the values of `variables`."""

@@ -14,9 +14,10 @@ from keras import ops, tree
 
 from .. import backend
 from .._arrays import map_arrays
+from ..layers import _masks
 from ..reweighting import ExternalReweighting, ReweightingPolicy
 from . import _checks
-from ._objective import Objective, spread, takes_training
+from ._objective import Objective, fill, spread, takes_training
 from ._outputs import describe
 
 
@@ -382,12 +383,14 @@ class Engine:
                 sample_weight = batch.weights if known else spread(batch.metric_weights, rank)
             elif graph_weights is not None:
                 # Weights of the graph never entered the data: these are the user's alone.
-                sample_weight = sample_weight * spread(
-                    batch.metric_weights, len(sample_weight.shape)
-                )
+                factor = spread(batch.metric_weights, len(sample_weight.shape))
+                sample_weight = sample_weight * factor
             elif not self.reweighting.unbiased:
                 ratio = ops.divide_no_nan(batch.metric_weights, batch.weights[:, 0])
                 sample_weight = sample_weight * spread(ratio, len(sample_weight.shape))
+            mask = _masks.read_mask(y_pred) if self.objective.counts_tokens else None
+            if mask is not None:
+                sample_weight = fill(sample_weight, mask)
             return original(y_true, y_pred, sample_weight=sample_weight)
 
         return update_state

@@ -34,6 +34,12 @@ def spread(weights: Any, rank: int) -> Any:
     return ops.reshape(weights, (-1,) + (1,) * (rank - 1))
 
 
+def fill(weights: Any, steps: Any) -> Any:
+    """Repeats weights over `steps`' axes: Keras multiplies masks into weights in place."""
+    weights = ops.reshape(weights, (-1, *weights.shape[1 : len(steps.shape)]))
+    return weights * ops.ones_like(steps, dtype="float32")
+
+
 def sum_per_sample(tensor: Any) -> Any:
     """Sums everything but the first axis: `(n, ...)` to `(n,)`."""
     axes = tuple(range(1, len(tensor.shape)))
@@ -137,10 +143,7 @@ class Objective:
             self.info.flat, users, per_output, valid or [None] * count, strict=True
         ):
             total = self._weigh_one(user, weight, max(len(output.shape), 1))
-            if steps is not None:
-                shape = (-1, *total.shape[1 : len(steps.shape)])
-                total = ops.reshape(total, shape) * ops.ones_like(steps, dtype="float32")
-            combined.append(total)
+            combined.append(total if steps is None else fill(total, steps))
         if not self.info.nested:
             return combined[0]
         return tree.pack_sequence_as(self.info.spec, combined)

@@ -220,8 +220,15 @@ def _callback_list(
 
 
 def _looks_at_batches(callback: Any) -> bool:
-    """Whether a callback of the user's own is called at batches."""
+    """Whether a callback of the user's own is called at batches, and may hold the model itself.
+
+    On JAX the model's variables are then brought up to date around every batch. A callback that
+    reaches the model only through `Callback.model`, which does so by itself, can save that time
+    with an attribute `reaches_model_by_property = True`.
+    """
     kind = type(callback)
+    if getattr(callback, "reaches_model_by_property", False):
+        return False
     if kind.__module__.startswith("keras.") and kind is not keras.callbacks.LambdaCallback:
         return False
     base = keras.callbacks.Callback

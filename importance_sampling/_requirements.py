@@ -1,0 +1,53 @@
+"""Clear words where something is not installed."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import json
+import os
+from pathlib import Path
+from types import ModuleType
+
+_BACKENDS = ("tensorflow", "jax", "torch")
+
+
+def configured_backend() -> str:
+    """The backend Keras will run on: KERAS_BACKEND, Keras' configuration file, or its default."""
+    name = os.environ.get("KERAS_BACKEND")
+    if name:
+        return name
+    home = Path(os.environ.get("KERAS_HOME", Path.home() / ".keras"))
+    try:
+        return json.loads((home / "keras.json").read_text())["backend"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return "tensorflow"
+
+
+def _installed(name: str) -> bool:
+    return importlib.util.find_spec(name) is not None
+
+
+def check_backend() -> None:
+    """Raises an ImportError with the command to run if Keras' backend is not installed."""
+    name = configured_backend()
+    if name not in _BACKENDS or _installed(name):
+        return
+    others = [b for b in _BACKENDS if _installed(b)]
+    hint = f" Or set KERAS_BACKEND={others[0]}, which is installed." if others else ""
+    raise ImportError(
+        f"Keras is set to run on {name}, which is not installed. Run\n\n"
+        f'    pip install "keras-importance-sampling[{name}]"\n\n'
+        f"(backends: {', '.join(_BACKENDS)}).{hint}"
+    )
+
+
+def require(module: str, extra: str, purpose: str) -> ModuleType:
+    """Imports an optional module, or raises an ImportError with the command to run."""
+    try:
+        return importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"{purpose} needs {error.name}, which is not installed. Run\n\n"
+            f'    pip install "keras-importance-sampling[{extra}]"\n'
+        ) from error

@@ -1,0 +1,56 @@
+"""What the demo compares: three ways to spend the same time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..reweighting import BiasedReweightingPolicy
+from ..samplers import BaseSampler, ModelSampler, UniformSampler
+from ..training import BaseTraining, ImportanceTraining
+
+
+class UniformTraining(BaseTraining):
+    """Draws uniformly, by the same loop as the others."""
+
+    def __init__(self, model: Any, seed: int | None = None):
+        super().__init__(model, BiasedReweightingPolicy(1.0), seed=seed)
+
+    def sampler(
+        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    ) -> BaseSampler:
+        """See `BaseTraining.sampler`."""
+        return UniformSampler(dataset, self.reweighting, **self._sampler_options)
+
+
+class _IgnoredScores(ModelSampler):
+    """Pays for the scores of a pool, and then draws from it uniformly."""
+
+    def _get_samples_with_scores(self, batch_size: int) -> Any:
+        idxs, scores, xy = super()._get_samples_with_scores(batch_size)
+        return idxs, np.ones_like(scores), xy
+
+
+class RandomSubsetTraining(UniformTraining):
+    """Trains on a random part of each scored pool: the cost of importance sampling without it."""
+
+    def __init__(self, model: Any, presample: float = 3.0, seed: int | None = None):
+        super().__init__(model, seed)
+        self._presample = presample
+
+    def sampler(
+        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    ) -> BaseSampler:
+        """See `BaseTraining.sampler`."""
+        pool = int(self._presample * batch_size)
+        return _IgnoredScores(
+            dataset, self.reweighting, self.model, pool, pool, **self._sampler_options
+        )
+
+
+ARMS = {
+    "uniform": UniformTraining,
+    "random third of each pool": RandomSubsetTraining,
+    "importance sampling": ImportanceTraining,
+}

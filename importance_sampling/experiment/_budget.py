@@ -1,0 +1,90 @@
+"""Training for a given time: the schedule, the clock and the measurements along the way."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import keras
+import numpy as np
+
+
+class Budget(keras.callbacks.Callback):
+    """Stops after some seconds of training, with the learning rate's cosine decay over them.
+
+    The clock stands still while the model is evaluated.
+
+    Args:
+        seconds: float, training time.
+        rate: float, the learning rate at the start.
+        train: `(x, y)` to measure the training loss on.
+        test: `(x, y)` to measure test loss and error on.
+        points: int, measurements over the budget.
+        bar: called as `bar(percent, values)` to show progress.
+    """
+
+    # The learning rate is set and the model evaluated through `Callback.model` only.
+    reaches_model_by_property = True
+
+    def __init__(
+        self,
+        seconds: float,
+        rate: float,
+        train: tuple[Any, Any],
+        test: tuple[Any, Any],
+        points: int = 20,
+        bar: Any = None,
+    ):
+        super().__init__()
+        self.seconds = seconds
+        self.rate = rate
+        self.data = {"train": train, "test": test}
+        self.points = points
+        self.bar = bar
+        self.history: list[dict[str, float]] = []
+        self.steps = self.steps_on = 0
+        self._paused = 0.0
+        self._percent = -1
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Measures the untrained model and starts the clock."""
+        self._measure(0.0)
+        self._start = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Looks at the clock."""
+        self.steps += 1
+        elapsed = time.perf_counter() - self._start - self._paused
+        share = min(elapsed / self.seconds, 1.0)
+        percent = int(100 * share)
+        if percent != self._percent:
+            # A hundred steps of the schedule: setting the rate is not free on every backend.
+            self._percent = percent
+            self.model.optimizer.learning_rate = self.rate * 0.5 * (1 + math.cos(math.pi * share))
+            if self.bar is not None:
+                values = {k: float(logs[k]) for k in ("loss", "score") if k in logs}
+                self.bar(percent, values)
+        if elapsed >= self.seconds:
+            self.model.stop_training = True
+            self.elapsed = elapsed
+            self._measure(elapsed)
+        elif share >= len(self.history) / self.points:
+            paused = time.perf_counter()
+            self._measure(elapsed)
+            self._paused += time.perf_counter() - paused
+
+    def _measure(self, elapsed: float) -> None:
+        model = self.model
+        row = {"seconds": elapsed, "steps": self.steps}
+        for name, (x, y) in self.data.items():
+            output = np.concatenate(
+                [
+                    keras.ops.convert_to_numpy(model.predict_on_batch(x[i : i + 4096]))
+                    for i in range(0, len(x), 4096)
+                ]
+            ).astype(np.float64)
+            likelihood = (output * y).sum(axis=1)
+            row[f"{name}_loss"] = float(-np.log(np.maximum(likelihood, 1e-7)).mean())
+            row[f"{name}_error"] = float((output.argmax(1) != y.argmax(1)).mean())
+        self.history.append(row)

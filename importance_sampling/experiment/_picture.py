@@ -1,0 +1,119 @@
+"""The demo's picture: learning curves over time, and what was drawn."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import matplotlib.colors
+import matplotlib.ticker
+import numpy as np
+from matplotlib.figure import Figure
+
+from ..datasets import BaseDataset
+from ..datasets._canevet import boundary
+
+# Okabe and Ito's colours, told apart by colour-blind readers; line styles serve grey print.
+_STYLES = {
+    "uniform": ("#0072B2", "-"),
+    "random third of each pool": ("#999999", "--"),
+    "importance sampling": ("#D55E00", "-."),
+}
+
+
+# Colours reach from a tenth to ten times as often as a uniform draw.
+_LEAST = 0.1
+
+
+def _curves(
+    axes: Any, results: list[dict[str, Any]], key: str, label: str, scale: float = 1.0
+) -> None:
+    for result in results:
+        colour, line = _STYLES[result["arm"]]
+        seconds = [row["seconds"] for row in result["history"]]
+        values = [scale * row[key] for row in result["history"]]
+        axes.plot(seconds, values, line, color=colour, label=result["arm"], linewidth=1.8)
+    axes.set_yscale("log")
+    # Plain numbers: powers of ten read badly over less than a decade.
+    for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
+        formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:.2g}"))
+    axes.yaxis.set_minor_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 3, 5)))
+    axes.set_xlabel("training time (s)")
+    axes.set_ylabel(label)
+    axes.grid(alpha=0.3, which="both", linewidth=0.5)
+
+
+def _plane(axes: Any, points: np.ndarray, counts: np.ndarray, title: str) -> Any:
+    """Density of draws relative to uniform, on a grid over the unit square."""
+    bins = 64
+    grid = [np.linspace(0, 1, bins + 1)] * 2
+    drawn, *_ = np.histogram2d(points[:, 0], points[:, 1], bins=grid, weights=counts)
+    there, *_ = np.histogram2d(points[:, 0], points[:, 1], bins=grid)
+    relative = drawn / np.maximum(there, 1) / max(counts.sum() / len(counts), 1e-12)
+    image = axes.imshow(
+        np.maximum(relative, _LEAST).T,
+        origin="lower",
+        extent=(0, 1, 0, 1),
+        cmap="cividis",
+        norm=matplotlib.colors.LogNorm(vmin=_LEAST, vmax=1 / _LEAST),
+        aspect="auto",
+    )
+    x = np.linspace(0, 1, 500)
+    axes.plot(x, boundary(x), color="white", linewidth=0.8)
+    axes.set(xlabel="x1", ylabel="x2", title=title, xlim=(0, 1), ylim=(0, 1))
+    return image
+
+
+def _images(axes: Any, dataset: BaseDataset, idxs: np.ndarray, title: str) -> None:
+    """A strip of example images."""
+    images = dataset.train_data[idxs][0][..., 0]
+    rows = [np.concatenate(list(images[i : i + 8]), axis=1) for i in range(0, len(images), 8)]
+    axes.imshow(np.concatenate(rows), cmap="gray_r")
+    axes.set_axis_off()
+    axes.set_title(title)
+
+
+def draw(
+    path: Path,
+    name: str,
+    dataset: BaseDataset,
+    results: list[dict[str, Any]],
+    counts: dict[str, np.ndarray],
+) -> None:
+    """Writes the picture."""
+    figure = Figure(figsize=(11, 8.5), layout="constrained")
+    axes = figure.subplots(2, 2)
+    _curves(axes[0, 0], results, "train_loss", "training loss")
+    _curves(axes[0, 1], results, "test_error", "test error (%)", 100.0)
+    axes[0, 0].legend(frameon=False)
+    axes[0, 0].set_title("training loss over time")
+    axes[0, 1].set_title("test error over time")
+    by_score = counts["importance sampling"]
+    if name == "canevet":
+        points = dataset.train_data[:][0]
+        _plane(axes[1, 0], points, counts["uniform"], "where uniform training drew")
+        title = "where importance sampling drew, while on"
+        if not by_score.any():
+            title = "importance sampling never switched on"
+        image = _plane(axes[1, 1], points, by_score, title)
+        figure.colorbar(image, ax=axes[1], label="draws relative to a uniform draw", extend="both")
+    else:
+        order = np.argsort(-by_score, kind="stable")
+        most, least = order[:32], order[-32:]
+        _images(
+            axes[1, 0],
+            dataset,
+            most,
+            f"drawn most often ({by_score[most].min()} to {by_score[most].max()} times)",
+        )
+        _images(
+            axes[1, 1],
+            dataset,
+            least,
+            f"drawn least often ({by_score[least].min()} to {by_score[least].max()} times)",
+        )
+    seconds = results[0]["seconds"]
+    figure.suptitle(
+        f"{name}: the same network and start, {seconds:.0f} seconds of training for each curve"
+    )
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,171 @@
+"""`importance-sampling demo`: three ways to spend the same time, a table and a picture."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+import keras
+import numpy as np
+
+from .. import _requirements
+from ..datasets import MNIST, BaseDataset, CanevetICML2016
+from ._arms import ARMS
+from ._budget import Budget
+from ._files import make_directory, write_json, write_whole
+
+BATCH_SIZE = 128
+_MEASURED_ON = 10_000
+
+
+def load(name: str, path: str | None, seed: int) -> BaseDataset:
+    """The data set to train on, with one-hot targets."""
+    return CanevetICML2016(N=512, seed=seed) if name == "canevet" else MNIST(path)
+
+
+def build(name: str, dataset: BaseDataset) -> tuple[keras.Model, float]:
+    """A fresh network, compiled, and the learning rate it starts with."""
+    from keras import layers
+
+    if name == "canevet":
+        hidden, activation, rate = (64, 64), "tanh", 0.01
+    else:
+        hidden, activation, rate = (256, 256), "relu", 0.002
+    model = keras.Sequential(
+        [
+            layers.Input(dataset.shape),
+            layers.Flatten(),
+            *[layers.Dense(units, activation=activation) for units in hidden],
+            layers.Dense(dataset.output_size, activation="softmax"),
+        ]
+    )
+    model.compile(keras.optimizers.Adam(rate), "categorical_crossentropy", metrics=["accuracy"])
+    return model, rate
+
+
+class _Recorder:
+    """Counts how often each example was drawn; of a conditional sampler, only while it is on."""
+
+    def __init__(self, n: int):
+        self.counts = np.zeros(n, dtype=np.int64)
+
+    def __call__(self, sampler: Any, idxs: np.ndarray, w: np.ndarray, scores: np.ndarray) -> None:
+        condition = getattr(sampler, "condition", None)
+        if condition is None or condition.previously_satisfied:
+            np.add.at(self.counts, idxs, 1)
+
+
+class _Share(keras.callbacks.Callback):
+    """Takes the share of steps with importance sampling on out of the last epoch's logs."""
+
+    value = 0.0
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        """Remembers the share."""
+        self.value = float(logs["importance_sampling"])
+
+
+def _warm_up(training: Any, dataset: BaseDataset) -> None:
+    """Compiles everything the run will need, then puts the model back to its start."""
+    model = training.original_model
+    xy = dataset.train_data[np.arange(3 * BATCH_SIZE)]
+    training.model.build(*xy)
+    variables = [*model.variables, *model.optimizer.variables]
+    start = [keras.ops.convert_to_numpy(v.value).copy() for v in variables]
+    training.model.score(*xy, batch_size=3 * BATCH_SIZE)
+    training.fit(*xy, batch_size=BATCH_SIZE, verbose=0)
+    training.model.engine.runtime.sync()
+    for variable, value in zip(variables, start, strict=True):
+        variable.assign(value)
+
+
+def run_arm(
+    label: str, options: argparse.Namespace, dataset: BaseDataset, weights: list[np.ndarray]
+) -> tuple[dict[str, Any], np.ndarray]:
+    """Trains one arm; returns its results and how often each example was drawn."""
+    model, rate = build(options.dataset, dataset)
+    model.set_weights(weights)
+    training = ARMS[label](model, seed=options.seed)
+    _warm_up(training, dataset)
+    rows = np.arange(min(_MEASURED_ON, len(dataset.train_data)))
+    x_test, y_test = dataset.test_data[np.arange(min(_MEASURED_ON, len(dataset.test_data)))]
+    print(f"\n{label}", flush=True)
+    bar = keras.utils.Progbar(100, unit_name="%", stateful_metrics=["loss", "score"])
+    budget = Budget(
+        options.seconds,
+        rate,
+        dataset.train_data[rows],
+        (x_test, y_test),
+        bar=lambda percent, values: bar.update(percent, list(values.items())),
+    )
+    recorder, share = _Recorder(len(dataset.train_data)), _Share()
+    x, y = dataset.train_data[:]
+    # One endless epoch: the budget ends it.
+    training.fit(
+        x,
+        y,
+        batch_size=BATCH_SIZE,
+        steps_per_epoch=sys.maxsize,
+        verbose=0,
+        callbacks=[budget, share],
+        on_sample=recorder,
+    )
+    bar.update(100, finalize=True)
+    last = budget.history[-1]
+    result = {
+        "arm": label,
+        "steps": last["steps"],
+        "seconds": last["seconds"],
+        "train_loss": last["train_loss"],
+        "test_loss": last["test_loss"],
+        "test_error": last["test_error"],
+        "share_on": share.value,
+        "history": budget.history,
+    }
+    return result, recorder.counts
+
+
+def table(results: list[dict[str, Any]]) -> str:
+    """The results as text, one line per arm."""
+    lines = [
+        f"{'':<26} {'steps':>7} {'seconds':>8} {'training loss':>14} {'test loss':>10} "
+        f"{'test error':>11} {'steps by score':>15}"
+    ]
+    for r in results:
+        share = "-" if r["arm"] != "importance sampling" else f"{100 * r['share_on']:.0f} %"
+        lines.append(
+            f"{r['arm']:<26} {r['steps']:>7} {r['seconds']:>8.1f} {r['train_loss']:>14.4f} "
+            f"{r['test_loss']:>10.4f} {100 * r['test_error']:>9.2f} % {share:>15}"
+        )
+    return "\n".join(lines)
+
+
+def main(options: argparse.Namespace) -> int:
+    """Runs the demo."""
+    _requirements.require("matplotlib", "plots", "The demo's picture")
+    from ._picture import draw
+
+    if not options.seconds > 0:
+        raise ValueError(f"--seconds must be above 0, got {options.seconds:g}.")
+    output = make_directory(options.output)
+    dataset = load(options.dataset, options.data, options.seed)
+    keras.utils.set_random_seed(options.seed)
+    weights = build(options.dataset, dataset)[0].get_weights()
+    print(
+        f"{options.dataset}: {len(dataset.train_data)} training examples, "
+        f"{keras.backend.backend()} backend, {options.seconds:g} seconds for each of {len(ARMS)} "
+        "ways to train the same network"
+    )
+    results, counts = [], {}
+    for label in ARMS:
+        result, counts[label] = run_arm(label, options, dataset, weights)
+        results.append(result)
+    print("\n" + table(results))
+    settings = {"dataset": options.dataset, "seed": options.seed, "seconds": options.seconds}
+    settings["backend"] = keras.backend.backend()
+    write_json(output / "demo.json", {"settings": settings, "results": results})
+    picture = output / "demo.png"
+    write_whole(picture, lambda path: draw(path, options.dataset, dataset, results, counts))
+    print(f"\nThe picture is {picture}, the figures are {output / 'demo.json'}.")
+    return 0

@@ -1,0 +1,146 @@
+"""The command line and the examples, run as a user runs them."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = pytest.mark.end_to_end
+
+
+def run(*arguments, cwd, **environment):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=cwd,
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+
+
+CLI = ("-m", "importance_sampling.experiment.cli")
+
+
+def check_demo(result, folder):
+    assert result.returncode == 0, result.stderr
+    content = json.loads((folder / "demo.json").read_text())
+    arms = {r["arm"]: r for r in content["results"]}
+    assert set(arms) == {"uniform", "random third of each pool", "importance sampling"}
+    starts = {(r["history"][0]["train_loss"], r["history"][0]["test_loss"]) for r in arms.values()}
+    assert len(starts) == 1  # the same network from the same weights
+    for r in arms.values():
+        assert abs(r["seconds"] - content["settings"]["seconds"]) < 0.5
+        assert r["train_loss"] < r["history"][0]["train_loss"] * 0.8
+        assert len(r["history"]) >= 10
+        assert r["arm"] in result.stdout
+    assert arms["uniform"]["share_on"] == 0
+    assert (folder / "demo.png").read_bytes().startswith(b"\x89PNG")
+    assert not [p for p in folder.iterdir() if p.name.startswith(".")]
+
+
+def test_demo(tmp_path):
+    pytest.importorskip("matplotlib")
+    result = run(*CLI, "demo", "--seconds", "3", "--output", "out", cwd=tmp_path)
+    check_demo(result, tmp_path / "out")
+
+
+def test_demo_on_mnist(tmp_path, data_folder):
+    pytest.importorskip("matplotlib")
+    result = run(
+        *CLI,
+        "demo",
+        "--seconds",
+        "3",
+        "--dataset",
+        "mnist",
+        "--data",
+        str(data_folder),
+        "--output",
+        str(tmp_path),
+        cwd=tmp_path,
+    )
+    check_demo(result, tmp_path)
+
+
+def test_errors_are_one_line_and_status_2(tmp_path):
+    (tmp_path / "file").write_text("")
+    for arguments, message in (
+        (("demo", "--dataset", "mnist", "--data", "nowhere"), "No mnist.npz at nowhere"),
+        (("demo", "--seconds", "0"), "--seconds must be above 0"),
+        (("demo", "--output", "file/below"), "file"),
+    ):
+        result = run(*CLI, *arguments, cwd=tmp_path)
+        assert result.returncode == 2
+        assert result.stderr.count("importance-sampling: ") == 1 and message in result.stderr
+        assert "Traceback" not in result.stderr
+
+
+def test_version_and_help(tmp_path):
+    from importance_sampling import __version__
+
+    assert run(*CLI, "--version", cwd=tmp_path).stdout.strip() == __version__
+    assert "demo" in run(*CLI, "--help", cwd=tmp_path).stdout
+
+
+def test_a_missing_backend_names_the_command(tmp_path):
+    # An empty package path in front hides nothing; a backend that is not installed does.
+    code = (
+        "import importlib.util as u; find = u.find_spec\n"
+        "u.find_spec = lambda name, *a: None if name == 'jax' else find(name, *a)\n"
+        "import importance_sampling"
+    )
+    result = run("-c", code, cwd=tmp_path, KERAS_BACKEND="jax")
+    assert result.returncode == 1
+    assert 'pip install "keras-importance-sampling[jax]"' in result.stderr
+
+
+def test_intro_example(tmp_path):
+    result = run(str(ROOT / "examples" / "intro.py"), cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "Epoch 3/3" in result.stdout and "variance_reduction" in result.stdout
+
+
+@pytest.mark.parametrize("mode", [(), ("--uniform",)], ids=["importance", "uniform"])
+@pytest.mark.parametrize("name", ["mnist_mlp", "mnist_cnn"])
+def test_mnist_examples(tmp_path, data_folder, name, mode):
+    result = run(
+        str(ROOT / "examples" / f"{name}.py"),
+        "--epochs",
+        "1",
+        "--examples",
+        "2560",
+        "--data",
+        str(data_folder),
+        *mode,
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Test accuracy" in result.stdout
+    assert ("variance_reduction" in result.stdout) == (not mode)
+
+
+def test_step_cost_benchmark(tmp_path):
+    result = run(
+        str(ROOT / "benchmarks" / "step_cost.py"),
+        "--model",
+        "mlp",
+        "--steps",
+        "3",
+        "--rounds",
+        "1",
+        "--output",
+        "cost.json",
+        "--backend",
+        os.environ.get("KERAS_BACKEND", "tensorflow"),
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    row = json.loads((tmp_path / "cost.json").read_text())[0]
+    assert row["off / fit"] > 0 and row["on / (pool + fit)"] > 0
