@@ -34,7 +34,7 @@ if __name__ == "__main__":
 
     # Train with uniform sampling
     model.optimizer.learning_rate = 0.01
-    model.fit(x_train, y_train, batch_size=64, epochs=3, validation_data=(x_test, y_test))
+    model.fit(x_train, y_train, batch_size=64, epochs=10, validation_data=(x_test, y_test))
 
     # Train with importance sampling
     model.set_weights(weights)

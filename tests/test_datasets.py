@@ -66,11 +66,8 @@ def test_indices_behave_like_numpys(make, idx):
     dataset = make()
     for view in (dataset.train_data, dataset.test_data):
         x, y = view[idx]
-        expected = (
-            np.arange(10)[np.asarray(idx, int) if idx == [] else idx]
-            if not isinstance(idx, np.ndarray)
-            else np.arange(10)[idx]
-        )
+        empty = isinstance(idx, list) and not idx
+        expected = np.arange(10)[np.asarray(idx, int) if empty else idx]
         np.testing.assert_array_equal(y, expected)
         np.testing.assert_array_equal(np.asarray(x)[..., 0], expected)
         assert len(view) == 10

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ def _read_npz(path: Path) -> list[np.ndarray]:
                     f"{list(_ARRAYS)}."
                 )
             return [data[name] for name in _ARRAYS]
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, zipfile.BadZipFile) as error:
         raise OSError(f"{path} cannot be read as a .npz file: {error}") from error
 
 

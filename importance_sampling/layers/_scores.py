@@ -114,15 +114,17 @@ class MetricLayer(_PairLayer):
 
     @staticmethod
     def _function(metric: Any) -> Any:
-        if isinstance(metric, str | dict):
-            metric = keras.metrics.get(metric)
+        if isinstance(metric, dict):
+            metric = keras.saving.deserialize_keras_object(metric)
+        if isinstance(metric, str):
+            metric = getattr(keras.metrics, metric, None) or keras.metrics.get(metric)
         if isinstance(metric, keras.metrics.MeanMetricWrapper):
-            # The wrapped function, under the names that the metric's configuration gives it.
-            config = metric.get_config()
-            if "fn" in config:
-                metric = keras.saving.deserialize_keras_object(config["fn"])
+            # The function it wraps: as configured, or the one of the same name.
+            wrapped = metric.get_config().get("fn")
+            if wrapped is None:
+                metric = getattr(keras.metrics, _snake(type(metric).__name__), metric)
             else:
-                metric = keras.metrics.get(_snake(type(metric).__name__))
+                metric = keras.saving.deserialize_keras_object(wrapped)
         if isinstance(metric, keras.metrics.Metric) or not callable(metric):
             raise ValueError(
                 f"`metric_func` must be a function of (y_true, y_pred) or its name, got {metric!r}."
@@ -136,7 +138,10 @@ class MetricLayer(_PairLayer):
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
-        return {**super().get_config(), "metric_func": keras.metrics.serialize(self.metric_func)}
+        return {
+            **super().get_config(),
+            "metric_func": keras.saving.serialize_keras_object(self.metric_func),
+        }
 
 
 def _snake(name: str) -> str:
