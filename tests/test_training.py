@@ -17,7 +17,10 @@ from importance_sampling import (
     ImportanceTraining,
 )
 from importance_sampling.datasets import CanevetICML2016, GeneratorDataset, InMemoryDataset
+from importance_sampling.model_wrappers import ModelWrapper, ModelWrapperDecorator
+from importance_sampling.reweighting import BiasedReweightingPolicy
 from importance_sampling.samplers import ModelSampler
+from importance_sampling.training._loop import Loop
 
 end_to_end = pytest.mark.end_to_end
 exact = pytest.mark.exact
@@ -82,6 +85,7 @@ MODELS = {
         batchnorm_model,
         {"optimizer": lambda: keras.optimizers.SGD(0.1, clipnorm=0.1, use_ema=True)},
     ),
+    "xla": (batchnorm_model, {"optimizer": "sgd", "jit_compile": True}),
     "eager": (batchnorm_model, {"optimizer": "sgd", "run_eagerly": True}),
     "loss-scaling": (
         batchnorm_model,
@@ -602,6 +606,55 @@ def test_train_batch_weighs_and_steps():
 
 
 @exact
+def test_wrappers_of_the_users_own():
+    class Doubled(ModelWrapperDecorator):
+        """Scores twice as high; everything else is the decorated wrapper's."""
+
+        def __init__(self, wrapper):
+            super().__init__(wrapper, {"score"})
+
+        def score(self, x, y, batch_size=128):
+            return 2 * self.model_wrapper.score(x, y, batch_size)
+
+    x, y = data(32)
+    wrapper = ImportanceTraining(adam_mlp()).model
+    doubled = Doubled(wrapper)
+    np.testing.assert_allclose(doubled.score(x, y), 2 * wrapper.score(x, y), rtol=1e-6)
+    assert doubled.model is wrapper.model and doubled.engine is wrapper.engine
+
+    class Minimal(ModelWrapper):
+        """Only what the interface asks for."""
+
+        def __init__(self, model):
+            self.model = model
+
+        def score_batch(self, x, y):
+            return np.abs(x[:, 0]) + 0.1
+
+        def evaluate_batch(self, x, y):
+            return np.array([x.mean()])
+
+        def train_batch(self, x, y, w):
+            loss = self.model.train_on_batch(x, y, sample_weight=w[:, 0])
+            return np.full(len(x), loss), [], self.score_batch(x, y)
+
+    model = mlp()
+    minimal = Minimal(model)
+    np.testing.assert_allclose(minimal.score(x, y, batch_size=10), np.abs(x[:, 0]) + 0.1)
+    np.testing.assert_allclose(minimal.evaluate(x, y, batch_size=10)[0], x.mean(), rtol=1e-5)
+    before = model.get_weights()
+    policy = BiasedReweightingPolicy(1.0)
+    sampler = ModelSampler(InMemoryDataset(x, y, x, y, False), policy, minimal, 24, rng=0)
+    history = Loop(minimal, sampler, model, 8).run(
+        epochs=1, steps_per_epoch=3, callbacks=None, verbose=0, validation=None
+    )
+    assert set(history.history) >= {"loss", "score"}
+    assert any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
+    with pytest.raises(NotImplementedError, match="must implement train_batch"):
+        ModelWrapper().train_batch(x, y, None)
+
+
+@exact
 def test_pool_samplers_score_in_one_call():
     x, y = data(96)
     training = ImportanceTraining(adam_mlp(), presample=4, seed=0)
@@ -635,6 +688,7 @@ ERRORS = {
         "not a layer of",
     ),
     "lengths": (lambda m, x, y: ImportanceTraining(m).fit(x, y[:-1]), ValueError, "same number"),
+    "no targets": (lambda m, x, y: ImportanceTraining(m).fit(x), ValueError, "`y` is None"),
     "empty": (lambda m, x, y: ImportanceTraining(m).fit(x[:0], y[:0]), ValueError, "no rows"),
     "batch": (lambda m, x, y: ImportanceTraining(m).fit(x, y, 0), ValueError, "`batch_size`"),
     "large batch": (
@@ -739,7 +793,7 @@ def test_variable_batch_sizes_compile_few_functions():
         model, backward_time=20.0, extra_samples=0.0, seed=0
     )
     training.model.build(x, y)
-    inner = training.model.engine._train_step
+    inner = training.model.engine.step
 
     def counted(run, *tensors):
         traces.append(tensors[0].shape[0])

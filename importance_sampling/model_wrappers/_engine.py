@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -14,49 +13,21 @@ from keras import ops, tree
 
 from .. import backend
 from .._arrays import map_arrays
-from ..layers import _masks
-from ..reweighting import ExternalReweighting, ReweightingPolicy
+from ..reweighting import ReweightingPolicy
 from . import _checks
-from ._objective import Objective, fill, spread, takes_training
+from ._objective import Objective, takes_training
 from ._outputs import describe
-
-
-@contextlib.contextmanager
-def _replaced(target: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
-    """Places a method on one instance, and leaves no trace of it."""
-    attributes = vars(target)
-    before = attributes.get(name)
-    attributes[name] = function
-    try:
-        yield
-    finally:
-        if before is None:
-            attributes.pop(name, None)
-        else:
-            attributes[name] = before
-
-
-@dataclass
-class _Batch:
-    """What the hooks of one training step need and find; tensors, or tracers of them."""
-
-    weights: Any = None
-    metric_weights: Any = None
-    tokens: Any = None
-    sample_weight: Any = None
-    loss_update: tuple[Any, Any] | None = None
-    details: dict[str, Any] | None = None
+from ._step import TrainingStep
 
 
 class Engine:
-    """The compiled functions over one model.
+    """The compiled functions over one model: training step, scores, gradient.
 
-    The training step is the model's own `train_step`. It is run with three of
-    its methods watched: `compute_loss`, where weights that depend on the
-    scores of the pass are put in; `compute_metrics`, where per-sample losses
-    and scores are taken from the outputs; and the `update_state` of the
-    metrics, which are given the weights that make them estimates of the whole
-    training set's values.
+    Args:
+        model: a compiled model.
+        reweighting: the policy whose weights the training step takes.
+        score: the score's name.
+        layer: the layer that `"gnorm"` refers to, or None for the last one.
     """
 
     def __init__(
@@ -73,9 +44,6 @@ class Engine:
         self.training = False
         """Whether a training loop is under way, in which nothing is compiled anew."""
         self._key: tuple[Any, ...] | None = None
-        self._batch = _Batch()
-        weight_layer = reweighting.weight_layer()
-        self._weight_layer = None if isinstance(weight_layer, ExternalReweighting) else weight_layer
 
     # -- building ---------------------------------------------------------------------------
 
@@ -113,20 +81,18 @@ class Engine:
         )
         if self.objective.score == "gnorm" and self.objective.layer is None:
             self._say_fallback(info.ending)
-        self._plain_weights = self._weight_layer is None and not self.objective.counts_tokens
         logs = self._build_state(rows, info)
         self.objective.use_closed_form(rows[1])
         self.metric_names = tuple(name for name in logs if name != "loss")
-        self._metrics, unweighable = _checks.weighable_metrics(model)
+        metrics, unweighable = _checks.weighable_metrics(model)
         if unweighable:
             warnings.warn(
                 f"The metrics {unweighable} accept no sample_weight: while importance sampling is "
                 "on they describe the drawn examples, not the training set.",
                 stacklevel=2,
             )
-        own_step = type(model).train_step.__module__.startswith("keras.")
-        self._loss_tracker = next((m for m in model.metrics if own_step and m.name == "loss"), None)
-        self._train = self.runtime.compile_train(self._train_step)
+        self.step = TrainingStep(model, self.objective, self.reweighting, metrics)
+        self._train = self.runtime.compile_train(self.step)
         self._score = self.runtime.compile_pure(self._score_step)
         self._gradient = self.runtime.compile_pure(self._gradient_step)
         self._key = (*key[:-1], [id(v) for v in model.trainable_variables])
@@ -198,7 +164,7 @@ class Engine:
         sample_weight: Any = None,
         tokens: np.ndarray | None = None,
         uniform: bool = False,
-    ) -> tuple[dict[str, Any], Callable[[], dict[str, Any]]]:
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
         """One optimizer step; returns at once where the device works asynchronously.
 
         Args:
@@ -212,10 +178,14 @@ class Engine:
             uniform: whether all importance weights are one.
 
         Returns:
-            `(logs, details)`: metrics as tensors; a function that gives per-sample `losses`,
-            `scores` and `weights` as tensors of shape `(n,)`.
+            `(logs, details)`: metrics as tensors; see `TrainingStep` for the details.
         """
-        if uniform and not self.runtime.traces and self._plain_weights and sample_weight is None:
+        if (
+            uniform
+            and not self.runtime.traces
+            and self.step.plain_weights
+            and sample_weight is None
+        ):
             # Eagerly, even a multiplication by one costs; compiled, a second trace would.
             return self._train(*self._to_device(x, y), None, None, None, None)
         if tokens is None:
@@ -224,176 +194,6 @@ class Engine:
         return self._train(
             *self._to_device(x, y, sample_weight, weights, metric_weights, np.asarray(tokens))
         )
-
-    def _train_step(
-        self,
-        run_train_step: Callable[[Any], dict[str, Any]],
-        x: Any,
-        y: Any,
-        sample_weight: Any,
-        weights: Any,
-        metric_weights: Any,
-        tokens: Any,
-    ) -> tuple[dict[str, Any], dict[str, Any]]:
-        objective = self.objective
-        if metric_weights is None and weights is not None:
-            metric_weights = weights[:, 0]
-        batch = self._batch = _Batch(weights, metric_weights, tokens, sample_weight)
-        data = (x, y, None)
-        if weights is not None:
-            external = weights[:, :1]
-            if self._weight_layer is not None:
-                external = ops.ones_like(external)
-            data = (x, y, objective.weigh(sample_weight, external))
-        # Looked up before they are replaced, so that hooks call the originals.
-        self._inner_metrics = self.model.compute_metrics
-        with contextlib.ExitStack() as hooks:
-            if not self._plain_weights:
-                hooks.enter_context(_replaced(self.model, "compute_loss", self._loss_hook))
-            hooks.enter_context(_replaced(self.model, "compute_metrics", self._metrics_hook))
-            if self._loss_tracker is not None and not self.reweighting.unbiased:
-                tracker = self._loss_tracker
-                hooks.enter_context(_replaced(tracker, "update_state", self._tracker_hook))
-            logs = run_train_step(data)
-        if batch.details is None:
-            raise ValueError(
-                "The model's train_step never calls compute_metrics(x, y, y_pred, sample_weight), "
-                "so the scores of the trained batch cannot be taken. Call it at the end of your "
-                "train_step, as Keras' own does."
-            )
-        self._batch = _Batch()
-        return logs, batch.details
-
-    def _loss_hook(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        **kwargs: Any,
-    ) -> Any:
-        """`compute_loss` with the weights that only the outputs of this pass can tell."""
-        objective, batch = self.objective, self._batch
-        masks = objective.masks(y_pred)
-        ones = ops.ones_like(batch.metric_weights)
-        factors = [ones] * len(objective.info.masked)
-        if objective.counts_tokens:
-            factors = self._token_factors(objective.counts(y, masks))
-        if self._weight_layer is not None:
-            _, scores = objective.measure(x, y, y_pred, batch.sample_weight, masks)
-            graph = self._graph_weights(scores, batch.weights)
-            factors = [f * graph for f in factors]
-        sample_weight = objective.weigh(sample_weight, factors, objective.valid(y, masks))
-        if "training" in kwargs and not takes_training(objective._loss_function):
-            kwargs.pop("training")
-        return objective._loss_function(
-            x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, **kwargs
-        )
-
-    def _token_factors(self, counts: Any) -> list[Any]:
-        """Undoes Keras' division by the valid steps of this batch, in favour of the whole set's.
-
-        Keras' masked loss is sum_i w_i t_i / sum_i c_i over the batch, t_i and c_i the
-        sample's summed loss and valid steps. A draw with weights w_i = 1/(N p_i) estimates
-        sum t / sum c over the set only if the divisor is n * mean(c) of the set.
-        """
-        batch = self._batch
-        if batch.tokens is None:
-            return [ops.ones_like(counts[:, 0])] * len(self.objective.info.masked)
-        mean = ops.mean(counts, axis=0)
-        known = batch.tokens > 0.0
-        ratios = ops.where(known, mean / ops.where(known, batch.tokens, 1.0), 1.0)
-        ones = ops.ones_like(batch.metric_weights)
-        return [ones * ratios[i] for i in range(len(self.objective.info.masked))]
-
-    def _graph_weights(self, scores: Any, weights: Any) -> Any:
-        column = ops.expand_dims(ops.stop_gradient(scores), -1)
-        return ops.stop_gradient(self._weight_layer([column, weights])[:, 0])
-
-    def _metrics_hook(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-        """`compute_metrics` with importance-weighted metrics; also takes losses and scores."""
-        objective, batch = self.objective, self._batch
-        outputs = tree.map_structure(ops.stop_gradient, y_pred)
-        masks = self._train_masks(x, y_pred)
-
-        def details() -> dict[str, Any]:
-            losses, scores = objective.measure(x, y, outputs, batch.sample_weight, masks)
-            weights = ops.ones_like(losses) if batch.weights is None else batch.weights[:, 0]
-            if self._weight_layer is not None:
-                weights = self._graph_weights(scores, batch.weights)
-            found = {"losses": losses, "scores": scores, "weights": weights}
-            if objective.counts_tokens:
-                found["counts"] = objective.counts(y, masks)
-            return found
-
-        def scores() -> Any:
-            return objective.measure(x, y, outputs, batch.sample_weight, masks, False)[1]
-
-        if self.runtime.traces or batch.loss_update is not None or objective.needs_forward:
-            batch.details = details()
-        else:
-            # Computed when somebody asks: much of the time, nobody does.
-            batch.details = {"compute": details, "compute_scores": scores}
-        if batch.weights is None:
-            if batch.loss_update is not None:
-                value, count = batch.loss_update
-                type(self._loss_tracker).update_state(self._loss_tracker, value, count)
-            return self._inner_metrics(x, y, y_pred, sample_weight)
-        if batch.loss_update is not None:
-            self._update_loss(batch.details)
-        final = batch.details.get("weights") if self._weight_layer is not None else None
-        with contextlib.ExitStack() as hooks:
-            for metric in self._metrics:
-                hooks.enter_context(_replaced(metric, "update_state", self._weighed(metric, final)))
-            return self._inner_metrics(x, y, y_pred, sample_weight)
-
-    def _train_masks(self, x: Any, y_pred: Any) -> list[Any]:
-        masks = self.objective.masks(y_pred)
-        wanted = self.objective.info.masked
-        if any(m is None and w for m, w in zip(masks, wanted, strict=True)):
-            # JAX hands the outputs out of its gradient function as new arrays, without
-            # their masks. They depend on x alone; the compiler drops the rest of the pass.
-            with self.runtime.scope():
-                masks = self.objective.masks(self.objective.forward(x))
-        return masks
-
-    def _tracker_hook(self, value: Any, sample_weight: Any = None) -> None:
-        self._batch.loss_update = (value, sample_weight)
-
-    def _update_loss(self, details: dict[str, Any]) -> None:
-        """Reports the training set's loss, not the one that biased weights minimise."""
-        batch = self._batch
-        value, count = batch.loss_update
-        change = (batch.metric_weights - details["weights"]) * details["losses"]
-        if "counts" in details:
-            change = change * self._token_factors(details["counts"])[0]
-        change = ops.sum(change) if self.objective.summed else ops.mean(change)
-        tracker = self._loss_tracker
-        type(tracker).update_state(tracker, value + ops.cast(change, value.dtype), count)
-
-    def _weighed(self, metric: Any, graph_weights: Any) -> Callable[..., Any]:
-        """A metric's `update_state` with weights; the user's come multiplied into the batch's."""
-        batch = self._batch
-        original = metric.update_state
-
-        def update_state(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
-            if sample_weight is None:
-                rank = max(len(y_pred.shape), 1)
-                known = rank == 2 and self.reweighting.unbiased
-                sample_weight = batch.weights if known else spread(batch.metric_weights, rank)
-            elif graph_weights is not None:
-                # Weights of the graph never entered the data: these are the user's alone.
-                factor = spread(batch.metric_weights, len(sample_weight.shape))
-                sample_weight = sample_weight * factor
-            elif not self.reweighting.unbiased:
-                ratio = ops.divide_no_nan(batch.metric_weights, batch.weights[:, 0])
-                sample_weight = sample_weight * spread(ratio, len(sample_weight.shape))
-            mask = _masks.read_mask(y_pred) if self.objective.counts_tokens else None
-            if mask is not None:
-                sample_weight = fill(sample_weight, mask)
-            return original(y_true, y_pred, sample_weight=sample_weight)
-
-        return update_state
 
     # -- scoring, gradients -----------------------------------------------------------------
 
@@ -439,7 +239,6 @@ class Engine:
     def _gradient_step(self, x: Any, y: Any, sample_weight: Any, weights: Any, tokens: Any) -> Any:
         objective = self.objective
         variables = self.model.trainable_variables
-        self._batch = _Batch(weights[:, None], weights, tokens, sample_weight)
 
         def total(*values: Any) -> Any:
             with self.runtime.scope(list(zip(variables, values, strict=True))):
@@ -448,7 +247,7 @@ class Engine:
                 masks = objective.masks(outputs)
                 if objective.counts_tokens:
                     counts = objective.counts(y, masks)
-                    factors = [f * weights for f in self._token_factors(counts)]
+                    factors = [f * weights for f in objective.token_factors(counts, tokens)]
                 weight = objective.weigh(sample_weight, factors, objective.valid(y, masks))
                 return objective.loss(x, y, outputs, weight)
 

@@ -11,7 +11,6 @@ hold for custom losses, several outputs, `loss_weights` and masks alike.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -21,6 +20,7 @@ from keras import ops, tree
 from .. import backend
 from ..layers import _activations, _masks
 from . import _closed_form
+from ._gradient_norms import exact_norms, layer_norms, sum_per_sample
 from ._outputs import OutputInfo, is_plain_last, takes_training
 
 SCORES = ("loss", "gnorm", "full_gnorm", "acc")
@@ -38,12 +38,6 @@ def fill(weights: Any, steps: Any) -> Any:
     """Repeats weights over `steps`' axes: Keras multiplies masks into weights in place."""
     weights = ops.reshape(weights, (-1, *weights.shape[1 : len(steps.shape)]))
     return weights * ops.ones_like(steps, dtype="float32")
-
-
-def sum_per_sample(tensor: Any) -> Any:
-    """Sums everything but the first axis: `(n, ...)` to `(n,)`."""
-    axes = tuple(range(1, len(tensor.shape)))
-    return ops.sum(tensor, axis=axes) if axes else tensor
 
 
 class Objective:
@@ -191,6 +185,25 @@ class Objective:
                 columns.append(_masks.count_valid(steps))
         return ops.stack(columns, axis=-1)
 
+    def token_factors(self, counts: Any, tokens: Any) -> list[Any]:
+        """Undoes Keras' division by the valid steps of this batch, in favour of the whole set's.
+
+        Keras' masked loss is sum_i w_i t_i / sum_i c_i over the batch, t_i and c_i the
+        sample's summed loss and valid steps. A draw with weights w_i = 1/(N p_i) estimates
+        sum t / sum c over the set only if the divisor is n * mean(c) of the set.
+
+        Args:
+            counts: `(n, outputs)` valid steps of the batch.
+            tokens: `(outputs,)` their mean over the set, 0 where not known; or None.
+        """
+        ones = ops.ones_like(counts[:, 0])
+        if tokens is None:
+            return [ones] * len(self.info.masked)
+        known = tokens > 0.0
+        ratios = ops.mean(counts, axis=0) / ops.where(known, tokens, 1.0)
+        ratios = ops.where(known, ratios, 1.0)
+        return [ones * ratios[i] for i in range(len(self.info.masked))]
+
     def measure(
         self,
         x: Any,
@@ -240,8 +253,8 @@ class Objective:
         if self.score == "acc":
             return losses, self._errors(y, flat, masks)
         if self.needs_forward:
-            inner = self._full_gnorm if self.score == "full_gnorm" else self._layer_gnorm
-            return losses, inner(x, y, sample_weight)
+            norms = exact_norms if self.score == "full_gnorm" else layer_norms
+            return losses, norms(self, x, y, sample_weight)
         return losses, losses
 
     def _errors(self, y: Any, outputs: list[Any], masks: list[Any]) -> Any:
@@ -270,57 +283,6 @@ class Objective:
                 total = total + ops.sum(wrong * valid, axis=-1) / kept
         return total / len(outputs)
 
-    def _layer_gnorm(self, x: Any, y: Any, sample_weight: Any) -> Any:
-        """Gradient norm at the pre-activation of an explicitly chosen layer."""
-
-        def total(tap: Callable[[Any], Any]) -> Any:
-            with self.runtime.scope(), tapped_layer(self.layer, tap):
-                outputs = self.forward(x)
-                n = ops.shape(tree.flatten(outputs)[0])[0]
-                valid = self.valid(y, self.masks(outputs))
-                weight = self.weigh(sample_weight, ops.ones((n,), "float32"), valid)
-                return self.loss(x, y, outputs, weight)
-
-        _, gradients = backend.get().tapped_gradient(total)
-        squares = sum(sum_per_sample(ops.square(ops.cast(g, "float32"))) for g in gradients)
-        n = ops.cast(ops.shape(gradients[0])[0], "float32")
-        return ops.sqrt(squares) * (1.0 if self.summed else n)
-
-    def _full_gnorm(self, x: Any, y: Any, sample_weight: Any) -> Any:
-        """Exact norm over all trainable weights of each sample's own gradient."""
-        variables = self.model.trainable_variables
-
-        def sample_loss(values: Any, *row: Any) -> Any:
-            x1, y1, w1 = tree.map_structure(
-                lambda t: None if t is None else ops.expand_dims(t, 0),
-                tree.pack_sequence_as(template, list(row)),
-            )
-            with self.runtime.scope(list(zip(variables, values, strict=True))):
-                outputs = self.forward(x1)
-                # The difference takes regularizers, which belong to no sample, out again.
-                valid = self.valid(y1, self.masks(outputs))
-                one, zero = ops.ones((1,), "float32"), ops.zeros((1,), "float32")
-                full = self.loss(x1, y1, outputs, self.weigh(w1, one, valid))
-                none = self.loss(x1, y1, outputs, self.weigh(w1, zero, valid))
-                value = full - none
-                if self.counts_tokens:
-                    value = value * ops.sum(self.counts(y1, self.masks(outputs)))
-            return value
-
-        template = (x, y, sample_weight)
-        leaves = [leaf for leaf in tree.flatten(template) if leaf is not None]
-        flat = tree.flatten(template)
-        if len(leaves) != len(flat):
-            template = tree.map_structure(lambda t: 0 if t is not None else None, template)
-        norms = backend.get().sample_gradient_norms(
-            _skipping_none(sample_loss, flat), leaves, self.runtime.values(variables)
-        )
-        if self.counts_tokens:
-            with self.runtime.scope():
-                counts = ops.sum(self.counts(y, self.masks(self.forward(x))), axis=-1)
-            norms = ops.divide_no_nan(norms, ops.mean(counts))
-        return norms
-
     def full_gnorm_chunk(self) -> int:
         """How many samples' exact gradients fit into memory at one time."""
         size = sum(4 * _size(v.shape) for v in self.model.trainable_variables)
@@ -332,43 +294,3 @@ def _size(shape: Any) -> int:
     for dimension in shape:
         size *= int(dimension)
     return size
-
-
-def _skipping_none(fn: Callable[..., Any], flat: list[Any]) -> Callable[..., Any]:
-    """Lets a vectorised map pass only the leaves that are arrays."""
-    present = [leaf is not None for leaf in flat]
-
-    def wrapped(values: Any, *row: Any) -> Any:
-        rest = iter(row)
-        return fn(values, *[next(rest) if p else None for p in present])
-
-    return wrapped
-
-
-class tapped_layer:
-    """Lets `tap` see and replace a layer's pre-activation (its output where it has none)."""
-
-    def __init__(self, layer: Any, tap: Callable[[Any], Any]):
-        self.layer = layer
-        self.tap = tap
-        activation = getattr(layer, "activation", None)
-        fused = _activations.of_layer(layer) is not None and callable(activation)
-        self.name = "activation" if fused else "call"
-        self.inner = getattr(layer, self.name)
-
-    def __enter__(self) -> None:
-        if self.name == "activation":
-            replaced: Callable[..., Any] = lambda z: self.inner(self.tap(z))  # noqa: E731
-        else:
-
-            def replaced(*args: Any, **kwargs: Any) -> Any:
-                return self.tap(self.inner(*args, **kwargs))
-
-        self.before = vars(self.layer).get(self.name)
-        vars(self.layer)[self.name] = replaced
-
-    def __exit__(self, *error: Any) -> None:
-        if self.before is None:
-            vars(self.layer).pop(self.name, None)
-        else:
-            vars(self.layer)[self.name] = self.before

@@ -57,6 +57,11 @@ def check_lengths(x: Any, y: Any, sample_weight: Any) -> int:
                     "no network can read. Pad the rows to one length and use a numeric type."
                 )
             lengths.setdefault(name, []).append(len(array))
+    if "y" not in lengths:
+        raise ValueError(
+            "`y` is None: importance sampling needs targets, because it scores each example by "
+            "its loss."
+        )
     if "x" not in lengths:
         raise ValueError("`x` holds no arrays: there is nothing to train on.")
     if len({n for found in lengths.values() for n in found}) != 1:

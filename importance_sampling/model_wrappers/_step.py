@@ -1,0 +1,246 @@
+"""The model's own training step, with weights put in and scores taken out."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+from keras import ops, tree
+
+from ..layers import _masks
+from ..reweighting import ExternalReweighting, ReweightingPolicy
+from ._objective import Objective, fill, spread, takes_training
+
+
+@contextlib.contextmanager
+def _replaced(target: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+    """Places a method on one instance, and leaves no trace of it."""
+    attributes = vars(target)
+    before = attributes.get(name)
+    attributes[name] = function
+    try:
+        yield
+    finally:
+        if before is None:
+            attributes.pop(name, None)
+        else:
+            attributes[name] = before
+
+
+@dataclass
+class _Batch:
+    """What the hooks of one training step need and find; tensors, or tracers of them."""
+
+    weights: Any = None
+    metric_weights: Any = None
+    tokens: Any = None
+    sample_weight: Any = None
+    loss_update: tuple[Any, Any] | None = None
+    details: dict[str, Any] | None = None
+
+
+class TrainingStep:
+    """The training step: the model's own `train_step`, with three of its methods watched.
+
+    `compute_loss`, where weights that depend on the scores of the pass are put in;
+    `compute_metrics`, where per-sample losses and scores are taken from the outputs; and the
+    `update_state` of the metrics, which are given the weights that make them estimates of the
+    whole training set's values.
+
+    Args:
+        model: the compiled, built model.
+        objective: its per-sample view.
+        reweighting: the policy whose weights come in.
+        metrics: the metrics to weigh.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        objective: Objective,
+        reweighting: ReweightingPolicy,
+        metrics: list[Any],
+    ):
+        self.model = model
+        self.objective = objective
+        self.runtime = objective.runtime
+        self.reweighting = reweighting
+        self._metrics = metrics
+        self._batch = _Batch()
+        layer = reweighting.weight_layer()
+        self._weight_layer = None if isinstance(layer, ExternalReweighting) else layer
+        self.plain_weights = self._weight_layer is None and not objective.counts_tokens
+        own_step = type(model).train_step.__module__.startswith("keras.")
+        self._loss_tracker = next((m for m in model.metrics if own_step and m.name == "loss"), None)
+
+    def __call__(
+        self,
+        run_train_step: Callable[[Any], dict[str, Any]],
+        x: Any,
+        y: Any,
+        sample_weight: Any,
+        weights: Any,
+        metric_weights: Any,
+        tokens: Any,
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Runs one step; see `Engine.train` for the arguments, all tensors or None here.
+
+        Args:
+            run_train_step: runs the model's own `train_step` on `(x, y, sample_weight)`.
+            x: inputs of the batch.
+            y: targets of the batch.
+            sample_weight: the user's own weights.
+            weights: `(n, weight_size)`.
+            metric_weights: `(n,)`, or None where they are the weights.
+            tokens: `(outputs,)`.
+
+        Returns:
+            `(logs, details)`: `details` holds `losses`, `scores` and `weights`, each `(n,)`;
+            or, where nothing is traced, the functions `compute` and `compute_scores` that give
+            them.
+        """
+        objective = self.objective
+        if metric_weights is None and weights is not None:
+            metric_weights = weights[:, 0]
+        batch = self._batch = _Batch(weights, metric_weights, tokens, sample_weight)
+        data = (x, y, None)
+        if weights is not None:
+            external = weights[:, :1]
+            if self._weight_layer is not None:
+                external = ops.ones_like(external)
+            data = (x, y, objective.weigh(sample_weight, external))
+        # Looked up before they are replaced, so that hooks call the originals.
+        self._inner_metrics = self.model.compute_metrics
+        with contextlib.ExitStack() as hooks:
+            if not self.plain_weights:
+                hooks.enter_context(_replaced(self.model, "compute_loss", self._loss_hook))
+            hooks.enter_context(_replaced(self.model, "compute_metrics", self._metrics_hook))
+            if self._loss_tracker is not None and not self.reweighting.unbiased:
+                tracker = self._loss_tracker
+                hooks.enter_context(_replaced(tracker, "update_state", self._tracker_hook))
+            logs = run_train_step(data)
+        if batch.details is None:
+            raise ValueError(
+                "The model's train_step never calls compute_metrics(x, y, y_pred, sample_weight), "
+                "so the scores of the trained batch cannot be taken. Call it at the end of your "
+                "train_step, as Keras' own does."
+            )
+        self._batch = _Batch()
+        return logs, batch.details
+
+    def _loss_hook(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        """`compute_loss` with the weights that only the outputs of this pass can tell."""
+        objective, batch = self.objective, self._batch
+        masks = objective.masks(y_pred)
+        ones = ops.ones_like(batch.metric_weights)
+        factors = [ones] * len(objective.info.masked)
+        if objective.counts_tokens:
+            factors = objective.token_factors(objective.counts(y, masks), batch.tokens)
+        if self._weight_layer is not None:
+            _, scores = objective.measure(x, y, y_pred, batch.sample_weight, masks)
+            graph = self._graph_weights(scores, batch.weights)
+            factors = [f * graph for f in factors]
+        sample_weight = objective.weigh(sample_weight, factors, objective.valid(y, masks))
+        if "training" in kwargs and not takes_training(objective._loss_function):
+            kwargs.pop("training")
+        return objective._loss_function(
+            x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, **kwargs
+        )
+
+    def _graph_weights(self, scores: Any, weights: Any) -> Any:
+        column = ops.expand_dims(ops.stop_gradient(scores), -1)
+        return ops.stop_gradient(self._weight_layer([column, weights])[:, 0])
+
+    def _metrics_hook(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        """`compute_metrics` with importance-weighted metrics; also takes losses and scores."""
+        objective, batch = self.objective, self._batch
+        outputs = tree.map_structure(ops.stop_gradient, y_pred)
+        masks = self._train_masks(x, y_pred)
+
+        def details() -> dict[str, Any]:
+            losses, scores = objective.measure(x, y, outputs, batch.sample_weight, masks)
+            weights = ops.ones_like(losses) if batch.weights is None else batch.weights[:, 0]
+            if self._weight_layer is not None:
+                weights = self._graph_weights(scores, batch.weights)
+            found = {"losses": losses, "scores": scores, "weights": weights}
+            if objective.counts_tokens:
+                found["counts"] = objective.counts(y, masks)
+            return found
+
+        def scores() -> Any:
+            return objective.measure(x, y, outputs, batch.sample_weight, masks, False)[1]
+
+        if self.runtime.traces or batch.loss_update is not None or objective.needs_forward:
+            batch.details = details()
+        else:
+            # Computed when somebody asks: much of the time, nobody does.
+            batch.details = {"compute": details, "compute_scores": scores}
+        if batch.weights is None:
+            if batch.loss_update is not None:
+                value, count = batch.loss_update
+                type(self._loss_tracker).update_state(self._loss_tracker, value, count)
+            return self._inner_metrics(x, y, y_pred, sample_weight)
+        if batch.loss_update is not None:
+            self._update_loss(batch.details)
+        with contextlib.ExitStack() as hooks:
+            for metric in self._metrics:
+                hooks.enter_context(_replaced(metric, "update_state", self._weighed(metric)))
+            return self._inner_metrics(x, y, y_pred, sample_weight)
+
+    def _train_masks(self, x: Any, y_pred: Any) -> list[Any]:
+        masks = self.objective.masks(y_pred)
+        wanted = self.objective.info.masked
+        if any(m is None and w for m, w in zip(masks, wanted, strict=True)):
+            # JAX hands the outputs out of its gradient function as new arrays, without
+            # their masks. They depend on x alone; the compiler drops the rest of the pass.
+            with self.runtime.scope():
+                masks = self.objective.masks(self.objective.forward(x))
+        return masks
+
+    def _tracker_hook(self, value: Any, sample_weight: Any = None) -> None:
+        self._batch.loss_update = (value, sample_weight)
+
+    def _update_loss(self, details: dict[str, Any]) -> None:
+        """Reports the training set's loss, not the one that biased weights minimise."""
+        batch = self._batch
+        value, count = batch.loss_update
+        change = (batch.metric_weights - details["weights"]) * details["losses"]
+        if "counts" in details:
+            change = change * self.objective.token_factors(details["counts"], batch.tokens)[0]
+        change = ops.sum(change) if self.objective.summed else ops.mean(change)
+        tracker = self._loss_tracker
+        type(tracker).update_state(tracker, value + ops.cast(change, value.dtype), count)
+
+    def _weighed(self, metric: Any) -> Callable[..., Any]:
+        """A metric's `update_state` with weights; the user's come multiplied into the batch's."""
+        batch = self._batch
+        original = metric.update_state
+
+        def update_state(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+            if sample_weight is None:
+                rank = max(len(y_pred.shape), 1)
+                known = rank == 2 and self.reweighting.unbiased
+                sample_weight = batch.weights if known else spread(batch.metric_weights, rank)
+            elif self._weight_layer is not None:
+                # Weights of the graph never entered the data: these are the user's alone.
+                factor = spread(batch.metric_weights, len(sample_weight.shape))
+                sample_weight = sample_weight * factor
+            elif not self.reweighting.unbiased:
+                ratio = ops.divide_no_nan(batch.metric_weights, batch.weights[:, 0])
+                sample_weight = sample_weight * spread(ratio, len(sample_weight.shape))
+            mask = _masks.read_mask(y_pred) if self.objective.counts_tokens else None
+            if mask is not None:
+                sample_weight = fill(sample_weight, mask)
+            return original(y_true, y_pred, sample_weight=sample_weight)
+
+        return update_state
