@@ -92,6 +92,7 @@ class Engine:
                 stacklevel=2,
             )
         self.step = TrainingStep(model, self.objective, self.reweighting, metrics)
+        self._no_tokens = ops.zeros((len(info.masked),), "float32")
         self._train = self.runtime.compile_train(self.step)
         self._score = self.runtime.compile_pure(self._score_step)
         self._gradient = self.runtime.compile_pure(self._gradient_step)
@@ -188,12 +189,14 @@ class Engine:
         ):
             # Eagerly, even a multiplication by one costs; compiled, a second trace would.
             return self._train(*self._to_device(x, y), None, None, None, None)
-        if tokens is None:
-            tokens = np.zeros((len(self.objective.info.masked),), "float32")
         metric_weights = None if self.reweighting.unbiased else metric_weights
-        return self._train(
-            *self._to_device(x, y, sample_weight, weights, metric_weights, np.asarray(tokens))
-        )
+        data = self._to_device(x, y, sample_weight, weights, metric_weights)
+        return self._train(*data, self._tokens(tokens))
+
+    def _tokens(self, tokens: np.ndarray | None) -> Any:
+        if tokens is None or not self.objective.counts_tokens:
+            return self._no_tokens
+        return self._to_device(np.asarray(tokens))[0]
 
     # -- scoring, gradients -----------------------------------------------------------------
 
@@ -231,10 +234,8 @@ class Engine:
         """
         if weights is None:
             weights = np.ones(len(tree.flatten(y)[0]), "float32")
-        if tokens is None:
-            tokens = np.zeros((len(self.objective.info.masked),), "float32")
-        data = self._to_device(x, y, sample_weight, weights, np.asarray(tokens))
-        return [ops.convert_to_numpy(g) for g in self._gradient(*data)]
+        data = self._to_device(x, y, sample_weight, weights)
+        return [ops.convert_to_numpy(g) for g in self._gradient(*data, self._tokens(tokens))]
 
     def _gradient_step(self, x: Any, y: Any, sample_weight: Any, weights: Any, tokens: Any) -> Any:
         objective = self.objective

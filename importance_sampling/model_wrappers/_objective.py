@@ -154,6 +154,8 @@ class Objective:
 
     def masks(self, outputs: Any) -> list[Any]:
         """The mask of each output, None where it has none."""
+        if not any(self.info.masked):
+            return [None] * len(self.info.masked)
         return [
             _masks.read_mask(o) if masked else None
             for o, masked in zip(tree.flatten(outputs), self.info.masked, strict=True)
@@ -219,11 +221,7 @@ class Objective:
         `compute_loss` updates are updated in a scope that is thrown away.
         """
         if self._closed_form is not None and not with_losses:
-            scores = self._closed_form(y, ops.stop_gradient(outputs))
-            if sample_weight is not None:
-                weight = tree.flatten(sample_weight)[0]
-                scores = scores * ops.abs(ops.cast(ops.reshape(weight, (-1,)), "float32"))
-            return None, scores
+            return None, self._closed_scores(y, outputs, sample_weight)
         flat = [ops.stop_gradient(o) for o in tree.flatten(outputs)]
         endings = self.info.ending
         flat = [_activations.safe_output(e, o) for e, o in zip(endings, flat, strict=True)]
@@ -256,6 +254,20 @@ class Objective:
             norms = exact_norms if self.score == "full_gnorm" else layer_norms
             return losses, norms(self, x, y, sample_weight)
         return losses, losses
+
+    def _closed_scores(self, y: Any, outputs: Any, sample_weight: Any) -> Any:
+        """Gradient norms in closed form; a numpy array where nothing is traced."""
+        outputs = ops.stop_gradient(outputs)
+        weight = None if sample_weight is None else tree.flatten(sample_weight)[0]
+        if not self.runtime.traces:
+            y, outputs = ops.convert_to_numpy(y), ops.convert_to_numpy(outputs)
+            weight = None if weight is None else ops.convert_to_numpy(weight)
+        scores = self._closed_form(y, outputs)
+        if weight is None:
+            return scores
+        if self.runtime.traces:
+            weight = ops.cast(ops.reshape(weight, (-1,)), "float32")
+        return scores * abs(weight.reshape(-1) if isinstance(weight, np.ndarray) else weight)
 
     def _errors(self, y: Any, outputs: list[Any], masks: list[Any]) -> Any:
         """Share of wrong predictions per sample (its mean over outputs)."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-from keras import ops, tree
+from keras import ops
 
 from ..layers import _masks
 from ..reweighting import ExternalReweighting, ReweightingPolicy
@@ -164,11 +164,10 @@ class TrainingStep:
     def _metrics_hook(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """`compute_metrics` with importance-weighted metrics; also takes losses and scores."""
         objective, batch = self.objective, self._batch
-        outputs = tree.map_structure(ops.stop_gradient, y_pred)
         masks = self._train_masks(x, y_pred)
 
         def details() -> dict[str, Any]:
-            losses, scores = objective.measure(x, y, outputs, batch.sample_weight, masks)
+            losses, scores = objective.measure(x, y, y_pred, batch.sample_weight, masks)
             weights = ops.ones_like(losses) if batch.weights is None else batch.weights[:, 0]
             if self._weight_layer is not None:
                 weights = self._graph_weights(scores, batch.weights)
@@ -178,7 +177,7 @@ class TrainingStep:
             return found
 
         def scores() -> Any:
-            return objective.measure(x, y, outputs, batch.sample_weight, masks, False)[1]
+            return objective.measure(x, y, y_pred, batch.sample_weight, masks, False)[1]
 
         if self.runtime.traces or batch.loss_update is not None or objective.needs_forward:
             batch.details = details()

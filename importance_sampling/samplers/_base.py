@@ -135,7 +135,10 @@ class BaseSampler:
                 scores = np.ones_like(scores)
             positions = draw_positions(scores, batch_size, self.rng)
             w = self.reweighting.sample_weights(positions, scores)
-            metric_weights = unbiased_weights(positions, scores)
+            if self.reweighting.unbiased and w.shape[1] == 1:
+                metric_weights = w[:, 0]
+            else:
+                metric_weights = unbiased_weights(positions, scores)
             predicted = scores[positions]
         else:
             positions = None
