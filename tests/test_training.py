@@ -19,7 +19,7 @@ from importance_sampling import (
 from importance_sampling.datasets import CanevetICML2016, GeneratorDataset, InMemoryDataset
 from importance_sampling.model_wrappers import ModelWrapper, ModelWrapperDecorator
 from importance_sampling.reweighting import BiasedReweightingPolicy
-from importance_sampling.samplers import ModelSampler
+from importance_sampling.samplers import BaseSampler, ModelSampler
 from importance_sampling.training._loop import Loop
 
 end_to_end = pytest.mark.end_to_end
@@ -447,6 +447,7 @@ def test_callbacks_see_the_model_as_it_is(tmp_path):
         assert {"loss", "accuracy", "score", "variance_reduction", "importance_sampling"} <= set(
             logs
         )
+    assert {logs["importance_sampling"] for *_, logs in seen} <= {0.0, 1.0}
     changes = [np.abs(a[0] - b[0]).max() for a, b in itertools.pairwise(seen)]
     assert min(changes) > 0
     np.testing.assert_array_equal(seen[-1][0], model.get_weights()[0])
@@ -595,7 +596,6 @@ def test_train_batch_weighs_and_steps():
     scores = wrapper.score(x, y)
     before = model.get_weights()
     weighted, metrics, after_scores = wrapper.train_batch(x, y, w)
-    wrapper.engine.runtime.sync()
     np.testing.assert_allclose(weighted, losses * w[:, 0], rtol=1e-4)
     np.testing.assert_allclose(after_scores, scores, rtol=1e-4)
     assert len(metrics) == 1
@@ -652,6 +652,26 @@ def test_wrappers_of_the_users_own():
     assert any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
     with pytest.raises(NotImplementedError, match="must implement train_batch"):
         ModelWrapper().train_batch(x, y, None)
+
+
+@end_to_end
+def test_a_sampler_of_the_users_own_may_return_a_bare_triple():
+    class Own(BaseSampler):
+        def sample(self, batch_size):
+            idxs = self.rng.integers(0, 32, batch_size)
+            return idxs, self.dataset.train_data[idxs], np.full((batch_size, 1), 0.5, "float32")
+
+    class OwnTraining(ImportanceTraining):
+        def sampler(self, dataset, batch_size, steps_per_epoch, epochs):
+            return Own(dataset, self.reweighting, rng=0)
+
+    x, y = data(64)
+    model = adam_mlp()
+    history = OwnTraining(model).fit(x, y, batch_size=16, epochs=2, verbose=0)
+    assert history.history["importance_sampling"] == [1, 1]
+    # half the weight is half the loss
+    expected = model.evaluate(x[:32], y[:32], verbose=0)[0] / 2
+    np.testing.assert_allclose(history.history["loss"][-1], expected, rtol=0.3)
 
 
 @exact

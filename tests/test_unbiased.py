@@ -91,7 +91,6 @@ def step_gradients(model, sampler, wrapper, draws):
         result = wrapper.train_draw(draw)
         if not isinstance(sampler, ConstantVarianceSampler | ConstantTimeSampler):
             sampler.update_from(draw, result.scores)
-        wrapper.engine.runtime.sync()
         end = model.get_weights()
         gradients.append(np.concatenate([(a - b).ravel() for a, b in zip(start, end, strict=True)]))
         model.set_weights(start)

@@ -75,7 +75,6 @@ def _warm_up(training: Any, dataset: BaseDataset) -> None:
     start = [keras.ops.convert_to_numpy(v.value).copy() for v in variables]
     training.model.score(*xy, batch_size=3 * BATCH_SIZE)
     training.fit(*xy, batch_size=BATCH_SIZE, verbose=0)
-    training.model.engine.runtime.sync()
     for variable, value in zip(variables, start, strict=True):
         variable.assign(value)
 

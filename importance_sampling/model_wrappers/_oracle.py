@@ -146,6 +146,10 @@ class OracleWrapper(ModelWrapper):
             x, y, w, metric_weights, sample_weight, tokens, uniform=not importance
         )
 
+        if not self.engine.training:
+            # Called by hand: the model must be as it seems when this returns.
+            self.engine.runtime.sync()
+
         def fetch() -> tuple[np.ndarray, np.ndarray]:
             found = details["compute"]() if "compute" in details else details
             losses = ops.convert_to_numpy(found["losses"] * found["weights"])

@@ -112,7 +112,7 @@ class Loop:
             if not late:
                 self._settle()
             try:
-                draw = self.sampler.sample(self.batch_size)
+                draw = self._as_draw(self.sampler.sample(self.batch_size))
             except StreamEnded:
                 warnings.warn(
                     f"The training data ended after {step} of {steps} steps of this epoch; "
@@ -132,7 +132,7 @@ class Loop:
             self._steps_on += draw.importance
             if step == 0:
                 self._settle()
-            self._last_logs = self._logs(result)
+            self._last_logs = self._logs(result, draw)
             if exposed:
                 runtime.sync()
             callbacks.on_train_batch_end(step, self._last_logs)
@@ -140,6 +140,14 @@ class Loop:
                 break
         self._finish_epoch()
         return False
+
+    def _as_draw(self, drawn: Any) -> Draw:
+        """Also takes the bare triple that a sampler with a `sample` of its own may return."""
+        if isinstance(drawn, Draw):
+            return drawn
+        idxs, xy, w = drawn
+        weights = w[:, 0] if self.sampler.reweighting.unbiased else None
+        return Draw(idxs, xy, w, np.ones(len(idxs)), weights)
 
     def _finish_epoch(self) -> None:
         self._settle()
@@ -178,9 +186,11 @@ class Loop:
             "importance_sampling": self._steps_on / self._steps if self._steps else 0.0,
         }
 
-    def _logs(self, result: StepResult) -> dict[str, Any]:
+    def _logs(self, result: StepResult, draw: Draw) -> dict[str, Any]:
+        """A step's logs; those of an epoch hold the share of steps by score instead of 0 or 1."""
         logs = {"loss": result.logs["loss"]} if "loss" in result.logs else {}
-        return {**logs, **result.logs, **self._own_logs()}
+        own = {**self._own_logs(), "importance_sampling": float(draw.importance)}
+        return {**logs, **result.logs, **own}
 
 
 class _NoRuntime:
