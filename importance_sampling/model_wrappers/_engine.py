@@ -82,7 +82,8 @@ class Engine:
         if self.objective.score == "gnorm" and self.objective.layer is None:
             self._say_fallback(info.ending)
         logs = self._build_state(rows, info)
-        self.objective.use_closed_form(rows[1])
+        if not self.runtime.traces:
+            self.objective.use_closed_form(rows[1])
         self.metric_names = tuple(name for name in logs if name != "loss")
         metrics, unweighable = _checks.weighable_metrics(model)
         if unweighable:
