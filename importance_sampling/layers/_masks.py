@@ -27,7 +27,7 @@ class _MaskWriter(keras.layers.Layer):
     def __init__(self, mask: Any) -> None:
         super().__init__(name="mask_writer", dtype="float32", autocast=False)
         self.supports_masking = True
-        # A list in a tuple keeps Keras from tracking the tensor as state.
+        # Belongs to one pass: the layer is made for it and thrown away.
         self._masks = (mask,)
 
     def call(self, inputs: Any, mask: Any = None) -> Any:
