@@ -317,15 +317,15 @@ def test_data_set_of_the_users_own_is_read_batch_by_batch():
         _reads_slices = False
 
     x, y = data(90)
-    from importance_sampling.training._data import Validation, _TestBatches
+    from importance_sampling.training._validation import Validation, _ViewBatches
 
     dataset = Own(x, y, x[:50], y[:50], categorical=False)
-    batches = _TestBatches(dataset, 16)
+    batches = _ViewBatches(dataset.test_data, 16)
     assert [len(batches[i][0]) for i in range(len(batches))] == [16, 16, 16, 2]
     assert max(dataset.asked) == 16
     model = adam_mlp()
     model.fit(x, y, verbose=0)
-    logs = Validation(batches, 16).run(model, keras.callbacks.CallbackList(model=model))
+    logs = Validation(dataset, 16).run(model, keras.callbacks.CallbackList(model=model))
     np.testing.assert_allclose(
         [logs["val_loss"], logs["val_accuracy"]], model.evaluate(x[:50], y[:50], verbose=0), 1e-4
     )

@@ -9,14 +9,14 @@ Each backend file offers the same small interface:
 * `tapped_gradient(fn)`: gradients with respect to tensors that are only met
   while `fn` runs;
 * `Runtime(model)`: compiled functions over the state of one model.
+
+`_foreign` recognises arrays and data loaders of the three, whichever Keras runs on.
 """
 
 from __future__ import annotations
 
 import importlib
 from types import ModuleType
-
-import keras
 
 _FILES = {
     "tensorflow": "importance_sampling.backend._tensorflow",
@@ -31,6 +31,8 @@ def get() -> ModuleType:
     Raises:
         RuntimeError: if Keras runs on a backend that cannot train.
     """
+    import keras
+
     name = keras.backend.backend()
     if name not in _FILES:
         raise RuntimeError(

@@ -85,6 +85,10 @@ class BaseDataset:
     ```
     """
 
+    reads_ahead = False
+    """Whether reading rows takes long enough that the next ones should be read in a thread
+    meanwhile; `_train_data` must then bear to be called there."""
+
     _reads_slices = False
     """Whether `_train_data` and `_test_data` also take slices, and read them without a copy."""
 

@@ -95,6 +95,8 @@ class InMemoryDataset(BaseDataset):
 
 
 def _output_size(targets: Any) -> int:
+    if targets is None:
+        return 0
     first = np.asarray(flatten(targets)[0])
     if first.dtype.kind in "iu" and first.size:
         return int(first.max()) + 1

@@ -23,7 +23,16 @@ def check_model(model: Any) -> None:
             f"The model {model.name!r} is not compiled with an optimizer. Call "
             '`model.compile(optimizer="adam", loss=...)` before wrapping it.'
         )
-    if model.steps_per_execution not in (None, 1):
+    kind = type(model)
+    own = kind.compute_loss.__module__, kind.train_step.__module__
+    if model.loss is None and all(module.startswith("keras.") for module in own):
+        raise ValueError(
+            f"The model {model.name!r} is compiled without a loss, so that its samples have no "
+            "losses to score (`add_loss` adds what belongs to no sample). Compile it with a "
+            "`loss`, or override `compute_loss` and multiply `sample_weight` into the loss of "
+            "each sample."
+        )
+    if getattr(model, "steps_per_execution", 1) not in (None, 1):
         raise ValueError(
             f"The model was compiled with steps_per_execution={model.steps_per_execution}, but the "
             "next batch depends on the scores of this one. Compile it with steps_per_execution=1."
@@ -62,12 +71,23 @@ def sums_its_loss(model: keras.Model) -> bool:
     return bool(reductions) and reductions[0] == "sum"
 
 
-def ignored_classes(model: keras.Model, outputs: int) -> list[int | None]:
-    """For each output, the class its loss leaves out of the mean (None: none)."""
-    losses = tree.flatten(model.loss)
-    if len(losses) != outputs:
-        losses = losses[:1] * outputs
-    return [getattr(loss, "ignore_class", None) for loss in losses]
+def losses_by_output(model: keras.Model, spec: Any) -> list[Any]:
+    """The compiled loss of each output, in the order in which the outputs are flattened."""
+    outputs = tree.flatten(spec)
+    return align(model, model.loss, spec, len(outputs))
+
+
+def align(model: keras.Model, data: Any, spec: Any, outputs: int) -> list[Any]:
+    """Leaves of `data`, one per output, in the order of the flattened outputs.
+
+    A dict that belongs to a list of outputs is ordered by the outputs' names, as Keras does.
+    """
+    if isinstance(data, dict) and not isinstance(spec, dict):
+        names = getattr(model, "output_names", None)
+        if names and set(data) <= set(names):
+            return [data.get(name) for name in names]
+    leaves = tree.flatten(data)
+    return leaves if len(leaves) == outputs else leaves[:1] * outputs
 
 
 def find_layer(model: keras.Model, layer: Any) -> Any:

@@ -14,9 +14,9 @@ from keras import ops, tree
 from .. import backend
 from .._arrays import map_arrays
 from ..reweighting import ReweightingPolicy
-from . import _checks
+from . import _checks, _rehearsal
 from ._objective import Objective, takes_training
-from ._outputs import describe
+from ._outputs import describe, symbolic
 from ._step import TrainingStep
 
 
@@ -44,6 +44,8 @@ class Engine:
         self.training = False
         """Whether a training loop is under way, in which nothing is compiled anew."""
         self._key: tuple[Any, ...] | None = None
+        self._known: set[Any] = set()
+        self._label_limits: list[Any] = []
 
     # -- building ---------------------------------------------------------------------------
 
@@ -61,15 +63,16 @@ class Engine:
         key = (model.optimizer, model.loss, model.run_eagerly, model.jit_compile, model.metrics[:1])
         key = (*key, [id(v) for v in model.trainable_variables])
         if self._key is not None and _same(key, self._key):
+            self.rehearse("`x`", "`y`", x, y, sample_weight)
             return
         _checks.check_model(model)
         summed = _checks.sums_its_loss(model)
         x, y, sample_weight = self.prepare((x, y, sample_weight))
-        rows = tree.map_structure(
-            lambda a: None if a is None else ops.convert_to_tensor(a[:2]), (x, y, sample_weight)
-        )
-        info = describe(model, rows[0])
+        rows = _first_rows(x, y, sample_weight)
+        with _rehearsal.explained(model, rows[0], "`x`"):
+            info = describe(model, rows[0])
         self.runtime = backend.get().Runtime(model)
+        losses = _checks.losses_by_output(model, info.spec)
         self.objective = Objective(
             model,
             self.runtime,
@@ -77,12 +80,18 @@ class Engine:
             self.score_name,
             self.layer,
             summed,
-            _checks.ignored_classes(model, len(info.flat)),
+            [getattr(loss, "ignore_class", None) for loss in losses],
         )
+        self._label_limits = _rehearsal.label_limits(model, losses, info.flat)
         if self.objective.score == "gnorm" and self.objective.layer is None:
             self._say_fallback(info.ending)
-        logs = self._build_state(rows, info)
-        if not self.runtime.traces:
+        if y is not None:
+            self.check_targets(y, "y")
+        with _rehearsal.explained_loss(model, info.spec, rows[1], "`y`"):
+            logs = self._build_state(rows, info)
+        if _rehearsal.is_custom(model, self.objective.own_loss):
+            _rehearsal.check_per_sample(self.objective, *rows)
+        if not self.runtime.traces and y is not None:
             self.objective.use_closed_form(rows[1])
         self.metric_names = tuple(name for name in logs if name != "loss")
         metrics, unweighable = _checks.weighable_metrics(model)
@@ -98,6 +107,43 @@ class Engine:
         self._score = self.runtime.compile_pure(self._score_step)
         self._gradient = self.runtime.compile_pure(self._gradient_step)
         self._key = (*key[:-1], [id(v) for v in model.trainable_variables])
+        self._known = {_rehearsal.signature(x, y, sample_weight)}
+
+    def rehearse(self, x_name: str, y_name: str, x: Any, y: Any, sample_weight: Any = None) -> None:
+        """Tries rows of shapes that the model has not seen yet, without changing anything.
+
+        Args:
+            x_name: what to call the inputs in errors.
+            y_name: what to call the targets in errors.
+            x: inputs, a few rows.
+            y: targets, likewise.
+            sample_weight: the user's own weights, likewise.
+
+        Raises:
+            ValueError: if the model, its loss or its metrics cannot take them.
+        """
+        x, y, sample_weight = self.prepare((x, y, sample_weight))
+        known = _rehearsal.signature(x, y, sample_weight)
+        if known in self._known:
+            return
+        model, objective = self.model, self.objective
+        x, y, sample_weight = _first_rows(x, y, sample_weight)
+        with _rehearsal.explained(model, x, x_name):
+            arguments = {"training": False} if takes_training(model.call) else {}
+            spec = model(symbolic(x), **arguments)
+        zeros = tree.map_structure(lambda s: ops.zeros(s.shape, s.dtype), spec)
+        with _rehearsal.explained_loss(model, spec, y, y_name), self.runtime.scope():
+            objective.loss(x, y, zeros, sample_weight)
+        self._known.add(known)
+
+    def check_targets(self, y: Any, where: str) -> None:
+        """Raises if integer labels are outside the classes of their output."""
+        if not any(self._label_limits):
+            return
+        info = self.objective.info
+        targets = _checks.align(self.model, y, info.spec, len(info.flat))
+        for labels, limit in zip(targets, self._label_limits, strict=True):
+            _rehearsal.check_labels(labels, limit, where)
 
     def _build_state(self, rows: Any, info: Any) -> dict[str, Any]:
         """Creates the variables of loss, metrics and optimizer outside any compiled function."""
@@ -135,8 +181,15 @@ class Engine:
         floatx = keras.config.floatx()
 
         def cast(array: Any) -> Any:
-            if isinstance(array, np.ndarray) and array.dtype.kind == "f":
+            if not isinstance(array, np.ndarray):
+                return array
+            if array.dtype.kind == "f":
                 return array.astype(floatx, copy=False)
+            if array.dtype.kind in "US" and keras.backend.backend() != "tensorflow":
+                raise ValueError(
+                    f"Got an array of strings ({array.dtype}), of which only TensorFlow makes "
+                    "tensors. Encode them as integers first, or set KERAS_BACKEND=tensorflow."
+                )
             return array
 
         return map_arrays(cast, data)
@@ -186,13 +239,29 @@ class Engine:
             uniform
             and not self.runtime.traces
             and self.step.plain_weights
+            and self.step.proven
             and sample_weight is None
         ):
             # Eagerly, even a multiplication by one costs; compiled, a second trace would.
             return self._train(*self._to_device(x, y), None, None, None, None)
         metric_weights = None if self.reweighting.unbiased else metric_weights
         data = self._to_device(x, y, sample_weight, weights, metric_weights)
-        return self._train(*data, self._tokens(tokens))
+        if self.step.proven or self.runtime.traces:
+            return self._train(*data, self._tokens(tokens))
+        with self._restored_on_refusal():
+            return self._train(*data, self._tokens(tokens))
+
+    @contextlib.contextmanager
+    def _restored_on_refusal(self) -> Iterator[None]:
+        """Undoes an eager step of the user's own that turned out not to be usable."""
+        variables = [*self.model.variables, *self.model.optimizer.variables]
+        before = [(v, ops.convert_to_numpy(v.value).copy()) for v in variables]
+        try:
+            yield
+        except ValueError:
+            for variable, value in before:
+                variable.assign(value)
+            raise
 
     def _tokens(self, tokens: np.ndarray | None) -> Any:
         if tokens is None or not self.objective.counts_tokens:
@@ -234,7 +303,7 @@ class Engine:
             tokens: as for `train`.
         """
         if weights is None:
-            weights = np.ones(len(tree.flatten(y)[0]), "float32")
+            weights = np.ones(len(tree.flatten(x)[0]), "float32")
         data = self._to_device(x, y, sample_weight, weights)
         return [ops.convert_to_numpy(g) for g in self._gradient(*data, self._tokens(tokens))]
 
@@ -254,6 +323,10 @@ class Engine:
                 return objective.loss(x, y, outputs, weight)
 
         return backend.get().gradient(total, self.runtime.values(variables))[1]
+
+
+def _first_rows(*data: Any) -> Any:
+    return map_arrays(lambda a: ops.convert_to_tensor(a[:2]), data)
 
 
 def _same(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:

@@ -19,7 +19,7 @@ from keras import ops, tree
 
 from .. import backend
 from ..layers import _activations, _masks
-from . import _closed_form
+from . import _checks, _closed_form
 from ._gradient_norms import exact_norms, layer_norms, sum_per_sample
 from ._outputs import OutputInfo, is_plain_last, takes_training
 
@@ -69,6 +69,8 @@ class Objective:
         self.layer = None if layer is None or is_plain_last(info, layer) else layer
         self.summed = summed
         self._single = not info.nested and len(info.spec.shape) == 2
+        self.own_loss = not type(model).compute_loss.__module__.startswith("keras.")
+        """Whether the model's class has a `compute_loss` of its own."""
         self._ignored = ignored or [None] * len(info.masked)
         # Bound before any hook is placed on the instance.
         self._loss_function = model.compute_loss
@@ -115,6 +117,14 @@ class Objective:
             arguments["training"] = training
         return self._loss_function(**arguments)
 
+    def plain_loss(
+        self, x: Any, y: Any, outputs: Any, weight: Any, arguments: dict[str, Any]
+    ) -> Any:
+        """The model's `compute_loss`, called as a hook on it was called."""
+        if not self._loss_takes_training:
+            arguments = {k: v for k, v in arguments.items() if k != "training"}
+        return self._loss_function(x=x, y=y, y_pred=outputs, sample_weight=weight, **arguments)
+
     def weigh(self, sample_weight: Any, weights: Any, valid: list[Any] | None = None) -> Any:
         """Multiplies importance weights into the user's sample weights.
 
@@ -129,9 +139,7 @@ class Objective:
             return weights if len(weights.shape) == 2 else spread(weights, 2)
         count = len(self.info.masked)
         per_output = weights if isinstance(weights, list) else [weights] * count
-        users = tree.flatten(sample_weight) if tree.is_nested(sample_weight) else [sample_weight]
-        if len(users) != count:
-            users = users[:1] * count
+        users = _checks.align(self.model, sample_weight, self.info.spec, count)
         combined = []
         for output, user, weight, steps in zip(
             self.info.flat, users, per_output, valid or [None] * count, strict=True
@@ -161,12 +169,16 @@ class Objective:
             for o, masked in zip(tree.flatten(outputs), self.info.masked, strict=True)
         ]
 
+    def targets(self, y: Any) -> list[Any]:
+        """The target of each output, in the order of the outputs."""
+        return _checks.align(self.model, y, self.info.spec, len(self.info.masked))
+
     def valid(self, y: Any, masks: list[Any]) -> list[Any] | None:
         """For each output, which steps count (None: all); None if all do everywhere."""
         if not self.counts_tokens:
             return None
         found = []
-        for target, mask, ignored in zip(tree.flatten(y), masks, self._ignored, strict=True):
+        for target, mask, ignored in zip(self.targets(y), masks, self._ignored, strict=True):
             steps = mask
             if ignored is not None:
                 steps = ops.not_equal(target, ops.cast(ignored, target.dtype))
@@ -180,7 +192,7 @@ class Objective:
     def counts(self, y: Any, masks: list[Any]) -> Any:
         """Valid steps per sample and output, `(n, outputs)`."""
         columns = []
-        for target, steps in zip(tree.flatten(y), self.valid(y, masks), strict=True):
+        for target, steps in zip(self.targets(y), self.valid(y, masks), strict=True):
             if steps is None:
                 columns.append(ops.ones((ops.shape(target)[0],), "float32"))
             else:
@@ -273,7 +285,7 @@ class Objective:
         """Share of wrong predictions per sample (its mean over outputs)."""
         total = 0.0
         for target, output, mask, ending in zip(
-            tree.flatten(y), outputs, masks, self.info.ending, strict=True
+            self.targets(y), outputs, masks, self.info.ending, strict=True
         ):
             classes = output.shape[-1] if len(output.shape) > 1 else 1
             if classes == 1:

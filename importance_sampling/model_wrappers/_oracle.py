@@ -59,6 +59,24 @@ class OracleWrapper(ModelWrapper):
         """Builds and compiles what is not yet; a few rows of the data are enough."""
         self.engine.build(x, y, sample_weight)
 
+    def rehearse(self, where: str, x: Any, y: Any, sample_weight: Any = None) -> None:
+        """Tries rows that come from the argument `where`; raises if they cannot work."""
+        names = (f"the inputs of `{where}`", f"the targets of `{where}`")
+        self.engine.rehearse(*names, x, y, sample_weight)
+
+    def check_targets(self, y: Any, where: str) -> None:
+        """Raises if integer labels are outside the classes of the model's outputs."""
+        self.engine.check_targets(y, where)
+
+    @property
+    def knows_its_targets(self) -> bool:
+        """Whether the model has a loss or step of its own, which may need no targets."""
+        kind = type(self.model)
+        return not (
+            kind.compute_loss.__module__.startswith("keras.")
+            and kind.train_step.__module__.startswith("keras.")
+        )
+
     @property
     def metrics_names(self) -> tuple[str, ...]:
         """`("loss", *metrics, "score")`; metrics are known once data has been seen."""

@@ -39,9 +39,11 @@ class OutputInfo:
 
 def symbolic(data: Any) -> Any:
     """Replaces arrays by symbolic tensors of the same shape and type."""
-    return tree.map_structure(
-        lambda a: keras.KerasTensor(a.shape, keras.backend.standardize_dtype(a.dtype)), data
-    )
+    return tree.map_structure(lambda a: keras.KerasTensor(a.shape, _dtype(a.dtype)), data)
+
+
+def _dtype(dtype: Any) -> str:
+    return "string" if "string" in str(dtype) else keras.backend.standardize_dtype(dtype)
 
 
 def takes_training(function: Callable[..., Any]) -> bool:

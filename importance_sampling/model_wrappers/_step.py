@@ -12,7 +12,7 @@ from keras import ops
 
 from ..layers import _masks
 from ..reweighting import ExternalReweighting, ReweightingPolicy
-from ._objective import Objective, fill, spread, takes_training
+from ._objective import Objective, fill, spread
 
 
 @contextlib.contextmanager
@@ -38,6 +38,7 @@ class _Batch:
     metric_weights: Any = None
     tokens: Any = None
     sample_weight: Any = None
+    loss_called: bool = False
     loss_update: tuple[Any, Any] | None = None
     details: dict[str, Any] | None = None
 
@@ -73,8 +74,11 @@ class TrainingStep:
         layer = reweighting.weight_layer()
         self._weight_layer = None if isinstance(layer, ExternalReweighting) else layer
         self.plain_weights = self._weight_layer is None and not objective.counts_tokens
-        own_step = type(model).train_step.__module__.startswith("keras.")
-        self._loss_tracker = next((m for m in model.metrics if own_step and m.name == "loss"), None)
+        self._own_step = not type(model).train_step.__module__.startswith("keras.")
+        self.proven = not self._own_step
+        """Whether the step is known to do what it must: Keras' own, or one that was run."""
+        trackers = (m for m in model.metrics if m.name == "loss" and not self._own_step)
+        self._loss_tracker = next(trackers, None)
 
     def __call__(
         self,
@@ -117,19 +121,65 @@ class TrainingStep:
         with contextlib.ExitStack() as hooks:
             if not self.plain_weights:
                 hooks.enter_context(_replaced(self.model, "compute_loss", self._loss_hook))
+            elif self._own_step:
+                hooks.enter_context(_replaced(self.model, "compute_loss", self._watched_loss))
+            if self._own_step and weights is not None:
+                # It may update metrics anywhere.
+                self._weigh_metrics(hooks)
             hooks.enter_context(_replaced(self.model, "compute_metrics", self._metrics_hook))
             if self._loss_tracker is not None and not self.reweighting.unbiased:
                 tracker = self._loss_tracker
                 hooks.enter_context(_replaced(tracker, "update_state", self._tracker_hook))
-            logs = run_train_step(data)
+            logs = self._run_own(run_train_step, data) if self._own_step else run_train_step(data)
         if batch.details is None:
-            raise ValueError(
-                "The model's train_step never calls compute_metrics(x, y, y_pred, sample_weight), "
-                "so the scores of the trained batch cannot be taken. Call it at the end of your "
-                "train_step, as Keras' own does."
-            )
+            with self.runtime.scope():
+                outputs = objective.forward(x)
+            batch.details = self._details(x, y, outputs, objective.masks(outputs))
         self._batch = _Batch()
+        self.proven = True
         return logs, batch.details
+
+    def _run_own(self, run_train_step: Callable[[Any], dict[str, Any]], data: Any) -> Any:
+        """Runs a `train_step` of the user's own, and says so if it leaves the weights out."""
+        try:
+            logs = run_train_step(data)
+        except (TypeError, ValueError) as error:
+            if "unpack" not in str(error):
+                raise
+            raise ValueError(
+                "The model's train_step does not take the sample weights that importance sampling "
+                "hands it: unpack its data as `x, y, sample_weight = data` and pass them on to "
+                f"compute_loss. It said: {error}"
+            ) from error
+        if not self._batch.loss_called:
+            raise ValueError(
+                "The model's train_step never calls `self.compute_loss(x, y, y_pred, "
+                "sample_weight)`, so that importance sampling can neither weigh its samples nor "
+                "score them. Move its loss into a `compute_loss` of the model's own."
+            )
+        return logs
+
+    def _note_loss(self, sample_weight: Any) -> None:
+        batch = self._batch
+        batch.loss_called = True
+        if self._own_step and batch.weights is not None and sample_weight is None:
+            raise ValueError(
+                "The model's train_step calls compute_loss without `sample_weight`, so that the "
+                "importance weights would be lost. Pass on what it is given: `x, y, sample_weight "
+                "= data` and `self.compute_loss(x=x, y=y, y_pred=y_pred, "
+                "sample_weight=sample_weight)`."
+            )
+
+    def _watched_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        **kwargs: Any,
+    ) -> Any:
+        self._note_loss(sample_weight)
+        return self.objective.plain_loss(x, y, y_pred, sample_weight, kwargs)
 
     def _loss_hook(
         self,
@@ -141,6 +191,7 @@ class TrainingStep:
     ) -> Any:
         """`compute_loss` with the weights that only the outputs of this pass can tell."""
         objective, batch = self.objective, self._batch
+        self._note_loss(sample_weight)
         masks = objective.masks(y_pred)
         ones = ops.ones_like(batch.metric_weights)
         factors = [ones] * len(objective.info.masked)
@@ -151,11 +202,7 @@ class TrainingStep:
             graph = self._graph_weights(scores, batch.weights)
             factors = [f * graph for f in factors]
         sample_weight = objective.weigh(sample_weight, factors, objective.valid(y, masks))
-        if "training" in kwargs and not takes_training(objective._loss_function):
-            kwargs.pop("training")
-        return objective._loss_function(
-            x=x, y=y, y_pred=y_pred, sample_weight=sample_weight, **kwargs
-        )
+        return objective.plain_loss(x, y, y_pred, sample_weight, kwargs)
 
     def _graph_weights(self, scores: Any, weights: Any) -> Any:
         column = ops.expand_dims(ops.stop_gradient(scores), -1)
@@ -167,14 +214,7 @@ class TrainingStep:
         masks = self._train_masks(x, y_pred)
 
         def details() -> dict[str, Any]:
-            losses, scores = objective.measure(x, y, y_pred, batch.sample_weight, masks)
-            weights = ops.ones_like(losses) if batch.weights is None else batch.weights[:, 0]
-            if self._weight_layer is not None:
-                weights = self._graph_weights(scores, batch.weights)
-            found = {"losses": losses, "scores": scores, "weights": weights}
-            if objective.counts_tokens:
-                found["counts"] = objective.counts(y, masks)
-            return found
+            return self._details(x, y, y_pred, masks, batch)
 
         def scores() -> Any:
             return objective.measure(x, y, y_pred, batch.sample_weight, masks, False)[1]
@@ -192,9 +232,27 @@ class TrainingStep:
         if batch.loss_update is not None:
             self._update_loss(batch.details)
         with contextlib.ExitStack() as hooks:
-            for metric in self._metrics:
-                hooks.enter_context(_replaced(metric, "update_state", self._weighed(metric)))
+            if not self._own_step:
+                self._weigh_metrics(hooks)
             return self._inner_metrics(x, y, y_pred, sample_weight)
+
+    def _details(
+        self, x: Any, y: Any, y_pred: Any, masks: list[Any], batch: _Batch | None = None
+    ) -> dict[str, Any]:
+        """Losses, scores and weights of the samples of a pass."""
+        batch = batch or self._batch
+        losses, scores = self.objective.measure(x, y, y_pred, batch.sample_weight, masks)
+        weights = ops.ones_like(losses) if batch.weights is None else batch.weights[:, 0]
+        if self._weight_layer is not None:
+            weights = self._graph_weights(scores, batch.weights)
+        found = {"losses": losses, "scores": scores, "weights": weights}
+        if self.objective.counts_tokens:
+            found["counts"] = self.objective.counts(y, masks)
+        return found
+
+    def _weigh_metrics(self, hooks: contextlib.ExitStack) -> None:
+        for metric in self._metrics:
+            hooks.enter_context(_replaced(metric, "update_state", self._weighed(metric)))
 
     def _train_masks(self, x: Any, y_pred: Any) -> list[Any]:
         masks = self.objective.masks(y_pred)

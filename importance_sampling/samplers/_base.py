@@ -10,6 +10,7 @@ from blinker import signal
 from .._arrays import take_rows
 from .._weights import unbiased_weights
 from ._draw import IndexStream, check_scores, draw_positions, make_rng
+from ._rows import RowReader
 
 if TYPE_CHECKING:
     from ..reweighting import ReweightingPolicy
@@ -91,6 +92,7 @@ class BaseSampler:
         self.reweighting = reweighting
         self.rng = make_rng(rng)
         self._indices = IndexStream(dataset_length(dataset), self.rng, shuffle)
+        self._rows = RowReader(dataset, self._indices)
 
     def _get_samples_with_scores(
         self, batch_size: int
@@ -129,7 +131,7 @@ class BaseSampler:
     ) -> Draw:
         pool_scores = scores
         if scores is not None:
-            scores = pool_scores = check_scores(scores)
+            scores = pool_scores = check_scores(scores, idxs)
             if not scores.any():
                 # Nothing is worth more than anything else: draw this batch uniformly.
                 scores = np.ones_like(scores)

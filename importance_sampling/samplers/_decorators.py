@@ -26,7 +26,7 @@ class SamplerDecorator(BaseSampler):
         self.reweighting = sampler.reweighting
         # One generator and one stream of indices for the whole stack.
         self.rng = sampler.rng
-        self._indices = sampler._indices
+        self._indices, self._rows = sampler._indices, sampler._rows
 
     def _get_samples_with_scores(self, batch_size: int) -> Proposal:
         return self.sampler._get_samples_with_scores(batch_size)
@@ -150,7 +150,7 @@ class ConditionalStartSampler(SamplerDecorator):
         super().__init__(sampler)
         self.condition = condition
         self.uniform = UniformSampler(sampler.dataset, sampler.reweighting, rng=self.rng)
-        self.uniform._indices = self._indices
+        self.uniform._indices, self.uniform._rows = self._indices, self._rows
 
     def _get_samples_with_scores(self, batch_size: int) -> Proposal:
         if not self.condition.satisfied:

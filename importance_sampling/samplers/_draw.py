@@ -12,23 +12,35 @@ def make_rng(rng: np.random.Generator | int | None) -> np.random.Generator:
     return rng if isinstance(rng, np.random.Generator) else np.random.default_rng(rng)
 
 
-def check_scores(scores: Any, step: int | None = None) -> np.ndarray:
+class InvalidScores(ValueError):
+    """Scores that nothing can be drawn by."""
+
+
+def check_scores(scores: Any, idxs: np.ndarray | None = None) -> np.ndarray:
     """Scores as a float64 vector.
 
+    Args:
+        scores: `(n,)` scores.
+        idxs: `(n,)` the examples they belong to.
+
     Raises:
-        ValueError: if any is NaN, infinite or negative; says how many and which.
+        InvalidScores: if any is NaN, infinite or negative; says how many, of which examples
+            and what to check.
     """
     scores = np.asarray(scores, dtype=np.float64).reshape(-1)
-    bad = ~(np.isfinite(scores) & (scores >= 0))
-    if bad.any():
-        rows = np.flatnonzero(bad)
-        when = "" if step is None else f" at step {step}"
-        raise ValueError(
-            f"{len(rows)} of {len(scores)} scores are NaN, infinite or negative{when}, first in "
-            f"rows {rows[:5].tolist()} of the pool (values {scores[rows[:5]].tolist()}). Check the "
-            "data for NaN, lower the learning rate, or clip the gradients."
-        )
-    return scores
+    # One pass for the usual case: any NaN, infinite or negative score fails it.
+    if len(scores) and scores.min() >= 0 and scores.max() < np.inf:
+        return scores
+    rows = np.flatnonzero(~(np.isfinite(scores) & (scores >= 0)))
+    if len(rows) == 0:
+        return scores
+    which = rows[:5] if idxs is None else np.asarray(idxs)[rows[:5]]
+    raise InvalidScores(
+        f"{len(rows)} of {len(scores)} scores are NaN, infinite or negative; the first belong to "
+        f"the examples with index {which.tolist()} (scores {scores[rows[:5]].tolist()}). Check "
+        "these rows of the data for NaN and infinity, lower the learning rate, or clip the "
+        "gradients."
+    )
 
 
 def draw_positions(scores: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
@@ -76,6 +88,12 @@ class IndexStream:
             if self._position == self.n:
                 self._start_pass()
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
+
+    def peek(self, size: int) -> np.ndarray | None:
+        """The next `size` indices, which stay; None where they are not settled yet."""
+        if self._order is None or self._position + size > self.n:
+            return None
+        return self._order[self._position : self._position + size]
 
     def _start_pass(self) -> None:
         self._position = 0

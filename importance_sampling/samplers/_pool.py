@@ -21,8 +21,9 @@ class UniformSampler(BaseSampler):
         reweighting: a `ReweightingPolicy`.
     """
 
-    def _get_samples_with_scores(self, batch_size: int) -> tuple[np.ndarray, None, None]:
-        return self._indices.next(batch_size), None, None
+    def _get_samples_with_scores(self, batch_size: int) -> tuple[np.ndarray, None, tuple[Any, ...]]:
+        idxs, xy = self._rows.next(batch_size)
+        return idxs, None, xy
 
 
 class ModelSampler(BaseSampler):
@@ -63,8 +64,7 @@ class ModelSampler(BaseSampler):
                 f"Cannot draw batch_size={batch_size} from a pool of {self.large_batch}. Use a "
                 "larger pool (`large_batch`, `presample`), a smaller batch or more data."
             )
-        idxs = self._indices.next(self.large_batch)
-        xy = self.dataset.train_data[idxs]
+        idxs, xy = self._rows.next(self.large_batch)
         return idxs, score_rows(self.model, xy, self.forward_batch_size), xy
 
 
@@ -87,10 +87,10 @@ class _VariableSampler(BaseSampler):
     def sample(self, batch_size: int) -> Draw:
         """Draws a mini-batch; see `BaseSampler.sample`."""
         if not self.condition.satisfied:
-            return self._draw(self._indices.next(batch_size), None, None, batch_size)
+            idxs, xy = self._rows.next(batch_size)
+            return self._draw(idxs, None, xy, batch_size)
         pool, size = self._sizes(batch_size)
-        idxs = self._indices.next(pool)
-        xy = self.dataset.train_data[idxs]
+        idxs, xy = self._rows.next(pool)
         scores = score_rows(self.model, xy, pool)
         draw = self._draw(idxs, scores, xy, size)
         self.condition.update(draw.pool_scores)

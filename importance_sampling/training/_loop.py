@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,13 +14,12 @@ import numpy as np
 from ..datasets import StreamEnded
 from ..model_wrappers import ModelWrapper, StepResult
 from ..samplers import BaseSampler, Draw, VarianceReductionCondition
-from ..samplers._draw import check_scores
-from ._data import Validation
+from ..samplers._draw import InvalidScores, check_scores
+from ._callbacks import callback_list, first_epoch, looks_at_batches
+from ._validation import Validation
 
 OnSample = Callable[[BaseSampler, np.ndarray, np.ndarray, np.ndarray], Any]
 OnScores = Callable[[BaseSampler, np.ndarray], Any]
-
-_BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
 
 
 class Loop:
@@ -66,61 +66,72 @@ class Loop:
         self,
         *,
         epochs: int,
-        steps_per_epoch: int,
+        steps_per_epoch: int | None,
         callbacks: Any,
         verbose: Any,
         validation: Validation | None,
         initial_epoch: int = 0,
     ) -> keras.callbacks.History:
-        """Trains for `epochs - initial_epoch` epochs of `steps_per_epoch` steps."""
+        """Trains from `initial_epoch` to `epochs`.
+
+        An epoch has `steps_per_epoch` steps, or is one pass over the data where that is None.
+        """
         model = self.model
-        callback_list = _callback_list(model, callbacks, verbose, epochs, steps_per_epoch)
+        hooks = callback_list(model, callbacks, verbose, epochs, steps_per_epoch)
         # Callbacks of the user's may hold the model itself, past `Callback.model`.
-        exposed = any(_looks_at_batches(c) for c in callback_list.callbacks)
+        exposed = any(looks_at_batches(c) for c in hooks.callbacks)
         model.stop_training = False
         with _attached(self.wrapper) as runtime:
-            callback_list.on_train_begin()
+            hooks.on_train_begin()
+            initial_epoch = first_epoch(model, hooks, initial_epoch)
             logs: dict[str, Any] = {}
             for epoch in range(initial_epoch, epochs):
                 model.reset_metrics()
-                callback_list.on_epoch_begin(epoch)
+                hooks.on_epoch_begin(epoch)
                 self._reset()
                 runtime.begin_epoch()
-                ended = self._epoch(steps_per_epoch, callback_list, exposed, runtime)
+                ended = self._epoch(steps_per_epoch, hooks, exposed, runtime)
                 runtime.end_epoch()
                 runtime.sync()
                 logs = dict(self._last_logs)
                 if validation is not None and validation.due(epoch):
-                    logs |= validation.run(model, callback_list)
-                callback_list.on_epoch_end(epoch, logs)
+                    logs |= validation.run(model, hooks)
+                hooks.on_epoch_end(epoch, logs)
                 if ended or model.stop_training:
                     break
             runtime.sync()
             if epochs > initial_epoch:
                 model.optimizer.finalize_variable_values(model.trainable_variables)
-            callback_list.on_train_end(logs)
+            hooks.on_train_end(logs)
         return model.history
 
-    def _epoch(self, steps: int, callbacks: Any, exposed: bool, runtime: Any) -> bool:
+    def _epoch(self, steps: int | None, callbacks: Any, exposed: bool, runtime: Any) -> bool:
         """Runs one epoch; True if the data ended with it."""
         self._last_logs: dict[str, Any] = {}
         late = self.sampler.tolerates_delay
-        for step in range(steps):
+        passes = getattr(self.sampler.dataset, "passes_read", 0)
+        for step in itertools.count() if steps is None else range(steps):
+            if steps is None and self.sampler.dataset.passes_read > passes:
+                break
             if exposed:
                 runtime.sync()
-            callbacks.on_train_batch_begin(step)
             if not late:
                 self._settle()
+            # Drawn before the callbacks hear of the step, which a stream may not have any more.
             try:
-                draw = self._as_draw(self.sampler.sample(self.batch_size))
+                draw = self._sample()
             except StreamEnded:
+                if self.step == 0:
+                    raise
+                of = "" if steps is None else f" of {steps}"
                 warnings.warn(
-                    f"The training data ended after {step} of {steps} steps of this epoch; "
-                    "training stops here.",
+                    f"The training data ended after {step}{of} steps of this epoch; training "
+                    "stops here.",
                     stacklevel=5,
                 )
                 self._finish_epoch()
                 return True
+            callbacks.on_train_batch_begin(step)
             if self.on_sample is not None:
                 idxs, _, w = draw
                 self.on_sample(self.sampler, idxs, w, draw.predicted_scores)
@@ -140,6 +151,12 @@ class Loop:
                 break
         self._finish_epoch()
         return False
+
+    def _sample(self) -> Draw:
+        try:
+            return self._as_draw(self.sampler.sample(self.batch_size))
+        except InvalidScores as error:
+            raise InvalidScores(f"At step {self.step + 1} (counted from 1): {error}") from error
 
     def _as_draw(self, drawn: Any) -> Draw:
         """Also takes the bare triple that a sampler with a `sample` of its own may return."""
@@ -161,7 +178,7 @@ class Loop:
         known = draw.pool_scores
         mean = None if known is None else float(known.mean())
         if known is None or self.sampler.learns_from(draw):
-            scores = check_scores(result.scores, self.step)
+            scores = self._checked(result.scores, draw)
             self.sampler.update_from(draw, scores)
             if known is None:
                 # Where nothing was scored but the batch, its weights make up for the draw.
@@ -175,6 +192,13 @@ class Loop:
             self._own_estimate.update(known)
         if self.on_scores is not None:
             self.on_scores(self.sampler, known)
+
+    def _checked(self, scores: np.ndarray, draw: Draw) -> np.ndarray:
+        try:
+            return check_scores(scores, draw[0])
+        except InvalidScores as error:
+            # Read late: these scores are of the last step that was taken.
+            raise InvalidScores(f"At step {self.step} (counted from 1): {error}") from error
 
     def _own_logs(self) -> dict[str, float]:
         estimate = self.sampler.variance_reduction
@@ -210,39 +234,3 @@ def _attached(wrapper: ModelWrapper) -> Iterator[Any]:
     else:
         with engine.attached() as runtime:
             yield runtime
-
-
-def _callback_list(
-    model: keras.Model, callbacks: Any, verbose: Any, epochs: int, steps: int
-) -> keras.callbacks.CallbackList:
-    if isinstance(callbacks, keras.callbacks.CallbackList):
-        return callbacks
-    verbose = 1 if verbose == "auto" else int(verbose)
-    return keras.callbacks.CallbackList(
-        callbacks,
-        add_history=True,
-        add_progbar=verbose != 0,
-        verbose=verbose,
-        epochs=epochs,
-        steps=steps,
-        model=model,
-    )
-
-
-def _looks_at_batches(callback: Any) -> bool:
-    """Whether a callback of the user's own is called at batches, and may hold the model itself.
-
-    On JAX the model's variables are then brought up to date around every batch. A callback that
-    reaches the model only through `Callback.model`, which does so by itself, can save that time
-    with an attribute `reaches_model_by_property = True`.
-    """
-    kind = type(callback)
-    if getattr(callback, "reaches_model_by_property", False):
-        return False
-    if kind.__module__.startswith("keras.") and kind is not keras.callbacks.LambdaCallback:
-        return False
-    base = keras.callbacks.Callback
-    return any(
-        name in vars(callback) or getattr(kind, name, None) is not getattr(base, name)
-        for name in _BATCH_HOOKS
-    )

@@ -13,7 +13,8 @@ from ..samplers import (
     ModelSampler,
     VarianceReductionCondition,
 )
-from ._base import BaseTraining, check_count, check_number, smoothed
+from ._arguments import check_count, check_number
+from ._base import BaseTraining, smoothed
 
 # Above this, a `presample` is surely meant as a number of samples.
 _LARGEST_FACTOR = 100

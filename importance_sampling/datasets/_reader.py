@@ -1,0 +1,125 @@
+"""Passes over a source of batches, read in a thread."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .._arrays import flatten, map_arrays
+from ._buffer import RowBuffer
+from ._convert import to_array
+
+
+def _produce(
+    passes: Iterable[Iterable[Any]],
+    marks: bool,
+    convert: Callable[[Any], tuple[Any, ...]],
+    buffer: RowBuffer,
+) -> None:
+    """Runs in the thread; knows the buffer but not the reader, so that it can end with it."""
+    try:
+        for source in passes:
+            held: list[Any] = []
+            for item in source:
+                batch = convert(item)
+                if marks:
+                    # One batch is held back until it is known whether it is a pass's last.
+                    held.append(batch)
+                    if len(held) == 1:
+                        continue
+                    batch = held.pop(0)
+                if not buffer.put(batch):
+                    return
+            if held and not buffer.put(held[0], passes=1):
+                return
+            if marks and not held:
+                raise ValueError("A pass over the training data gave no batches.")
+    except BaseException as error:  # noqa: BLE001
+        # Whatever ends the source belongs to the thread that trains.
+        buffer.end(error)
+    else:
+        buffer.end()
+
+
+class BackgroundReader:
+    """Rows from passes over a source of batches, fetched and put together in a thread.
+
+    Args:
+        passes: one iterable of batches per pass: `(x, y)` or `(x, y, sample_weight)`, arrays
+            of any number of rows.
+        cache_size: int, batches to fetch ahead.
+        timeout: float, seconds to wait for one batch.
+        name: what to call the source in errors.
+        marks_passes: whether to count the passes, for which one batch is held back.
+        prepare: applied to every batch in the thread, after it was checked.
+    """
+
+    def __init__(
+        self,
+        passes: Iterable[Iterable[Any]],
+        cache_size: int,
+        timeout: float,
+        name: str,
+        marks_passes: bool = False,
+        prepare: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None,
+    ):
+        self.passes_read = 0
+        """How many passes over the source have been read to their end."""
+        self._buffer = RowBuffer(cache_size, timeout, name)
+
+        def convert(item: Any) -> tuple[Any, ...]:
+            batch = check_batch(item, name)
+            return batch if prepare is None else prepare(batch)
+
+        arguments = (passes, marks_passes, convert, self._buffer)
+        self._thread = threading.Thread(target=_produce, args=arguments, daemon=True)
+        self._thread.start()
+        self._finalizer = weakref.finalize(self, self._buffer.close)
+
+    def close(self) -> None:
+        """Ends the thread at its next batch."""
+        self._buffer.close()
+
+    def peek(self) -> tuple[Any, ...]:
+        """Some of the next rows, which stay to be read."""
+        return self._buffer.peek()
+
+    def read(self, n: int) -> tuple[Any, ...]:
+        """The next `n` rows, of as many batches as it takes.
+
+        Raises:
+            StreamEnded: if fewer are left, which stay to be read.
+        """
+        part = self._buffer.take(n)
+        self.passes_read += part.passes
+        return part.rows
+
+
+def check_batch(item: Any, name: str) -> tuple[Any, ...]:
+    """A batch as a tuple of two or three numpy arrays (or nests of them) of equal length.
+
+    Raises:
+        ValueError: if it is not of that form.
+    """
+    if not isinstance(item, tuple | list) or len(item) not in (2, 3):
+        kind = type(item).__name__
+        raise ValueError(
+            f"The {name} must yield (x, y) or (x, y, sample_weight), got {kind}"
+            + (f" of length {len(item)}." if isinstance(item, tuple | list) else ".")
+        )
+    batch = map_arrays(lambda leaf: to_array(leaf, f"a batch of the {name}"), tuple(item))
+    if not flatten(batch[0]) or not flatten(batch[1]):
+        raise ValueError(f"The {name} must yield inputs and targets, got a batch without them.")
+    if any(array.ndim == 0 for array in flatten(batch)):
+        raise ValueError(
+            f"The {name} yielded scalars; it must yield batches, arrays with one row per example."
+        )
+    lengths = {len(a) for a in flatten(batch)}
+    if len(lengths) != 1 or 0 in lengths:
+        raise ValueError(
+            f"The {name} yielded arrays with {sorted(lengths)} rows; all arrays of a batch need "
+            "the same number of rows, at least one."
+        )
+    return batch

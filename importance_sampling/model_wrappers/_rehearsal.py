@@ -1,0 +1,163 @@
+"""A model tried on a few rows before the first step, and what it says put into clear words."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops, tree
+
+from .._arrays import flatten
+
+# Keras' own losses that reduce over the whole batch.
+_WHOLE_BATCH = ("dice", "tversky")
+
+
+def shapes_of(data: Any) -> list[tuple[int, ...]]:
+    """Shapes of one row of every array."""
+    return [tuple(array.shape[1:]) for array in flatten(data)]
+
+
+def signature(*data: Any) -> tuple[Any, ...]:
+    """What a compiled function could tell two sets of rows apart by."""
+    return tuple(
+        (array.shape[1:], str(array.dtype)) for part in data for array in [None, *flatten(part)][1:]
+    )
+
+
+@contextlib.contextmanager
+def explained(model: keras.Model, x: Any, where: str) -> Iterator[None]:
+    """Says which argument did not fit where the model cannot be called."""
+    try:
+        yield
+    except Exception as error:
+        expected = ""
+        with contextlib.suppress(AttributeError, ValueError):
+            expected = f" The model expects inputs of shape {model.input_shape}."
+        raise ValueError(
+            f"The model {model.name!r} cannot be called on {where}, whose rows have the shapes "
+            f"{shapes_of(x)}.{expected} It said: {_first_line(error)}"
+        ) from error
+
+
+@contextlib.contextmanager
+def explained_loss(model: keras.Model, outputs: Any, y: Any, where: str) -> Iterator[None]:
+    """Says which argument did not fit where the loss or a metric cannot be computed."""
+    try:
+        yield
+    except Exception as error:
+        got = [tuple(output.shape[1:]) for output in tree.flatten(outputs)]
+        raise ValueError(
+            f"The compiled loss or metrics cannot compare the outputs of {model.name!r}, of shape "
+            f"{got} per row, with {where}, whose rows have the shapes {shapes_of(y)}. Check the "
+            f"number of classes and the loss. Keras said: {_first_line(error)}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__
+
+
+def is_custom(model: keras.Model, own_compute_loss: bool) -> bool:
+    """Whether the loss is one that may reduce over the batch, or leave weights out."""
+    if own_compute_loss or model.loss is None:
+        return True
+    for loss in tree.flatten(model.loss):
+        if loss is None:
+            continue
+        if isinstance(loss, str):
+            name = loss
+        else:
+            named = loss if hasattr(loss, "__name__") else type(loss)
+            if not named.__module__.startswith("keras."):
+                return True
+            name = named.__name__
+        if name.lower() in _WHOLE_BATCH:
+            return True
+    return False
+
+
+def check_per_sample(objective: Any, x: Any, y: Any, sample_weight: Any) -> None:
+    """Tries whether the loss is a weighted mean of one loss per sample.
+
+    Raises:
+        ValueError: if it ignores the weights, or if one sample's loss depends on another.
+    """
+    if len(flatten(x)[0]) < 2:
+        return
+    with objective.runtime.scope():
+        outputs = objective.forward(x)
+    masks = objective.masks(outputs)
+
+    def losses_of(changed: Any) -> tuple[np.ndarray, float]:
+        losses, _ = objective.measure(x, y, changed, sample_weight, masks)
+        with objective.runtime.scope():
+            total = objective.loss(x, y, changed, sample_weight)
+        return (
+            ops.convert_to_numpy(losses).astype(np.float64),
+            float(ops.convert_to_numpy(ops.cast(total, "float32"))),
+        )
+
+    def change_first(output: Any) -> Any:
+        keep = ops.reshape(
+            ops.cast(ops.arange(ops.shape(output)[0]) > 0, output.dtype),
+            (-1,) + (1,) * (len(output.shape) - 1),
+        )
+        changed = 0.5 * output + ops.cast(0.25, output.dtype)
+        return keep * output + (1 - keep) * changed
+
+    losses, total = losses_of(outputs)
+    changed, changed_total = losses_of(tree.map_structure(change_first, outputs))
+    if not np.isfinite([*losses, *changed, total, changed_total]).all():
+        return
+    if not losses.any() and not changed.any() and total != changed_total:
+        raise ValueError(
+            "The model's loss does not use `sample_weight`, by which importance sampling weighs "
+            "and tells samples apart. Multiply it into the loss of each sample (an own "
+            "`compute_loss` may pass it on to `super().compute_loss(...)`)."
+        )
+    moved = np.abs(changed - losses)
+    if moved[1:].max() > max(1e-6, 0.01 * moved[0]):
+        raise ValueError(
+            "The loss of one sample depends on the other samples of its batch: the loss function "
+            "reduces over the batch, so that samples have no scores of their own. Return one "
+            "loss per sample, shape (batch_size,): take the mean over the last axis only."
+        )
+
+
+def label_limits(model: keras.Model, losses: list[Any], outputs: list[Any]) -> list[Any]:
+    """For each output with integer labels, `(classes, ignored label)`; None for the others."""
+    limits: list[Any] = []
+    for loss, output in zip(losses, outputs, strict=True):
+        name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+        sparse = name.lower().replace("_", "") == "sparsecategoricalcrossentropy"
+        if not sparse or len(output.shape) < 2:
+            limits.append(None)
+            continue
+        axis = getattr(loss, "axis", -1)
+        limits.append((output.shape[axis], getattr(loss, "ignore_class", None)))
+    return limits
+
+
+def check_labels(labels: Any, limit: Any, where: str) -> None:
+    """Raises if an integer label is none of the classes."""
+    if limit is None or not isinstance(labels, np.ndarray) or not labels.size:
+        return
+    classes, ignored = limit
+    if labels.dtype.kind not in "iufb":
+        return
+    low, high = labels.min(), labels.max()
+    if low >= 0 and high < classes:
+        return
+    outside = labels[~((labels >= 0) & (labels < classes))]
+    outside = outside if ignored is None else outside[outside != ignored]
+    if len(outside):
+        raise ValueError(
+            f"`{where}` holds the label {outside.flat[0]}, but the model's output has {classes} "
+            f"classes, 0 to {classes - 1} ({len(outside)} of {labels.size} labels are outside). "
+            "Check the labels, or give the last layer more units."
+        )

@@ -1,0 +1,105 @@
+"""Checks of what `fit` is given, each error naming the argument, the value and what would do."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Container
+from typing import Any
+
+import keras
+import numpy as np
+from keras import tree
+
+
+class DefaultBatchSize(int):
+    """A batch size that nobody asked for: data that comes in batches keeps its own instead."""
+
+    def __repr__(self) -> str:
+        return str(int(self))
+
+
+BATCH_SIZE = DefaultBatchSize(32)
+
+
+def check_count(name: str, value: Any, least: int = 1) -> int:
+    """An integer of at least `least`, or an error that says what was given."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"`{name}` must be an integer of at least {least}, got {value!r}.")
+    return int(value)
+
+
+def check_optional_count(name: str, value: Any, least: int = 1) -> int | None:
+    """As `check_count`; None stays None."""
+    return None if value is None else check_count(name, value, least)
+
+
+def check_number(name: str, value: Any, least: float = -math.inf, open_end: bool = False) -> float:
+    """A finite number of at least (above, if `open_end`) `least`."""
+    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
+    if not number or not math.isfinite(value) or value < least or (open_end and value == least):
+        bound = "" if least == -math.inf else f" {'above' if open_end else 'of at least'} {least:g}"
+        raise ValueError(f"`{name}` must be a number{bound}, got {value!r}.")
+    return float(value)
+
+
+def check_verbose(verbose: Any) -> Any:
+    """`"auto"`, 0, 1 or 2, as Keras knows them."""
+    if verbose == "auto" or (isinstance(verbose, int) and verbose in (0, 1, 2)):
+        return verbose if verbose == "auto" else int(verbose)
+    raise ValueError(f'`verbose` must be "auto", 0, 1 or 2, got {verbose!r}.')
+
+
+def check_callbacks(callbacks: Any) -> Any:
+    """A list of Keras callbacks, or a `CallbackList` as it is."""
+    if callbacks is None or isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks
+    found = [c for c in tree.flatten(callbacks) if c is not None]
+    for callback in found:
+        if not isinstance(callback, keras.callbacks.Callback):
+            hint = " Pass an instance, not the class." if isinstance(callback, type) else ""
+            raise TypeError(
+                "`callbacks` must be a list of keras.callbacks.Callback or a CallbackList, got "
+                f"{callback!r}.{hint}"
+            )
+    return found
+
+
+def check_validation_freq(freq: Any) -> Any:
+    """An integer of at least 1, or a collection of epochs counted from 1."""
+    if isinstance(freq, bool) or not isinstance(freq, int | np.integer | Container):
+        raise ValueError(f"`validation_freq` must be an integer or a list of epochs, got {freq!r}.")
+    if isinstance(freq, str):
+        raise ValueError(f"`validation_freq` must be an integer or a list of epochs, got {freq!r}.")
+    return check_count("validation_freq", freq) if isinstance(freq, int | np.integer) else freq
+
+
+def check_hook(name: str, hook: Any) -> None:
+    """None or something that can be called."""
+    if hook is not None and not callable(hook):
+        raise TypeError(f"`{name}` must be a function or None, got {hook!r}.")
+
+
+def check_validation_split(share: Any) -> float:
+    """A number in [0, 1)."""
+    number = isinstance(share, int | float | np.number) and not isinstance(share, bool)
+    if not number or not 0 <= share < 1:
+        raise ValueError(f"`validation_split` must be in [0, 1), got {share!r}.")
+    return float(share)
+
+
+def check_epochs(epochs: Any, initial_epoch: Any) -> tuple[int, int]:
+    """Both as integers; Keras' own cap on epochs, for trial runs, is kept."""
+    epochs = check_count("epochs", epochs, 0)
+    initial_epoch = check_count("initial_epoch", initial_epoch, 0)
+    return _capped("max_epochs", epochs), initial_epoch
+
+
+def cap_steps(steps: int | None) -> int | None:
+    """Keras' own cap on the steps of an epoch, for trial runs, is kept."""
+    return _capped("max_steps_per_epoch", steps)
+
+
+def _capped(name: str, value: int | None) -> int | None:
+    # Only newer releases of Keras have these settings.
+    cap = getattr(keras.config, name, lambda: None)()
+    return cap if cap and (value is None or cap < value) else value

@@ -1,0 +1,62 @@
+"""What Keras' own `fit` settles with its callbacks before the first epoch."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+_BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
+
+
+def callback_list(
+    model: keras.Model, callbacks: Any, verbose: Any, epochs: int, steps: int | None
+) -> keras.callbacks.CallbackList:
+    """The user's callbacks with the history and the progress bar; a `CallbackList` as it is."""
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        if not any(isinstance(c, keras.callbacks.History) for c in callbacks.callbacks):
+            callbacks.append(keras.callbacks.History())
+        callbacks.set_model(model)
+        return callbacks
+    verbose = 1 if verbose == "auto" else verbose
+    return keras.callbacks.CallbackList(
+        callbacks,
+        add_history=True,
+        add_progbar=verbose != 0,
+        verbose=verbose,
+        epochs=epochs,
+        steps=steps,
+        model=model,
+    )
+
+
+def first_epoch(
+    model: keras.Model, callbacks: keras.callbacks.CallbackList, initial_epoch: int
+) -> int:
+    """The epoch to begin with, once `on_train_begin` has been called.
+
+    `BackupAndRestore` tells where an interrupted run had come to by setting an attribute on the
+    model, which is the only way it has; Keras' own `fit` reads it there.
+    """
+    restores = any(isinstance(c, keras.callbacks.BackupAndRestore) for c in callbacks.callbacks)
+    restored = vars(model).get("_initial_epoch") if restores else None
+    return restored or initial_epoch
+
+
+def looks_at_batches(callback: Any) -> bool:
+    """Whether a callback of the user's own is called at batches, and may hold the model itself.
+
+    On JAX the model's variables are then brought up to date around every batch. A callback that
+    reaches the model only through `Callback.model`, which does so by itself, can save that time
+    with an attribute `reaches_model_by_property = True`.
+    """
+    kind = type(callback)
+    if getattr(callback, "reaches_model_by_property", False):
+        return False
+    if kind.__module__.startswith("keras.") and kind is not keras.callbacks.LambdaCallback:
+        return False
+    base = keras.callbacks.Callback
+    return any(
+        name in vars(callback) or getattr(kind, name, None) is not getattr(base, name)
+        for name in _BATCH_HOOKS
+    )

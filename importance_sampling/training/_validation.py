@@ -1,0 +1,179 @@
+"""Validation: any data that `fit` takes, never more of a stream in memory than a batch."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from .._arrays import flatten, take_rows
+from ..backend import _foreign
+from ..datasets import BaseDataset, InMemoryDataset
+from ..datasets._reader import check_batch
+from ..datasets._sources import Source, find_source
+from ._arguments import check_count, check_optional_count, check_validation_freq
+from ._data import ArrayDataset, check_lengths, to_arrays
+
+
+class _ViewBatches(keras.utils.PyDataset):
+    """One part of a data set, a batch at a time."""
+
+    def __init__(self, view: Any, batch_size: int):
+        super().__init__()
+        self._view = view
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._view) / self._batch_size)
+
+    def __getitem__(self, index: int) -> tuple[Any, ...]:
+        start = index * self._batch_size
+        stop = min(start + self._batch_size, len(self._view))
+        return self._view[np.arange(start, stop)]
+
+
+class Validation:
+    """What to evaluate the model on, and how; `run` gives Keras' own logs.
+
+    Args:
+        data: `(x, y)`, `(x, y, sample_weight)`, or anything that can be read in batches.
+        batch_size: int, for arrays.
+        steps: int or None, batches to evaluate on.
+        freq: int or list of int, epochs after which to evaluate, as in Keras.
+        input_ranks: number of axes of a batch of each of the model's inputs, where known.
+    """
+
+    def __init__(
+        self,
+        data: Any,
+        batch_size: int,
+        steps: int | None = None,
+        freq: Any = 1,
+        input_ranks: Sequence[int] | None = None,
+    ):
+        batch_size = check_count("validation_batch_size", batch_size)
+        self._steps = check_optional_count("validation_steps", steps)
+        self._freq = check_validation_freq(freq)
+        self._arrays: tuple[Any, ...] | None = None
+        self._batches: Any = None
+        self._source: Source | None = None
+        self._stream: Iterator[Any] | None = None
+        if isinstance(data, tuple | list):
+            self._take_arrays(data, batch_size)
+        elif isinstance(data, BaseDataset):
+            self._take_dataset(data, batch_size)
+        else:
+            self._take_source(data, input_ranks)
+        self._batch_size = batch_size
+
+    @classmethod
+    def of_dataset(cls, dataset: BaseDataset, batch_size: int) -> Validation | None:
+        """Validation on a data set's test data, or None where it has none."""
+        return cls(dataset, batch_size) if len(dataset.test_data) else None
+
+    def _take_arrays(self, data: Any, batch_size: int) -> None:
+        if len(data) not in (2, 3):
+            raise ValueError(
+                "`validation_data` must be (x, y) or (x, y, sample_weight), got a "
+                f"{type(data).__name__} of length {len(data)}."
+            )
+        parts = to_arrays((*data, None)[:3], "validation_data")
+        check_lengths(*parts, what="validation_data")
+        plain = all(type(a) is np.ndarray for a in flatten(parts))
+        if plain:
+            self._arrays = parts
+        else:
+            self._batches = _ViewBatches(ArrayDataset(*parts).train_data, batch_size)
+
+    def _take_dataset(self, dataset: BaseDataset, batch_size: int) -> None:
+        if isinstance(dataset, InMemoryDataset):
+            self._arrays = (*dataset.test_data[:], None)[:3]
+        else:
+            self._batches = _ViewBatches(dataset.test_data, batch_size)
+
+    def _take_source(self, data: Any, input_ranks: Sequence[int] | None) -> None:
+        source = find_source(data, input_ranks, name="validation data")
+        if source is None:
+            raise TypeError(
+                "`validation_data` must be (x, y), (x, y, sample_weight), a tf.data.Dataset, a "
+                "DataLoader, a PyDataset, a Grain data set or a generator of batches, got "
+                f"{type(data).__name__}."
+            )
+        if self._steps is None and (source.infinite or not source.repeats):
+            raise ValueError(
+                f"`validation_data` is a {'generator' if not source.repeats else 'stream'} without "
+                "an end that could be known: pass `validation_steps`, the number of batches to "
+                "evaluate on."
+            )
+        native = _foreign.is_tf_dataset(data) or _foreign.is_torch_loader(data)
+        native = native or isinstance(data, keras.utils.PyDataset)
+        if native and not source.single:
+            self._batches = data
+        self._source = source
+
+    def first_rows(self) -> tuple[Any, ...]:
+        """A few rows, for shapes and types; nothing is taken out of a stream."""
+        if self._arrays is not None:
+            return take_rows(self._arrays, slice(0, 2))
+        if self._source is None or isinstance(self._batches, keras.utils.PyDataset):
+            batch = self._batches[0]
+        else:
+            stream = self._open()
+            batch = next(stream, None)
+            if batch is None:
+                raise ValueError("`validation_data` is empty: it gave no batch.")
+            if self._stream is not None:
+                self._stream = itertools.chain([batch], stream)
+        rows = check_batch(batch, "validation data")
+        return take_rows((*rows, None)[:3], slice(0, 2))
+
+    def _open(self) -> Iterator[Any]:
+        if self._source.repeats:
+            return iter(self._source.open())
+        if self._stream is None:
+            self._stream = iter(self._source.open())
+        return self._stream
+
+    def due(self, epoch: int) -> bool:
+        """Whether to evaluate after this epoch (counted from 0)."""
+        if isinstance(self._freq, int):
+            return (epoch + 1) % self._freq == 0
+        return epoch + 1 in self._freq
+
+    def run(self, model: keras.Model, callbacks: keras.callbacks.CallbackList) -> dict[str, float]:
+        """Evaluates, with the callbacks' test hooks, and names the results as `fit` does."""
+        arguments: dict[str, Any] = {"steps": self._steps}
+        if self._arrays is not None:
+            x, y, sample_weight = self._arrays
+            arguments |= {"x": x, "y": y, "sample_weight": sample_weight}
+            arguments["batch_size"] = self._batch_size
+        elif self._batches is not None:
+            arguments["x"] = self._batches
+        else:
+            steps = self._steps or self._source.batches
+            batches = self._read(steps)
+            first = next(batches, None)
+            if first is None:
+                warnings.warn(
+                    "`validation_data` has no more batches; this epoch is not validated.",
+                    stacklevel=2,
+                )
+                return {}
+            arguments = {"x": _as_generator(first, batches), "steps": steps}
+        logs = model.evaluate(**arguments, verbose=0, callbacks=callbacks, return_dict=True)
+        return {f"val_{name}": value for name, value in logs.items()}
+
+    def _read(self, steps: int | None) -> Iterator[Any]:
+        for batch in itertools.islice(self._open(), steps):
+            yield check_batch(batch, "validation data")
+
+
+def _as_generator(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    """Keras takes generators for data, but no other iterators."""
+    yield first
+    yield from rest

@@ -1,0 +1,152 @@
+"""One table of what `fit` can do and what it refuses; every row trains and checks an effect.
+
+A row is a function `(cell) -> None`, registered with `works` or `refused`. The table in
+docs/features.md is made of the same rows: `PYTHONPATH=tests python -m features`.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from importance_sampling import (
+    BiasedImportanceTraining,
+    ConstantTimeImportanceTraining,
+    ConstantVarianceImportanceTraining,
+    ImportanceTraining,
+)
+
+BACKENDS = ("tensorflow", "jax", "torch")
+MODULES = ("arguments", "data", "compiling", "models")
+
+# Settings under which each training soon draws by score. `on` says whether it surely does.
+TRAININGS: dict[str, Callable[..., Any]] = {
+    "importance": lambda model, **k: ImportanceTraining(model, tau_th=0.0, **k),
+    "biased": lambda model, **k: BiasedImportanceTraining(model, presample=32, **k),
+    "constant-variance": lambda model, **k: ConstantVarianceImportanceTraining(
+        model, backward_time=20.0, extra_samples=0.0, **k
+    ),
+    "constant-time": ConstantTimeImportanceTraining,
+}
+SURELY_ON = ("importance", "biased")
+
+
+@dataclass
+class Feature:
+    """A row of the table."""
+
+    section: str
+    name: str
+    note: str
+    check: Callable[[Cell], None]
+    error: str | None = None
+    backends: tuple[str, ...] = BACKENDS
+    instead: dict[str, str] = field(default_factory=dict)
+
+
+FEATURES: dict[str, Feature] = {}
+
+
+def _register(check: Callable[[Cell], None], name: str, **kwargs: Any) -> Callable[[Cell], None]:
+    section = (check.__module__ or "").rsplit(".", 1)[-1]
+    assert name not in FEATURES, name
+    FEATURES[name] = Feature(section, name, check=check, **kwargs)
+    return check
+
+
+def works(name: str, note: str = "", **kwargs: Any) -> Callable[..., Any]:
+    """Registers a row of what works."""
+    return lambda check: _register(check, name, note=note, **kwargs)
+
+
+def refused(name: str, error: str, note: str = "", **kwargs: Any) -> Callable[..., Any]:
+    """Registers a row of what ends in a ValueError or TypeError that matches `error`."""
+    return lambda check: _register(check, name, note=note, error=error, **kwargs)
+
+
+@dataclass
+class Cell:
+    """One row under one training class."""
+
+    training: str
+    tmp_path: Any = None
+
+    def wrap(self, model: keras.Model, **kwargs: Any) -> Any:
+        """The training around a model."""
+        return TRAININGS[self.training](model, **{"seed": 0, **kwargs})
+
+    def fit(self, model: keras.Model, *data: Any, **kwargs: Any) -> Any:
+        """Trains for two short epochs and checks what must hold for every training."""
+        training = kwargs.pop("training", None) or self.wrap(model)
+        kwargs = {"epochs": 2, "verbose": 0} | kwargs
+        if not hasattr(data[0], "__next__") and len(data) > 1:
+            kwargs = {"batch_size": 16} | kwargs
+        before = model.get_weights() if model.built else None
+        history = training.fit(*data, **kwargs).history
+        epochs = kwargs["epochs"] - kwargs.get("initial_epoch", 0)
+        assert len(history["loss"]) == epochs
+        assert np.isfinite(history["loss"]).all()
+        if self.training in SURELY_ON and epochs > 1:
+            assert history["importance_sampling"][-1] > 0
+        if before is not None:
+            after = model.get_weights()
+            assert any((a != b).any() for a, b in zip(before, after, strict=True))
+        return history
+
+    def steps(self, history: dict[str, Any]) -> int:
+        """How many epochs were trained."""
+        return len(history["loss"])
+
+
+def load() -> dict[str, Feature]:
+    """All rows."""
+    for module in MODULES:
+        importlib.import_module(f"features.{module}")
+    return FEATURES
+
+
+def run(feature: Feature, cell: Cell) -> None:
+    """Checks one cell of the table on the backend that is set."""
+    backend = keras.backend.backend()
+    error = feature.error
+    if backend not in feature.backends:
+        error = feature.instead.get(backend)
+        if error is None:
+            pytest.skip(f"{feature.name}: not on {backend}")
+    if error is None:
+        feature.check(cell)
+        return
+    with pytest.raises((ValueError, TypeError), match=error):
+        feature.check(cell)
+
+
+def markdown() -> str:
+    """The table as it stands in the documents."""
+    lines = []
+    for section in MODULES:
+        lines += [f"\n## {TITLES[section]}\n", "| feature | works | remarks |", "|---|---|---|"]
+        for feature in FEATURES.values():
+            if feature.section != section:
+                continue
+            state = "yes" if feature.error is None else "refused"
+            if feature.error is None and feature.backends != BACKENDS:
+                state = f"on {', '.join(NAMES[b] for b in feature.backends)}"
+            lines.append(f"| {feature.name} | {state} | {feature.note} |")
+    return "\n".join(lines).strip() + "\n"
+
+
+NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
+TITLES = {
+    "arguments": "Arguments of `fit`",
+    "data": "Data",
+    "compiling": "What was compiled",
+    "models": "Models",
+    "callbacks": "Callbacks",
+    "again": "Twice and nested",
+}
