@@ -33,6 +33,10 @@ def mlp(activation="softmax", units=CLASSES, separate=False, **compile_arguments
     return model
 
 
+def adam_mlp(rate=0.01, **kwargs):
+    return mlp(optimizer=keras.optimizers.Adam(rate), metrics=["accuracy"], **kwargs)
+
+
 def oracle(model, score="gnorm", layer=None, k=1.0):
     return OracleWrapper(model, BiasedReweightingPolicy(k), score=score, layer=layer)
 

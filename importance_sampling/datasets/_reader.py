@@ -22,8 +22,10 @@ def _produce(
     try:
         for source in passes:
             held: list[Any] = []
+            gave = False
             for item in source:
                 batch = convert(item)
+                gave = True
                 if marks:
                     # One batch is held back until it is known whether it is a pass's last.
                     held.append(batch)
@@ -34,8 +36,9 @@ def _produce(
                     return
             if held and not buffer.put(held[0], passes=1):
                 return
-            if marks and not held:
-                raise ValueError("A pass over the training data gave no batches.")
+            if not gave:
+                # Opening it again and again would never end.
+                break
     except BaseException as error:  # noqa: BLE001
         # Whatever ends the source belongs to the thread that trains.
         buffer.end(error)

@@ -68,6 +68,7 @@ class Engine:
         _checks.check_model(model)
         summed = _checks.sums_its_loss(model)
         x, y, sample_weight = self.prepare((x, y, sample_weight))
+        _rehearsal.check_strings(model, x)
         rows = _first_rows(x, y, sample_weight)
         with _rehearsal.explained(model, rows[0], "`x`"):
             info = describe(model, rows[0])

@@ -57,6 +57,21 @@ def explained_loss(model: keras.Model, outputs: Any, y: Any, where: str) -> Iter
         ) from error
 
 
+def check_strings(model: keras.Model, x: Any) -> None:
+    """Raises if strings go where the model says that it takes numbers."""
+    inputs = getattr(model, "inputs", None) or []
+    wants_strings = any(getattr(i, "dtype", None) == "string" for i in inputs)
+    if not inputs or wants_strings:
+        return
+    for array in flatten(x):
+        if getattr(array.dtype, "kind", "") in "US":
+            raise ValueError(
+                f"The model {model.name!r} cannot be called on `x`, which holds strings "
+                f"({array.dtype}): its inputs are numbers. Begin it with "
+                '`keras.Input(..., dtype="string")` and a `StringLookup` layer.'
+            )
+
+
 def _first_line(error: Exception) -> str:
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__

@@ -50,7 +50,7 @@ class BaseTraining:
         self.original_model = model
         self.model = OracleWrapper(model, reweighting, score=score, layer=layer)
         self.history: keras.callbacks.History | None = None
-        self._rng = np.random.default_rng(seed)
+        self._rng = np.random.default_rng(_arguments.check_optional_count("seed", seed, 0))
         self._shuffle = True
 
     @property
@@ -199,6 +199,7 @@ class BaseTraining:
                 "by its loss."
             )
         _data.check_lengths(x, y, sample_weight)
+        _data.check_weights(sample_weight, "sample_weight")
         if class_weight is not None:
             if sample_weight is not None:
                 raise ValueError(

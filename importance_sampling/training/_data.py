@@ -89,6 +89,19 @@ def check_lengths(x: Any, y: Any, sample_weight: Any, what: str = "") -> int:
     return n
 
 
+def check_weights(sample_weight: Any, what: str) -> None:
+    """Raises if any sample weight is NaN or infinite."""
+    for array in flatten(sample_weight):
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"`{what}` must hold numbers, got the type {array.dtype}.")
+        bad = ~np.isfinite(array)
+        if bad.any():
+            raise ValueError(
+                f"`{what}` must be finite, but {int(bad.sum())} of its {array.size} values are NaN "
+                f"or infinite, the first in row {int(np.argwhere(bad)[0][0])}."
+            )
+
+
 def split_validation(
     x: Any, y: Any, sample_weight: Any, share: float
 ) -> tuple[tuple[Any, Any, Any], tuple[Any, Any, Any]]:

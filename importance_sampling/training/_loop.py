@@ -142,7 +142,9 @@ class Loop:
             self._steps += 1
             self._steps_on += draw.importance
             if step == 0:
-                self._settle()
+                # The first logs want a score; one that is not finite is told after the callbacks.
+                with contextlib.suppress(InvalidScores):
+                    self._settle()
             self._last_logs = self._logs(result, draw)
             if exposed:
                 runtime.sync()
@@ -167,14 +169,20 @@ class Loop:
         return Draw(idxs, xy, w, np.ones(len(idxs)), weights)
 
     def _finish_epoch(self) -> None:
-        self._settle()
+        try:
+            self._settle()
+        except InvalidScores:
+            # Somebody has seen it, as `TerminateOnNaN` does, and wants to stop in good order.
+            if not self.model.stop_training:
+                raise
+            self._pending = None
         self._last_logs |= self._own_logs()
 
     def _settle(self) -> None:
         """Reads the last step's scores and lets the sampler learn from them."""
         if self._pending is None:
             return
-        (draw, result), self._pending = self._pending, None
+        draw, result = self._pending
         known = draw.pool_scores
         mean = None if known is None else float(known.mean())
         if known is None or self.sampler.learns_from(draw):
@@ -184,6 +192,7 @@ class Loop:
                 # Where nothing was scored but the batch, its weights make up for the draw.
                 mean = float(draw.metric_weights @ scores) / len(scores)
                 known = scores
+        self._pending = None
         self._score_sum += mean
         self._settled += 1
         if self.sampler.variance_reduction is None and (

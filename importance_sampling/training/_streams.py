@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from .._arrays import count_rows
+from ..datasets import StreamEnded
 from ..datasets._generator import StreamDataset
 from ..datasets._sources import Source
 from ._arguments import BATCH_SIZE, DefaultBatchSize, check_count, check_optional_count
@@ -83,7 +84,7 @@ def plan_stream(
         source, cache_size=source.ahead, marks_passes=marks, prepare=_weigher(class_weight)
     )
     try:
-        rows = count_rows(dataset.peek())
+        rows = count_rows(_first_batch(dataset, source.name))
         if own_size:
             batch_size = int(BATCH_SIZE) if source.single else rows
         if steps_per_epoch is None and source.batches is not None:
@@ -99,6 +100,13 @@ def plan_stream(
         dataset.close()
         raise
     return StreamPlan(dataset, batch_size, steps_per_epoch)
+
+
+def _first_batch(dataset: StreamDataset, name: str) -> tuple[Any, ...]:
+    try:
+        return dataset.peek()
+    except StreamEnded as error:
+        raise ValueError(f"The {name} is empty: it gave no batch to train on.") from error
 
 
 def _weigher(

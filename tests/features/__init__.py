@@ -23,7 +23,7 @@ from importance_sampling import (
 )
 
 BACKENDS = ("tensorflow", "jax", "torch")
-MODULES = ("arguments", "data", "compiling", "models")
+MODULES = ("arguments", "data", "compiling", "models", "callbacks", "again")
 
 # Settings under which each training soon draws by score. `on` says whether it surely does.
 TRAININGS: dict[str, Callable[..., Any]] = {

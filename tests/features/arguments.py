@@ -2,13 +2,9 @@
 
 import keras
 import numpy as np
-from helpers import CLASSES, data, mlp
+from helpers import CLASSES, adam_mlp, data, mlp
 
 from . import refused, works
-
-
-def model(**kwargs):
-    return mlp(optimizer=keras.optimizers.Adam(0.01), metrics=["accuracy"], **kwargs)
 
 
 def same_validation(history, net, x, y, **kwargs):
@@ -21,7 +17,7 @@ def same_validation(history, net, x, y, **kwargs):
 @works("`validation_split`", "the last rows, as in Keras")
 def validation_split(cell):
     x, y = data(64)
-    net = model()
+    net = adam_mlp()
     drawn = []
     history = cell.fit(
         net,
@@ -37,7 +33,7 @@ def validation_split(cell):
 @works("`validation_data`: arrays", "`(x, y)`")
 def validation_pair(cell):
     x, y = data(48)
-    net = model()
+    net = adam_mlp()
     history = cell.fit(net, x, y, validation_data=(x[:20], y[:20]))
     same_validation(history, net, x[:20], y[:20])
 
@@ -46,7 +42,7 @@ def validation_pair(cell):
 def validation_triple(cell):
     x, y = data(48)
     w = np.linspace(0, 3, 20).astype("float32")
-    net = model(weighted_metrics=["accuracy"])
+    net = adam_mlp(weighted_metrics=["accuracy"])
     history = cell.fit(net, x, y, validation_data=(x[:20], y[:20], w))
     same_validation(history, net, x[:20], y[:20], sample_weight=w)
 
@@ -56,7 +52,7 @@ def validation_py_dataset(cell):
     from features.data import Batches
 
     x, y = data(48)
-    net = model()
+    net = adam_mlp()
     history = cell.fit(net, x, y, validation_data=Batches(x[:20], y[:20], 5))
     same_validation(history, net, x[:20], y[:20])
 
@@ -64,7 +60,7 @@ def validation_py_dataset(cell):
 @works("`validation_data`: a generator, with `validation_steps`", "nothing is read ahead of it")
 def validation_generator(cell):
     x, y = data(48)
-    net = model()
+    net = adam_mlp()
     given = []
 
     def endless():
@@ -84,7 +80,7 @@ def validation_loader(cell):
     import torch
 
     x, y = data(48)
-    net = model()
+    net = adam_mlp()
     rows = torch.utils.data.TensorDataset(torch.tensor(x[:20]), torch.tensor(y[:20]))
     history = cell.fit(net, x, y, validation_data=torch.utils.data.DataLoader(rows, 10))
     same_validation(history, net, x[:20], y[:20])
@@ -95,7 +91,7 @@ def validation_tf(cell):
     import tensorflow as tf
 
     x, y = data(48)
-    net = model()
+    net = adam_mlp()
     rows = tf.data.Dataset.from_tensor_slices((x[:20], y[:20]))
     rows = rows.batch(10) if cell.training in ("importance", "constant-time") else rows
     history = cell.fit(net, x, y, validation_data=rows)
@@ -107,7 +103,7 @@ def validation_steps(cell):
     from features.data import Batches
 
     x, y = data(48)
-    net = model()
+    net = adam_mlp()
     history = cell.fit(net, x, y, validation_data=Batches(x, y, 8), validation_steps=2)
     same_validation(history, net, x[:16], y[:16])
 
@@ -115,7 +111,7 @@ def validation_steps(cell):
 @works("`validation_batch_size`")
 def validation_batch_size(cell):
     x, y = data(48)
-    net = model()
+    net = adam_mlp()
     seen = []
     callback = keras.callbacks.LambdaCallback()
     callback.on_test_batch_end = lambda batch, logs=None: seen.append(batch)
@@ -129,7 +125,7 @@ def validation_batch_size(cell):
 def validation_freq(cell):
     x, y = data(48)
     for freq, count in ((2, 1), ([1, 3], 2)):
-        history = cell.fit(model(), x, y, epochs=3, validation_data=(x, y), validation_freq=freq)
+        history = cell.fit(adam_mlp(), x, y, epochs=3, validation_data=(x, y), validation_freq=freq)
         assert len(history["val_loss"]) == count
 
 
@@ -137,7 +133,7 @@ def validation_freq(cell):
 def sample_weight(cell):
     x, y = data(64)
     w = np.where(y < 2, 1.0, 0.0).astype("float32")
-    net = model()
+    net = adam_mlp()
     drawn = []
 
     def on_sample(sampler, idxs, weights, scores):
@@ -176,7 +172,7 @@ def weights_per_output(cell):
 @works("`class_weight`")
 def class_weight(cell):
     x, y = data(64)
-    net = model()
+    net = adam_mlp()
     drawn = []
 
     def on_sample(sampler, idxs, weights, scores):
@@ -190,7 +186,7 @@ def class_weight(cell):
 @refused("`class_weight` with `sample_weight`", "not both", "as in Keras: multiply them into one")
 def both_weights(cell):
     x, y = data(48)
-    cell.fit(model(), x, y, class_weight={0: 1.0}, sample_weight=np.ones(48))
+    cell.fit(adam_mlp(), x, y, class_weight={0: 1.0}, sample_weight=np.ones(48))
 
 
 @works("`initial_epoch`")
@@ -198,7 +194,7 @@ def initial_epoch(cell):
     x, y = data(48)
     epochs = []
     callback = keras.callbacks.LambdaCallback(on_epoch_begin=lambda e, logs: epochs.append(e))
-    cell.fit(model(), x, y, initial_epoch=3, epochs=5, callbacks=[callback])
+    cell.fit(adam_mlp(), x, y, initial_epoch=3, epochs=5, callbacks=[callback])
     assert epochs == [3, 4]
 
 
@@ -207,7 +203,12 @@ def steps_per_epoch(cell):
     x, y = data(48)
     batches = []
     cell.fit(
-        model(), x, y, steps_per_epoch=5, on_sample=lambda *a: batches.append(len(a[1])), epochs=2
+        adam_mlp(),
+        x,
+        y,
+        steps_per_epoch=5,
+        on_sample=lambda *a: batches.append(len(a[1])),
+        epochs=2,
     )
     assert len(batches) == 10
 
@@ -220,7 +221,7 @@ def no_shuffle(cell):
     def on_sample(sampler, idxs, w, scores):
         first.append((np.array(idxs), scores))
 
-    cell.fit(model(), x, y, shuffle=False, on_sample=on_sample)
+    cell.fit(adam_mlp(), x, y, shuffle=False, on_sample=on_sample)
     idxs, scores = first[0]
     if len(np.unique(scores)) == 1:
         np.testing.assert_array_equal(idxs, np.arange(16))
@@ -238,7 +239,7 @@ def verbose(cell):
     for level in (0, 2) if cell.training != "importance" else ("auto", 0, 1, 2):
         out = io.StringIO()
         with contextlib.redirect_stdout(out):
-            cell.fit(model(), x, y, verbose=level, epochs=1)
+            cell.fit(adam_mlp(), x, y, verbose=level, epochs=1)
         shown[level] = out.getvalue()
     assert shown[0] == "" and "loss" in shown[2]
     if "auto" in shown:
@@ -248,7 +249,7 @@ def verbose(cell):
 @works("`callbacks`: a `CallbackList`")
 def as_callback_list(cell):
     x, y = data(48)
-    net = model()
+    net = adam_mlp()
     epochs = []
     one = keras.callbacks.LambdaCallback(on_epoch_end=lambda e, logs: epochs.append(logs["score"]))
     ready = keras.callbacks.CallbackList([one], add_history=True, model=net, epochs=2, steps=3)

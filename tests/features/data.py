@@ -7,13 +7,9 @@ import threading
 
 import keras
 import numpy as np
-from helpers import CLASSES, FEATURES, data, mlp
+from helpers import CLASSES, FEATURES, adam_mlp, data
 
 from . import refused, works
-
-
-def model(**kwargs):
-    return mlp(optimizer=keras.optimizers.Adam(0.01), metrics=["accuracy"], **kwargs)
 
 
 class Batches(keras.utils.PyDataset):
@@ -47,7 +43,7 @@ def framework(name, convert):
     def check(cell):
         importlib.import_module(name.lower().replace("pytorch", "torch"))
         x, y = data(48)
-        net = model()
+        net = adam_mlp()
         history = cell.fit(net, convert(x), convert(y), validation_data=(convert(x), convert(y)))
         expected = net.evaluate(x, y, verbose=0)
         np.testing.assert_allclose(
@@ -57,14 +53,14 @@ def framework(name, convert):
 
 framework("numpy", np.asarray)
 framework("TensorFlow", lambda a: importlib.import_module("tensorflow").constant(a))
-framework("JAX", lambda a: importlib.import_module("jax").numpy.array(a))
-framework("PyTorch", lambda a: importlib.import_module("torch").tensor(a))
+framework("JAX", lambda a: importlib.import_module("jax").device_put(a))
+framework("PyTorch", lambda a: importlib.import_module("torch").as_tensor(a))
 
 
 @works("Lists of Python numbers", "also where Keras refuses them")
 def python_lists(cell):
     x, y = data(48)
-    cell.fit(model(), x.tolist(), y.tolist())
+    cell.fit(adam_mlp(), x.tolist(), y.tolist())
 
 
 @works("Lists and dicts of arrays", "for models with several inputs")
@@ -81,7 +77,7 @@ def pandas_frames(cell):
     x, y = data(48)
     frame = pandas.DataFrame(x, columns=list("abcdef"))
     frame["a"] = (frame["a"] * 10).astype("int64")
-    cell.fit(model(), frame, pandas.Series(y))
+    cell.fit(adam_mlp(), frame, pandas.Series(y))
 
 
 @works("scipy sparse matrices", "only the rows drawn are made dense, also in validation")
@@ -90,7 +86,7 @@ def scipy_sparse(cell):
 
     x, y = data(48)
     x[x < 0] = 0
-    net = model()
+    net = adam_mlp()
     matrix = scipy.sparse.csr_matrix(x)
     history = cell.fit(net, matrix, y, validation_data=(scipy.sparse.coo_array(x), y))
     np.testing.assert_allclose(history["val_loss"][-1], net.evaluate(x, y, verbose=0)[0], rtol=1e-4)
@@ -113,7 +109,7 @@ def memory_maps(cell):
 
     watched = mapped.view(Watched)
     # The last row is only reached in a second pass: two steps must not touch every row.
-    cell.fit(model(), watched, y, batch_size=8, steps_per_epoch=1, epochs=2)
+    cell.fit(adam_mlp(), watched, y, batch_size=8, steps_per_epoch=1, epochs=2)
     assert 0 < len(set(read)) < 64 or cell.training == "biased"
     assert "importance-sampling-rows" in threads
 
@@ -121,15 +117,15 @@ def memory_maps(cell):
 @works("Integer and boolean arrays")
 def integers(cell):
     x, y = data(48)
-    cell.fit(model(), (x > 0), y.astype("uint8"))
-    cell.fit(model(), (10 * x).astype("int16"), y.astype("float32"))
+    cell.fit(adam_mlp(), (x > 0), y.astype("uint8"))
+    cell.fit(adam_mlp(), (10 * x).astype("int16"), y.astype("float32"))
 
 
 @works("float64 and float16 arrays", "cast to Keras' float type, as Keras does")
 def other_floats(cell):
     x, y = data(48)
-    cell.fit(model(), x.astype("float64"), y)
-    cell.fit(model(), x.astype("float16"), y)
+    cell.fit(adam_mlp(), x.astype("float64"), y)
+    cell.fit(adam_mlp(), x.astype("float16"), y)
 
 
 def tf_data(x, y):
@@ -146,7 +142,7 @@ def pools(seen):
 def tf_batched(cell):
     x, y = data(48)
     sizes = []
-    cell.fit(model(), tf_data(x, y).batch(12), on_sample=pools(sizes))
+    cell.fit(adam_mlp(), tf_data(x, y).batch(12), on_sample=pools(sizes))
     assert len(sizes) == 2 * 4 and max(sizes) == 12
 
 
@@ -154,21 +150,21 @@ def tf_batched(cell):
 def tf_single(cell):
     x, y = data(48)
     sizes = []
-    cell.fit(model(), tf_data(x, y), batch_size=16, on_sample=pools(sizes))
+    cell.fit(adam_mlp(), tf_data(x, y), batch_size=16, on_sample=pools(sizes))
     assert max(sizes) == 16
 
 
 @works("`tf.data.Dataset`, infinite", "with `steps_per_epoch`")
 def tf_infinite(cell):
     x, y = data(48)
-    history = cell.fit(model(), tf_data(x, y).repeat().batch(16), steps_per_epoch=5)
+    history = cell.fit(adam_mlp(), tf_data(x, y).repeat().batch(16), steps_per_epoch=5)
     assert len(history["loss"]) == 2
 
 
 @refused("`tf.data.Dataset`, infinite, without `steps_per_epoch`", "needs `steps_per_epoch`")
 def tf_infinite_alone(cell):
     x, y = data(48)
-    cell.fit(model(), tf_data(x, y).repeat().batch(16))
+    cell.fit(adam_mlp(), tf_data(x, y).repeat().batch(16))
 
 
 @works(
@@ -180,7 +176,7 @@ def tf_unknown(cell):
     rows = tf_data(x, y).filter(lambda a, b: True).batch(12)
     sizes, steps = [], []
     history = cell.fit(
-        model(),
+        adam_mlp(),
         rows,
         epochs=3,
         on_sample=pools(sizes),
@@ -205,7 +201,7 @@ def loader(x, y, **kwargs):
 def torch_loader(cell):
     x, y = data(48)
     sizes = []
-    cell.fit(model(), loader(x, y, batch_size=12, shuffle=True), on_sample=pools(sizes))
+    cell.fit(adam_mlp(), loader(x, y, batch_size=12, shuffle=True), on_sample=pools(sizes))
     assert len(sizes) == 8 and max(sizes) == 12
 
 
@@ -213,7 +209,7 @@ def torch_loader(cell):
 def torch_singles(cell):
     x, y = data(48)
     sizes = []
-    cell.fit(model(), loader(x, y, batch_size=None), batch_size=16, on_sample=pools(sizes))
+    cell.fit(adam_mlp(), loader(x, y, batch_size=None), batch_size=16, on_sample=pools(sizes))
     assert max(sizes) == 16
 
 
@@ -227,7 +223,7 @@ def torch_iterable(cell):
         def __iter__(self):
             return iter(zip(x, y, strict=True))
 
-    cell.fit(model(), torch.utils.data.DataLoader(Rows(), batch_size=12))
+    cell.fit(adam_mlp(), torch.utils.data.DataLoader(Rows(), batch_size=12))
 
 
 @works("`PyDataset`", "batches in a new random order each pass, unless `shuffle=False`")
@@ -235,11 +231,11 @@ def py_dataset(cell):
     x, y = data(48)
     log = []
     batches = Batches(x, y, 12, log)
-    cell.fit(model(), batches, shuffle=False)
+    cell.fit(adam_mlp(), batches, shuffle=False)
     order = [index for index, _ in log][-8:]
     assert all((b - a) % 4 == 1 for a, b in itertools.pairwise(order))
     log.clear()
-    cell.fit(model(), batches, epochs=4)
+    cell.fit(adam_mlp(), batches, epochs=4)
     passes = [index for index, _ in log]
     assert set(passes) == {0, 1, 2, 3}
 
@@ -249,7 +245,7 @@ def py_dataset_workers(cell):
     x, y = data(48)
     log = []
     batches = Batches(x, y, 12, log, workers=3, max_queue_size=4)
-    cell.fit(model(), batches)
+    cell.fit(adam_mlp(), batches)
     assert any("importance-sampling-worker" in thread for _, thread in log)
 
 
@@ -265,7 +261,7 @@ def py_dataset_infinite(cell):
         def __getitem__(self, index):
             return super().__getitem__(index % 4)
 
-    cell.fit(model(), Endless(x, y, 12), steps_per_epoch=6)
+    cell.fit(adam_mlp(), Endless(x, y, 12), steps_per_epoch=6)
 
 
 @works("Grain `MapDataset` and `IterDataset`", "batched or not")
@@ -283,9 +279,9 @@ def grain(cell):
 
     source = grain.MapDataset.source(Rows())
     sizes = []
-    cell.fit(model(), source.shuffle(seed=1).batch(12), on_sample=pools(sizes))
+    cell.fit(adam_mlp(), source.shuffle(seed=1).batch(12), on_sample=pools(sizes))
     assert len(sizes) == 8 and max(sizes) == 12
-    cell.fit(model(), source.to_iter_dataset(), batch_size=16)
+    cell.fit(adam_mlp(), source.to_iter_dataset(), batch_size=16)
 
 
 @works("Generators", "with `steps_per_epoch`; in `fit` and `fit_generator`")
@@ -298,16 +294,16 @@ def generators(cell):
                 yield x[i : i + 12], y[i : i + 12]
 
     sizes = []
-    cell.fit(model(), endless(), steps_per_epoch=5, on_sample=pools(sizes))
+    cell.fit(adam_mlp(), endless(), steps_per_epoch=5, on_sample=pools(sizes))
     assert len(sizes) == 10 and max(sizes) == 12
-    net = model()
+    net = adam_mlp()
     cell.wrap(net).fit_generator(endless(), steps_per_epoch=4, batch_size=16, verbose=0)
 
 
 @refused("Generators without `steps_per_epoch`", "needs `steps_per_epoch`")
 def generator_alone(cell):
     x, y = data(48)
-    cell.fit(model(), iter([(x, y)]))
+    cell.fit(adam_mlp(), iter([(x, y)]))
 
 
 @works("Streams with sample weights", "batches of `(x, y, sample_weight)`")
@@ -326,7 +322,7 @@ def weighted_stream(cell):
         if len(np.unique(scores)) > 1:
             drawn.append(scores.min())
 
-    cell.fit(model(), Weighted(x, y, 12), on_sample=on_sample)
+    cell.fit(adam_mlp(), Weighted(x, y, 12), on_sample=on_sample)
     assert all(score > 0 for score in drawn)
 
 
@@ -335,7 +331,7 @@ def weighted_classes(cell):
     x, y = data(48)
     scores = []
     cell.fit(
-        model(),
+        adam_mlp(),
         Batches(x, y, 12),
         class_weight={0: 0.0},
         on_scores=lambda sampler, s: scores.extend(s),
@@ -346,7 +342,7 @@ def weighted_classes(cell):
 @refused("Targets beside a stream", "`y` cannot be given with a Batches")
 def targets_beside(cell):
     x, y = data(48)
-    cell.fit(model(), Batches(x, y, 12), y)
+    cell.fit(adam_mlp(), Batches(x, y, 12), y)
 
 
 @works(
@@ -361,7 +357,7 @@ def strings(cell):
     y = rng.integers(0, 4, 64)
     x = words[y][:, None]
     if keras.backend.backend() != "tensorflow":
-        cell.fit(model(), x, y)
+        cell.fit(adam_mlp(), x, y)
         return
     inputs = keras.Input((1,), dtype="string")
     lookup = keras.layers.StringLookup(vocabulary=list(words), output_mode="one_hot")
@@ -376,11 +372,11 @@ def strings(cell):
 def ragged(cell):
     import tensorflow as tf
 
-    cell.fit(model(), tf.ragged.constant([[1.0, 2.0], [3.0]]), np.zeros(2))
+    cell.fit(adam_mlp(), tf.ragged.constant([[1.0, 2.0], [3.0]]), np.zeros(2))
 
 
 @works("Many features, few rows", "the pool is never larger than the data")
 def small_data(cell):
     x, y = data(20)
     assert x.shape == (20, FEATURES)
-    cell.fit(model(), x, y, batch_size=16, epochs=3)
+    cell.fit(adam_mlp(), x, y, batch_size=16, epochs=3)

@@ -1,0 +1,115 @@
+"""While importance sampling is off, a training takes Keras' own steps."""
+
+import keras
+import numpy as np
+import pytest
+from helpers import CLASSES, FEATURES, adam_mlp, data, mlp
+from keras import layers
+
+from importance_sampling import ImportanceTraining
+
+exact = pytest.mark.exact
+
+
+def batchnorm_model():
+    return keras.Sequential(
+        [
+            layers.Input((FEATURES,)),
+            layers.Dense(8, kernel_regularizer="l2"),
+            layers.BatchNormalization(),
+            layers.Activation("relu"),
+            layers.Dense(CLASSES, activation="softmax"),
+        ]
+    )
+
+
+class OwnStep(keras.Model):
+    """Overrides compute_loss, as Keras documents it."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense = layers.Dense(CLASSES, activation="softmax")
+
+    def call(self, x):
+        return self.dense(x)
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        return 2.0 * super().compute_loss(x, y, y_pred, sample_weight, training)
+
+
+MODELS = {
+    "adam": (lambda: keras.Sequential(mlp().layers), {"optimizer": "adam"}),
+    "batchnorm-regularized": (batchnorm_model, {"optimizer": keras.optimizers.SGD}),
+    "own-compute-loss": (OwnStep, {"optimizer": "rmsprop"}),
+    "accumulation": (
+        batchnorm_model,
+        {"optimizer": lambda: keras.optimizers.SGD(0.1, gradient_accumulation_steps=3)},
+    ),
+    "ema-and-clipping": (
+        batchnorm_model,
+        {"optimizer": lambda: keras.optimizers.SGD(0.1, clipnorm=0.1, use_ema=True)},
+    ),
+    "xla": (batchnorm_model, {"optimizer": "sgd", "jit_compile": True}),
+    "eager": (batchnorm_model, {"optimizer": "sgd", "run_eagerly": True}),
+    "loss-scaling": (
+        batchnorm_model,
+        {"optimizer": lambda: keras.optimizers.LossScaleOptimizer(keras.optimizers.SGD(0.1))},
+    ),
+}
+
+
+@exact
+@pytest.mark.parametrize("name", MODELS)
+def test_off_equals_model_fit(name):
+    x, y = data(96)
+    build, arguments = MODELS[name]
+    results = []
+    for train in (lambda m: m.fit, lambda m: ImportanceTraining(m, tau_th=1e9).fit):
+        keras.utils.set_random_seed(3)
+        model = build()
+        optimizer = arguments["optimizer"]
+        model.compile(
+            **arguments | {"optimizer": optimizer if isinstance(optimizer, str) else optimizer()},
+            loss="sparse_categorical_crossentropy",
+            metrics=["accuracy"],
+        )
+        history = train(model)(x, y, batch_size=16, epochs=2, shuffle=False, verbose=0)
+        results.append((model.get_weights(), history.history))
+    (weights, logs), (other, other_logs) = results
+    for a, b in zip(weights, other, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    for key, values in logs.items():
+        np.testing.assert_allclose(values, other_logs[key], rtol=1e-4, atol=1e-6)
+    assert other_logs["importance_sampling"] == [0, 0]
+
+
+@exact
+def test_off_with_sample_and_class_weights_equals_model_fit():
+    x, y = data(96)
+    w = np.linspace(0, 2, 96).astype("float32")
+    for extra in ({"sample_weight": w}, {"class_weight": {0: 3.0, 2: 0.5}}):
+        models = [adam_mlp(weighted_metrics=["accuracy"]) for _ in range(2)]
+        models[1].set_weights(models[0].get_weights())
+        arguments = {"batch_size": 16, "epochs": 2, "shuffle": False, "verbose": 0} | extra
+        a = models[0].fit(x, y, **arguments)
+        b = ImportanceTraining(models[1], tau_th=1e9).fit(x, y, **arguments)
+        for u, v in zip(models[0].get_weights(), models[1].get_weights(), strict=True):
+            np.testing.assert_allclose(u, v, rtol=1e-4, atol=1e-6)
+        for key, values in a.history.items():
+            np.testing.assert_allclose(values, b.history[key], rtol=1e-4, atol=1e-6)
+
+
+@exact
+def test_own_train_step_is_used():
+    x, y = data(64)
+    calls = []
+
+    class Counting(keras.Sequential):
+        def train_step(self, *args):
+            calls.append(1)
+            return super().train_step(*args)
+
+    model = Counting(mlp().layers)
+    model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
+    ImportanceTraining(model).fit(x, y, batch_size=16, verbose=0)
+    assert len(calls) == 4

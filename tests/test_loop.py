@@ -1,0 +1,323 @@
+"""The loop: callbacks, events, streams, and parts of the user's own."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+from blinker import signal
+from helpers import adam_mlp, data, mlp
+from keras import ops
+
+from importance_sampling import ConstantVarianceImportanceTraining, ImportanceTraining
+from importance_sampling.datasets import InMemoryDataset
+from importance_sampling.model_wrappers import ModelWrapper, ModelWrapperDecorator
+from importance_sampling.reweighting import BiasedReweightingPolicy
+from importance_sampling.samplers import BaseSampler, ModelSampler
+from importance_sampling.training._loop import Loop
+
+end_to_end = pytest.mark.end_to_end
+exact = pytest.mark.exact
+
+
+def endless(x, y, size):
+    while True:
+        for i in range(0, len(x), size):
+            yield x[i : i + size], y[i : i + size]
+
+
+@end_to_end
+def test_generator_with_validation():
+    x, y = data(200)
+    model = adam_mlp(0.05)
+    history = ImportanceTraining(model, tau_th=1.05, seed=0).fit_generator(
+        endless(x, y, 24),
+        steps_per_epoch=20,
+        batch_size=16,
+        epochs=3,
+        verbose=0,
+        validation_data=endless(x, y, 50),
+        validation_steps=4,
+    )
+    logs = history.history
+    np.testing.assert_allclose(
+        [logs["val_loss"][-1], logs["val_accuracy"][-1]], model.evaluate(x, y, verbose=0), 1e-4
+    )
+    assert logs["importance_sampling"][-1] > 0 and logs["loss"][-1] < logs["loss"][0]
+
+
+@end_to_end
+def test_a_generator_that_raises_stops_the_training_with_its_own_error():
+    x, y = data(64)
+
+    def broken():
+        yield x, y
+        raise KeyError("from the generator")
+
+    with pytest.raises(KeyError, match="from the generator") as error:
+        ImportanceTraining(adam_mlp()).fit_generator(
+            broken(), steps_per_epoch=50, batch_size=16, verbose=0
+        )
+    assert any(frame.name == "broken" for frame in error.traceback)
+
+
+@end_to_end
+def test_data_set_of_the_users_own_is_read_batch_by_batch():
+    class Own(InMemoryDataset):
+        asked = []
+
+        def _test_data(self, idxs):
+            self.asked.append(len(idxs))
+            return super()._test_data(idxs)
+
+        _reads_slices = False
+
+    x, y = data(90)
+    from importance_sampling.training._validation import Validation, _ViewBatches
+
+    dataset = Own(x, y, x[:50], y[:50], categorical=False)
+    batches = _ViewBatches(dataset.test_data, 16)
+    assert [len(batches[i][0]) for i in range(len(batches))] == [16, 16, 16, 2]
+    assert max(dataset.asked) == 16
+    model = adam_mlp()
+    model.fit(x, y, verbose=0)
+    logs = Validation(dataset, 16).run(model, keras.callbacks.CallbackList(model=model))
+    np.testing.assert_allclose(
+        [logs["val_loss"], logs["val_accuracy"]], model.evaluate(x[:50], y[:50], verbose=0), 1e-4
+    )
+
+
+@end_to_end
+def test_callbacks_see_the_model_as_it_is(tmp_path):
+    x, y = data(64)
+    model = adam_mlp()
+    seen = []
+
+    class Watch(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            seen.append((self.model.get_weights()[0], ops.convert_to_numpy(model.weights[0]), logs))
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.model.predict(x, verbose=0)
+            assert "score" in logs
+
+    path = tmp_path / "model.keras"
+    training = ImportanceTraining(model, tau_th=1.05, seed=0)
+    training.fit(
+        x,
+        y,
+        batch_size=16,
+        epochs=2,
+        verbose=0,
+        callbacks=[Watch(), keras.callbacks.ModelCheckpoint(path)],
+    )
+    assert len(seen) == 8
+    for through_callback, directly, logs in seen:
+        np.testing.assert_array_equal(through_callback, directly)
+        assert {"loss", "accuracy", "score", "variance_reduction", "importance_sampling"} <= set(
+            logs
+        )
+    assert {logs["importance_sampling"] for *_, logs in seen} <= {0.0, 1.0}
+    changes = [np.abs(a[0] - b[0]).max() for a, b in itertools.pairwise(seen)]
+    assert min(changes) > 0
+    np.testing.assert_array_equal(seen[-1][0], model.get_weights()[0])
+    loaded = keras.models.load_model(path)
+    np.testing.assert_array_equal(loaded.get_weights()[0], model.get_weights()[0])
+    for name in ("jax_state_sync", "compute_loss", "compute_metrics", "train_step"):
+        assert name not in vars(model)
+
+
+@end_to_end
+def test_hooks_and_signals_stay_with_their_training():
+    x, y = data(64)
+    first, second = (ImportanceTraining(adam_mlp(), tau_th=1.05, seed=s) for s in (0, 1))
+    draws, scores, everything = [], [], []
+
+    def listen(event):
+        everything.append(event)
+
+    def on_sample(sampler, idxs, w, predicted_scores):
+        draws.append((sampler, idxs, w, predicted_scores))
+
+    with signal("is.sample").connected_to(listen):
+        first.fit(
+            x,
+            y,
+            batch_size=16,
+            epochs=2,
+            verbose=0,
+            on_sample=on_sample,
+            on_scores=lambda sampler, s: scores.append((sampler, s)),
+        )
+        second.fit(x, y, batch_size=16, epochs=2, verbose=0)
+    assert len(draws) == len(scores) == 8
+    assert len(everything) == 16
+    samplers = {id(d[0]) for d in draws} | {id(s[0]) for s in scores}
+    assert len(samplers) == 1
+    for _, idxs, w, predicted in draws:
+        assert idxs.shape == predicted.shape == (16,) and w.shape == (16, 1)
+    assert {len(s) for _, s in scores} <= {16, 48}
+    for event in everything:
+        assert set(event) == {"idxs", "xy", "w", "predicted_scores"}
+        np.testing.assert_array_equal(event["xy"][0], x[event["idxs"]])
+
+
+@end_to_end
+def test_signals_of_the_wrapper():
+    x, y = data(64)
+    got = {}
+    training = ImportanceTraining(adam_mlp(), tau_th=0.0, seed=0)
+    receivers = {}
+    for name in ("is.score", "is.training", "is.evaluation", "is.evaluate_batch"):
+        receivers[name] = lambda message, name=name: got.setdefault(name, message)
+        signal(name).connect(receivers[name])
+    training.fit(x, y, batch_size=16, verbose=0)
+    wrapper = training.model
+    metrics = wrapper.evaluate(x, y)
+    wrapper.evaluate_batch(x[:16], y[:16])
+    assert got["is.score"].shape == (48,)
+    losses, logs, scores = got["is.training"]
+    assert losses.shape == scores.shape == (16,) and "accuracy" in logs
+    np.testing.assert_allclose(got["is.evaluation"], metrics)
+    assert got["is.evaluate_batch"].shape == (2,)
+
+
+@end_to_end
+def test_progress_is_shown(capsys):
+    x, y = data(64)
+    ImportanceTraining(adam_mlp(), seed=0).fit(x, y, batch_size=16, epochs=2, verbose=2)
+    out = capsys.readouterr().out
+    for word in ("Epoch 2/2", "4/4", "loss", "accuracy", "score", "variance_reduction"):
+        assert word in out
+
+
+@exact
+def test_train_batch_weighs_and_steps():
+    x, y = data(32)
+    model = mlp(optimizer=keras.optimizers.SGD(1.0), metrics=["accuracy"])
+    wrapper = ImportanceTraining(model).model
+    w = np.linspace(0.1, 2, 32).astype("float32")[:, None]
+    losses = ImportanceTraining(model, score="loss").model.score(x, y)
+    gradient = wrapper.gradient(x, y, w)
+    scores = wrapper.score(x, y)
+    before = model.get_weights()
+    weighted, metrics, after_scores = wrapper.train_batch(x, y, w)
+    np.testing.assert_allclose(weighted, losses * w[:, 0], rtol=1e-4)
+    np.testing.assert_allclose(after_scores, scores, rtol=1e-4)
+    assert len(metrics) == 1
+    for a, b, g in zip(before, model.get_weights(), gradient, strict=True):
+        np.testing.assert_allclose(a - b, g, rtol=1e-3, atol=1e-6)
+    with pytest.raises(ValueError, match="Expected weights of shape"):
+        wrapper.train_batch(x, y, w[:, 0])
+
+
+@exact
+def test_wrappers_of_the_users_own():
+    class Doubled(ModelWrapperDecorator):
+        """Scores twice as high; everything else is the decorated wrapper's."""
+
+        def __init__(self, wrapper):
+            super().__init__(wrapper, {"score"})
+
+        def score(self, x, y, batch_size=128):
+            return 2 * self.model_wrapper.score(x, y, batch_size)
+
+    x, y = data(32)
+    wrapper = ImportanceTraining(adam_mlp()).model
+    doubled = Doubled(wrapper)
+    np.testing.assert_allclose(doubled.score(x, y), 2 * wrapper.score(x, y), rtol=1e-6)
+    assert doubled.model is wrapper.model and doubled.engine is wrapper.engine
+
+    class Minimal(ModelWrapper):
+        """Only what the interface asks for."""
+
+        def __init__(self, model):
+            self.model = model
+
+        def score_batch(self, x, y):
+            return np.abs(x[:, 0]) + 0.1
+
+        def evaluate_batch(self, x, y):
+            return np.array([x.mean()])
+
+        def train_batch(self, x, y, w):
+            loss = self.model.train_on_batch(x, y, sample_weight=w[:, 0])
+            return np.full(len(x), loss), [], self.score_batch(x, y)
+
+    model = mlp()
+    minimal = Minimal(model)
+    np.testing.assert_allclose(minimal.score(x, y, batch_size=10), np.abs(x[:, 0]) + 0.1)
+    np.testing.assert_allclose(minimal.evaluate(x, y, batch_size=10)[0], x.mean(), rtol=1e-5)
+    before = model.get_weights()
+    policy = BiasedReweightingPolicy(1.0)
+    sampler = ModelSampler(InMemoryDataset(x, y, x, y, False), policy, minimal, 24, rng=0)
+    history = Loop(minimal, sampler, model, 8).run(
+        epochs=1, steps_per_epoch=3, callbacks=None, verbose=0, validation=None
+    )
+    assert set(history.history) >= {"loss", "score"}
+    assert any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
+    with pytest.raises(NotImplementedError, match="must implement train_batch"):
+        ModelWrapper().train_batch(x, y, None)
+
+
+@end_to_end
+def test_a_sampler_of_the_users_own_may_return_a_bare_triple():
+    class Own(BaseSampler):
+        def sample(self, batch_size):
+            idxs = self.rng.integers(0, 32, batch_size)
+            return idxs, self.dataset.train_data[idxs], np.full((batch_size, 1), 0.5, "float32")
+
+    class OwnTraining(ImportanceTraining):
+        def sampler(self, dataset, batch_size, steps_per_epoch, epochs):
+            return Own(dataset, self.reweighting, rng=0)
+
+    x, y = data(64)
+    model = adam_mlp()
+    history = OwnTraining(model).fit(x, y, batch_size=16, epochs=2, verbose=0)
+    assert history.history["importance_sampling"] == [1, 1]
+    # half the weight is half the loss
+    expected = model.evaluate(x[:32], y[:32], verbose=0)[0] / 2
+    np.testing.assert_allclose(history.history["loss"][-1], expected, rtol=0.3)
+
+
+@exact
+def test_pool_samplers_score_in_one_call():
+    x, y = data(96)
+    training = ImportanceTraining(adam_mlp(), presample=4, seed=0)
+    training.model.build(x, y)
+    sampler = training.sampler(InMemoryDataset(x, y, x, y, False), 16, 6, 1)
+    assert isinstance(sampler.sampler, ModelSampler)
+    assert sampler.sampler.large_batch == sampler.sampler.forward_batch_size == 64
+    assert sampler.condition.threshold == (64 + 48) / 48
+
+
+@exact
+def test_variable_batch_sizes_compile_few_functions():
+    """A compiled step is traced once per shape, so shapes must be few."""
+    x, y = data(256, noise=0.0)
+    model = adam_mlp(0.05)
+    traces = []
+    training = ConstantVarianceImportanceTraining(
+        model, backward_time=20.0, extra_samples=0.0, seed=0
+    )
+    training.model.build(x, y)
+    inner = training.model.engine.step
+
+    def counted(run, *tensors):
+        traces.append(tensors[0].shape[0])
+        return inner(run, *tensors)
+
+    engine = training.model.engine
+    engine._train = engine.runtime.compile_train(counted)
+    sizes = []
+    training.fit(
+        x,
+        y,
+        batch_size=64,
+        epochs=10,
+        verbose=0,
+        on_sample=lambda s, idxs, w, p: sizes.append(len(idxs)),
+    )
+    assert len(set(sizes)) > 1
+    if engine.runtime.traces:
+        assert len(traces) <= len(set(sizes)) <= 16
