@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -10,6 +11,13 @@ os.environ.setdefault("MPLBACKEND", "agg")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Several workers with a thread per core each only get in each other's way.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# Hundreds of small networks are alike: JAX need not compile the same program for each again.
+os.environ.setdefault(
+    "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).parents[1] / ".pytest_cache/jax")
+)
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 
 import keras
 import numpy as np
@@ -45,4 +53,11 @@ def _fresh():
     """Every test begins with the same initial weights and ends without a trace."""
     keras.utils.set_random_seed(0)
     yield
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _free_memory():
+    """Once per file: a full collection over all that the frameworks hold takes half a second."""
+    yield
+    gc.collect()

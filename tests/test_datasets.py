@@ -289,3 +289,69 @@ def test_test_data_of_streams():
         assert len(dataset.test_data) == 5 and len(dataset.test_data[[1, 2]][0]) == 2
     with pytest.raises(ValueError, match="needs `test_data_length`"):
         GeneratorDataset(batches(), batches())
+
+
+# -- batches that are read by workers ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("processes", [False, True])
+def test_workers_keep_the_order(processes):
+    from features.data import Batches
+
+    from importance_sampling.datasets._sources import find_source
+
+    x = np.arange(40, dtype="float32")[:, None]
+    batches = Batches(x, x, 4, workers=2, use_multiprocessing=processes, max_queue_size=3)
+    source = find_source(batches)
+    assert source.batches == 10 and source.ahead == 3
+    for _ in range(2):
+        rows = np.concatenate([batch[0] for batch in source.open()])
+        np.testing.assert_array_equal(rows, x)
+
+
+def test_a_pass_of_unknown_length_is_counted_when_it_was_read():
+    from importance_sampling.datasets._generator import StreamDataset
+    from importance_sampling.datasets._sources import Source
+
+    source = Source(lambda: batches(3, 4), "rows")
+    with StreamDataset(source, marks_passes=True) as dataset:
+        read = []
+        for size, passes in ((4, 0), (4, 0), (4, 1), (6, 1), (6, 2), (12, 3), (12, 4)):
+            read.append(dataset.train_data[np.arange(size)][0][:, 0])
+            assert dataset.passes_read == passes
+        np.testing.assert_array_equal(np.concatenate(read), np.tile(np.arange(12), 4))
+
+
+def test_the_next_pool_is_put_together_in_the_background():
+    """What was asked for last is ready as one array before anybody asks again."""
+    from importance_sampling.datasets._generator import StreamDataset
+    from importance_sampling.datasets._sources import Source
+
+    with StreamDataset(Source(lambda: batches(30, 4), "rows"), cache_size=6) as dataset:
+        dataset.train_data[np.arange(10)]
+        buffer = dataset._train._buffer
+        deadline = time.monotonic() + 10
+        while buffer._ready is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert buffer._ready.size == 10
+        x, _ = dataset.train_data[np.arange(10)]
+        np.testing.assert_array_equal(x[:, 0], np.arange(10, 20))
+        # another size: the pool that was ready is taken apart again
+        while buffer._ready is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        x, _ = dataset.train_data[np.arange(3)]
+        np.testing.assert_array_equal(x[:, 0], np.arange(20, 23))
+        x, _ = dataset.train_data[np.arange(40)]
+        np.testing.assert_array_equal(x[:, 0], np.arange(23, 63))
+
+
+def test_single_examples_are_told_from_batches():
+    from importance_sampling.datasets._sources import holds_single_examples
+
+    row, batch = np.zeros(6), np.zeros((4, 6))
+    assert holds_single_examples((row, np.zeros(3)), [2])
+    assert not holds_single_examples((batch, np.zeros((4, 3))), [2])
+    assert holds_single_examples((row, 3), None)
+    assert holds_single_examples((row, np.zeros(3)), None)
+    assert not holds_single_examples((batch, np.zeros(4)), None)
+    assert holds_single_examples(((row, row), np.zeros(6)), [2, 2])
