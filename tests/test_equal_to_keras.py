@@ -113,3 +113,73 @@ def test_own_train_step_is_used():
     model.compile("adam", "sparse_categorical_crossentropy", run_eagerly=True)
     ImportanceTraining(model).fit(x, y, batch_size=16, verbose=0)
     assert len(calls) == 4
+
+
+def as_tf(x, y, w=None):
+    import tensorflow as tf
+
+    return tf.data.Dataset.from_tensor_slices((x, y) if w is None else (x, y, w)).batch(16)
+
+
+def as_loader(x, y, w=None):
+    import torch
+
+    parts = [torch.as_tensor(a) for a in (x, y, w) if a is not None]
+    return torch.utils.data.DataLoader(torch.utils.data.TensorDataset(*parts), batch_size=16)
+
+
+def as_py_dataset(x, y, w=None):
+    from features.data import Batches
+
+    class Weighted(Batches):
+        def __getitem__(self, index):
+            rows = slice(16 * index, 16 * index + 16)
+            return (x[rows], y[rows]) if w is None else (x[rows], y[rows], w[rows])
+
+    return Weighted(x, y, 16)
+
+
+def as_generator(x, y, w=None):
+    while True:
+        for i in range(0, len(x), 16):
+            rows = slice(i, i + 16)
+            yield (x[rows], y[rows]) if w is None else (x[rows], y[rows], w[rows])
+
+
+STREAMS = {
+    "tf.data": as_tf,
+    "DataLoader": as_loader,
+    "PyDataset": as_py_dataset,
+    "generator": as_generator,
+}
+
+
+@exact
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("name", STREAMS)
+def test_off_on_a_stream_equals_model_fit(name, weighted):
+    x, y = data(96)
+    w = np.linspace(0, 2, 96).astype("float32") if weighted else None
+    models = [adam_mlp() for _ in range(2)]
+    models[1].set_weights(models[0].get_weights())
+    arguments = {"epochs": 2, "shuffle": False, "verbose": 0}
+    if name == "generator":
+        arguments["steps_per_epoch"] = 6
+    make = STREAMS[name]
+    a = models[0].fit(make(x, y, w), **arguments).history
+    b = ImportanceTraining(models[1], tau_th=1e9).fit(make(x, y, w), **arguments).history
+    for u, v in zip(models[0].get_weights(), models[1].get_weights(), strict=True):
+        np.testing.assert_allclose(u, v, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-4)
+
+
+@exact
+def test_class_weight_on_a_stream_equals_model_fit():
+    x, y = data(96)
+    models = [adam_mlp() for _ in range(2)]
+    models[1].set_weights(models[0].get_weights())
+    arguments = {"class_weight": {0: 3.0, 2: 0.5}, "shuffle": False, "verbose": 0}
+    models[0].fit(as_py_dataset(x, y), **arguments)
+    ImportanceTraining(models[1], tau_th=1e9).fit(as_py_dataset(x, y), **arguments)
+    for u, v in zip(models[0].get_weights(), models[1].get_weights(), strict=True):
+        np.testing.assert_allclose(u, v, rtol=1e-4, atol=1e-6)

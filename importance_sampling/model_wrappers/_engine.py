@@ -14,7 +14,7 @@ from keras import ops, tree
 from .. import backend
 from .._arrays import map_arrays
 from ..reweighting import ReweightingPolicy
-from . import _checks, _rehearsal
+from . import _build, _checks, _rehearsal
 from ._objective import Objective, takes_training
 from ._outputs import describe, symbolic
 from ._step import TrainingStep
@@ -60,16 +60,15 @@ class Engine:
         if self.training:
             return
         model = self.model
-        key = (model.optimizer, model.loss, model.run_eagerly, model.jit_compile, model.metrics[:1])
-        key = (*key, [id(v) for v in model.trainable_variables])
-        if self._key is not None and _same(key, self._key):
+        key = _build.key_of(model)
+        if self._key is not None and _build.same(key, self._key):
             self.rehearse("`x`", "`y`", x, y, sample_weight)
             return
         _checks.check_model(model)
         summed = _checks.sums_its_loss(model)
         x, y, sample_weight = self.prepare((x, y, sample_weight))
         _rehearsal.check_strings(model, x)
-        rows = _first_rows(x, y, sample_weight)
+        rows = _build.first_rows(x, y, sample_weight)
         with _rehearsal.explained(model, rows[0], "`x`"):
             info = describe(model, rows[0])
         self.runtime = backend.get().Runtime(model)
@@ -85,11 +84,11 @@ class Engine:
         )
         self._label_limits = _rehearsal.label_limits(model, losses, info.flat)
         if self.objective.score == "gnorm" and self.objective.layer is None:
-            self._say_fallback(info.ending)
+            _build.say_fallback(model, info.ending)
         if y is not None:
             self.check_targets(y, "y")
         with _rehearsal.explained_loss(model, info.spec, rows[1], "`y`"):
-            logs = self._build_state(rows, info)
+            logs = _build.build_state(model, rows, info)
         if _rehearsal.is_custom(model, self.objective.own_loss):
             _rehearsal.check_per_sample(self.objective, *rows)
         if not self.runtime.traces and y is not None:
@@ -107,7 +106,8 @@ class Engine:
         self._train = self.runtime.compile_train(self.step)
         self._score = self.runtime.compile_pure(self._score_step)
         self._gradient = self.runtime.compile_pure(self._gradient_step)
-        self._key = (*key[:-1], [id(v) for v in model.trainable_variables])
+        # Building may have made variables.
+        self._key = _build.key_of(model)
         self._known = {_rehearsal.signature(x, y, sample_weight)}
 
     def rehearse(self, x_name: str, y_name: str, x: Any, y: Any, sample_weight: Any = None) -> None:
@@ -128,7 +128,7 @@ class Engine:
         if known in self._known:
             return
         model, objective = self.model, self.objective
-        x, y, sample_weight = _first_rows(x, y, sample_weight)
+        x, y, sample_weight = _build.first_rows(x, y, sample_weight)
         with _rehearsal.explained(model, x, x_name):
             arguments = {"training": False} if takes_training(model.call) else {}
             spec = model(symbolic(x), **arguments)
@@ -145,37 +145,6 @@ class Engine:
         targets = _checks.align(self.model, y, info.spec, len(info.flat))
         for labels, limit in zip(targets, self._label_limits, strict=True):
             _rehearsal.check_labels(labels, limit, where)
-
-    def _build_state(self, rows: Any, info: Any) -> dict[str, Any]:
-        """Creates the variables of loss, metrics and optimizer outside any compiled function."""
-        model = self.model
-        x, y, sample_weight = rows
-        before = [(v, ops.convert_to_numpy(v.value)) for v in model.metrics_variables]
-        zeros = tree.map_structure(lambda s: ops.zeros(s.shape, s.dtype), info.spec)
-        arguments = {"training": False} if takes_training(model.compute_loss) else {}
-        model.compute_loss(x=x, y=y, y_pred=zeros, sample_weight=sample_weight, **arguments)
-        logs = model.compute_metrics(x, y, zeros, sample_weight)
-        model.reset_metrics()
-        for variable, value in before:
-            variable.assign(value)
-        if not model.optimizer.built:
-            model.optimizer.build(model.trainable_variables)
-        return logs
-
-    def _say_fallback(self, endings: list[Any]) -> None:
-        unknown = (
-            [n for n, e in zip(self.model.output_names, endings, strict=False) if e is None]
-            if getattr(self.model, "output_names", None)
-            else [e for e in endings if e is None]
-        )
-        if unknown:
-            warnings.warn(
-                "score='gnorm': the last activation of "
-                f"{unknown if unknown[0] else 'the model'} has no closed form here, so the "
-                "gradient with respect to the outputs themselves is used. Pass `layer=` to choose "
-                "the layer whose pre-activation counts.",
-                stacklevel=4,
-            )
 
     def prepare(self, data: Any) -> Any:
         """Casts floating point arrays to Keras' float type, as Keras' own `fit` does."""
@@ -249,20 +218,8 @@ class Engine:
         data = self._to_device(x, y, sample_weight, weights, metric_weights)
         if self.step.proven or self.runtime.traces:
             return self._train(*data, self._tokens(tokens))
-        with self._restored_on_refusal():
+        with _build.restored_on_refusal(self.model):
             return self._train(*data, self._tokens(tokens))
-
-    @contextlib.contextmanager
-    def _restored_on_refusal(self) -> Iterator[None]:
-        """Undoes an eager step of the user's own that turned out not to be usable."""
-        variables = [*self.model.variables, *self.model.optimizer.variables]
-        before = [(v, ops.convert_to_numpy(v.value).copy()) for v in variables]
-        try:
-            yield
-        except ValueError:
-            for variable, value in before:
-                variable.assign(value)
-            raise
 
     def _tokens(self, tokens: np.ndarray | None) -> Any:
         if tokens is None or not self.objective.counts_tokens:
@@ -324,22 +281,3 @@ class Engine:
                 return objective.loss(x, y, outputs, weight)
 
         return backend.get().gradient(total, self.runtime.values(variables))[1]
-
-
-def _first_rows(*data: Any) -> Any:
-    return map_arrays(lambda a: ops.convert_to_tensor(a[:2]), data)
-
-
-def _same(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
-    """Equality by identity for objects and by value for lists of identities."""
-    return len(a) == len(b) and all(
-        x is y or (isinstance(x, list) and _same_list(x, y)) for x, y in zip(a, b, strict=True)
-    )
-
-
-def _same_list(a: list[Any], b: Any) -> bool:
-    return (
-        isinstance(b, list)
-        and len(a) == len(b)
-        and all(x is y or x == y for x, y in zip(a, b, strict=True))
-    )

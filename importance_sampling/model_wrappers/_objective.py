@@ -20,6 +20,7 @@ from keras import ops, tree
 from .. import backend
 from ..layers import _activations, _masks
 from . import _checks, _closed_form
+from ._errors import wrong_share
 from ._gradient_norms import exact_norms, layer_norms, sum_per_sample
 from ._outputs import OutputInfo, is_plain_last, takes_training
 
@@ -261,7 +262,7 @@ class Objective:
                 squares = squares + sum_per_sample(ops.square(ops.cast(inner, "float32")))
             return losses, ops.sqrt(squares) * scale
         if self.score == "acc":
-            return losses, self._errors(y, flat, masks)
+            return losses, wrong_share(self.targets(y), flat, masks, endings)
         if self.needs_forward:
             norms = exact_norms if self.score == "full_gnorm" else layer_norms
             return losses, norms(self, x, y, sample_weight)
@@ -280,32 +281,6 @@ class Objective:
         if self.runtime.traces:
             weight = ops.cast(ops.reshape(weight, (-1,)), "float32")
         return scores * abs(weight.reshape(-1) if isinstance(weight, np.ndarray) else weight)
-
-    def _errors(self, y: Any, outputs: list[Any], masks: list[Any]) -> Any:
-        """Share of wrong predictions per sample (its mean over outputs)."""
-        total = 0.0
-        for target, output, mask, ending in zip(
-            self.targets(y), outputs, masks, self.info.ending, strict=True
-        ):
-            classes = output.shape[-1] if len(output.shape) > 1 else 1
-            if classes == 1:
-                cut = 0.0 if ending is keras.activations.linear else 0.5
-                label = ops.cast(ops.reshape(target, ops.shape(output)), "float32") > 0.5
-                wrong = ops.cast(ops.not_equal(output > cut, label), "float32")
-            else:
-                if len(target.shape) == len(output.shape) and target.shape[-1] == classes:
-                    target = ops.argmax(target, axis=-1)
-                guess = ops.argmax(output, axis=-1)
-                target = ops.cast(ops.reshape(target, ops.shape(guess)), guess.dtype)
-                wrong = ops.cast(ops.not_equal(guess, target), "float32")
-            wrong = ops.reshape(wrong, (ops.shape(wrong)[0], -1))
-            if mask is None:
-                total = total + ops.mean(wrong, axis=-1)
-            else:
-                valid = ops.reshape(ops.cast(mask, "float32"), ops.shape(wrong))
-                kept = ops.maximum(ops.sum(valid, axis=-1), 1.0)
-                total = total + ops.sum(wrong * valid, axis=-1) / kept
-        return total / len(outputs)
 
     def full_gnorm_chunk(self) -> int:
         """How many samples' exact gradients fit into memory at one time."""

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pytest
 from helpers import CLASSES, data, mlp
 from keras import layers, ops
 
@@ -66,9 +67,19 @@ def dict_outputs(cell):
 def mixed_outputs(cell):
     x, y = data(48)
     net = two_headed(False)
-    loss = {"b": "mse", "z": keras.losses.SparseCategoricalCrossentropy(ignore_class=3)}
+    loss = {"b": "mse", "z": keras.losses.SparseCategoricalCrossentropy(ignore_class=-1)}
     net.compile(rmsprop(), loss)
-    cell.fit(net, x, head_targets(x, y, True))
+    targets = head_targets(x, y, True)
+    cell.fit(net, x, targets)
+    # p - y and 2 (p - y): the norm over both heads, each with its own targets
+    classes, number = net.predict(x, verbose=0)
+    first = classes - np.eye(CLASSES)[y]
+    norms = np.sqrt((first**2).sum(1) + (2 * (number - x[:, :1]) ** 2).sum(1) * 2)
+    from helpers import oracle
+
+    np.testing.assert_allclose(oracle(net).score(x, targets), norms, rtol=1e-3)
+    with pytest.raises(ValueError, match="`y` holds the label"):
+        cell.fit(net, x, {**targets, "z": y + 4})
 
 
 @works("`loss_weights`")

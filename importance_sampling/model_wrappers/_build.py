@@ -1,0 +1,97 @@
+"""What happens to a model once, before it is compiled for training with scores."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+from keras import ops, tree
+
+from .._arrays import map_arrays
+from ._outputs import takes_training
+
+
+def first_rows(*data: Any) -> Any:
+    """Two rows of everything as tensors, for shapes and types."""
+    return map_arrays(lambda a: ops.convert_to_tensor(a[:2]), data)
+
+
+def build_state(model: keras.Model, rows: Any, info: Any) -> dict[str, Any]:
+    """Creates the variables of loss, metrics and optimizer outside any compiled function.
+
+    Args:
+        model: the compiled, built model.
+        rows: `(x, y, sample_weight)`, a few rows.
+        info: what is known of its outputs.
+
+    Returns:
+        The metrics' results, for their names.
+    """
+    x, y, sample_weight = rows
+    before = [(v, ops.convert_to_numpy(v.value)) for v in model.metrics_variables]
+    zeros = tree.map_structure(lambda s: ops.zeros(s.shape, s.dtype), info.spec)
+    arguments = {"training": False} if takes_training(model.compute_loss) else {}
+    model.compute_loss(x=x, y=y, y_pred=zeros, sample_weight=sample_weight, **arguments)
+    logs = model.compute_metrics(x, y, zeros, sample_weight)
+    model.reset_metrics()
+    for variable, value in before:
+        variable.assign(value)
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    return logs
+
+
+def say_fallback(model: keras.Model, endings: list[Any]) -> None:
+    """Warns where the gradient at the outputs stands in for that at the pre-activations."""
+    names = getattr(model, "output_names", None) or ["the model"] * len(endings)
+    unknown = [name for name, ending in zip(names, endings, strict=False) if ending is None]
+    if unknown:
+        warnings.warn(
+            f"score='gnorm': the last activation of {unknown} has no closed form here, so the "
+            "gradient with respect to the outputs themselves is used. Pass `layer=` to choose "
+            "the layer whose pre-activation counts.",
+            stacklevel=5,
+        )
+
+
+def key_of(model: keras.Model) -> tuple[Any, ...]:
+    """What a compiled step depends on; another key needs another step."""
+    return (
+        model.optimizer,
+        model.loss,
+        model.run_eagerly,
+        model.jit_compile,
+        model.metrics[:1],
+        [id(v) for v in model.trainable_variables],
+    )
+
+
+def same(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
+    """Equality by identity for objects and by value for lists of identities."""
+    return len(a) == len(b) and all(
+        x is y or (isinstance(x, list) and _same_list(x, y)) for x, y in zip(a, b, strict=True)
+    )
+
+
+def _same_list(a: list[Any], b: Any) -> bool:
+    return (
+        isinstance(b, list)
+        and len(a) == len(b)
+        and all(x is y or x == y for x, y in zip(a, b, strict=True))
+    )
+
+
+@contextlib.contextmanager
+def restored_on_refusal(model: keras.Model) -> Iterator[None]:
+    """Undoes an eager step of the user's own that turned out not to be usable."""
+    variables = [*model.variables, *model.optimizer.variables]
+    before = [(v, ops.convert_to_numpy(v.value).copy()) for v in variables]
+    try:
+        yield
+    except ValueError:
+        for variable, value in before:
+            variable.assign(value)
+        raise

@@ -1,0 +1,297 @@
+"""The methods by which all trainings are used: `fit`, `fit_generator`, `fit_dataset`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from ..datasets import BaseDataset
+from ..datasets._sources import Source, find_source
+from ..samplers._base import dataset_length
+from . import _arguments, _data, _streams
+from ._arguments import BATCH_SIZE, check_count
+from ._loop import OnSample, OnScores
+from ._validation import Validation
+
+
+class FitMethods:
+    """Turns what users hand over into a data set, a batch size and a number of steps.
+
+    What trains on them is `_run` of `BaseTraining`.
+    """
+
+    model: Any
+    original_model: keras.Model
+    _rng: np.random.Generator
+    _shuffle: bool
+
+    def _run(self, dataset: BaseDataset, validation: Validation | None, **kwargs: Any) -> Any:
+        raise NotImplementedError(f"{type(self).__name__} must implement _run(...)")
+
+    def fit(
+        self,
+        x: Any,
+        y: Any = None,
+        batch_size: int | None = BATCH_SIZE,
+        epochs: int = 1,
+        verbose: Any = 1,
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        *,
+        shuffle: bool = True,
+        class_weight: dict[int, float] | None = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: Any = 1,
+        on_sample: OnSample | None = None,
+        on_scores: OnScores | None = None,
+    ) -> keras.callbacks.History:
+        """Trains the model as `model.fit` does, with importance sampling.
+
+        Args:
+            x: inputs with n rows: numpy arrays (also memory maps, of which only the rows drawn
+                are read), tensors of any backend, pandas objects, scipy sparse matrices, or
+                nested lists and dicts of them. Or the whole of the data, in batches: a
+                `tf.data.Dataset`, PyTorch `DataLoader`, `keras.utils.PyDataset`, Grain data set
+                or a generator.
+            y: targets with n rows, likewise. None with data in batches, or for a model whose
+                own `compute_loss` needs no targets.
+            batch_size: int, examples per step. Defaults to `32`; for data in batches, to the
+                size of its own.
+            epochs: int, when to stop, counted from 0. Defaults to `1`.
+            verbose: "auto", 0, 1 or 2, as in Keras. Defaults to `1`.
+            callbacks: list of `keras.callbacks.Callback`, or a `CallbackList`.
+            validation_split: float in [0, 1), the share of rows, from the end, to validate on.
+            validation_data: `(x, y)` or `(x, y, sample_weight)` to validate on, or data in
+                batches.
+            shuffle: bool, whether uniform draws go through the data in random order; with a
+                `PyDataset`, through its batches.
+            class_weight: dict of class to weight.
+            sample_weight: weights `(n,)`, `(n, steps)` or one such array per output; they
+                multiply the importance weights and are taken into the scores.
+            initial_epoch: int, the epoch to start at.
+            steps_per_epoch: int, optimizer steps per epoch. Defaults to as many as uniform
+                steps need for one pass over the data.
+            validation_steps: int, batches to validate on, of data in batches.
+            validation_batch_size: int; `batch_size` by default.
+            validation_freq: int or list of int, epochs after which to validate.
+            on_sample: called as `on_sample(sampler, idxs, w, predicted_scores)` after each draw.
+            on_scores: called as `on_scores(sampler, scores)` with the scores of each step's
+                pool, or of its batch where no pool was scored.
+
+        Returns:
+            A `keras.callbacks.History`. Beside `loss` and the metrics, which are
+            importance-weighted and so estimate the training set's values, it holds `score` (mean
+            score of the training set), `variance_reduction` (its present estimate) and
+            `importance_sampling` (share of steps drawn by score).
+
+        Raises:
+            ValueError: for data or arguments that cannot work, before the first step; and for
+                scores that are NaN or infinite, at the step at which they appear.
+        """
+        if isinstance(x, BaseDataset):
+            raise TypeError("`fit` takes arrays; use `fit_dataset(dataset)` for a data set.")
+        validation_split = _arguments.check_validation_split(validation_split)
+        if class_weight is not None:
+            _data.check_class_weight(class_weight)
+        self._shuffle = bool(shuffle)
+        run = {
+            "epochs": epochs,
+            "initial_epoch": initial_epoch,
+            "verbose": verbose,
+            "callbacks": callbacks,
+            "on_sample": on_sample,
+            "on_scores": on_scores,
+        }
+
+        def validation(data: Any, size: int) -> Validation | None:
+            return self._validation(
+                data, validation_batch_size or size, validation_steps, validation_freq
+            )
+
+        source = self._find_source(x)
+        if source is not None:
+            _streams.refuse_beside_a_stream(
+                source.name, y=y, sample_weight=sample_weight, validation_split=validation_split
+            )
+            return self._run_stream(
+                source, validation_data, validation, batch_size, steps_per_epoch, class_weight, run
+            )
+        batch_size = check_count("batch_size", BATCH_SIZE if batch_size is None else batch_size)
+        x, y, sample_weight = self._take_arrays(x, y, sample_weight, class_weight)
+        if validation_data is None and validation_split:
+            (x, y, sample_weight), validation_data = _data.split_validation(
+                x, y, sample_weight, validation_split
+            )
+        return self._run(
+            _data.ArrayDataset(x, y, sample_weight),
+            validation(validation_data, batch_size),
+            steps_per_epoch=steps_per_epoch,
+            batch_size=batch_size,
+            **run,
+        )
+
+    def _take_arrays(self, x: Any, y: Any, sample_weight: Any, class_weight: Any) -> Any:
+        x, y = _data.to_arrays(x, "x"), _data.to_arrays(y, "y")
+        sample_weight = _data.to_arrays(sample_weight, "sample_weight")
+        if y is None and not self.model.knows_its_targets:
+            raise ValueError(
+                "`y` is None: importance sampling needs targets, because it scores each example "
+                "by its loss."
+            )
+        _data.check_lengths(x, y, sample_weight)
+        _data.check_weights(sample_weight, "sample_weight")
+        if class_weight is not None:
+            if sample_weight is not None:
+                raise ValueError(
+                    "Give either `class_weight` or `sample_weight`, not both: multiply them into "
+                    "one `sample_weight`."
+                )
+            sample_weight = _data.class_weights(y, class_weight)
+        return x, y, sample_weight
+
+    def _find_source(self, data: Any) -> Source | None:
+        rng = None
+        if isinstance(data, keras.utils.PyDataset) and self._shuffle:
+            # A generator of its own, because it is used in the reading thread.
+            rng = np.random.default_rng(self._rng.integers(2**63))
+        return find_source(data, _streams.input_ranks(self.original_model), rng)
+
+    def _validation(
+        self, data: Any, batch_size: int, steps: Any = None, freq: Any = 1
+    ) -> Validation | None:
+        if data is None:
+            return None
+        ranks = _streams.input_ranks(self.original_model)
+        return Validation(data, batch_size, steps, freq, ranks)
+
+    def _run_stream(
+        self,
+        source: Source,
+        validation_data: Any,
+        validation: Any,
+        batch_size: int | None,
+        steps_per_epoch: int | None,
+        class_weight: Any,
+        run: dict[str, Any],
+    ) -> keras.callbacks.History:
+        plan = _streams.plan_stream(source, batch_size, steps_per_epoch, class_weight)
+        with plan.dataset as dataset:
+            return self._run(
+                dataset,
+                validation(validation_data, plan.batch_size),
+                steps_per_epoch=plan.steps_per_epoch,
+                batch_size=plan.batch_size,
+                **run,
+            )
+
+    def fit_generator(
+        self,
+        train: Any,
+        steps_per_epoch: int | None = None,
+        batch_size: int = 32,
+        epochs: int = 1,
+        verbose: Any = 1,
+        callbacks: Any = None,
+        validation_data: Any = None,
+        validation_steps: int | None = None,
+        on_sample: OnSample | None = None,
+        on_scores: OnScores | None = None,
+    ) -> keras.callbacks.History:
+        """Trains on a generator, which a background thread reads ahead.
+
+        A step reads `batch_size` examples while draws are uniform and the whole pool while
+        importance sampling is on, whatever the size of the generator's own batches.
+
+        Args:
+            train: yields `(x, y)` or `(x, y, sample_weight)`; or any other data in batches
+                that `fit` takes.
+            steps_per_epoch: int, optimizer steps per epoch; required, unless `train` knows its
+                own length.
+            batch_size: int, examples per step. Defaults to `32`.
+            epochs: int. Defaults to `1`.
+            verbose: "auto", 0, 1 or 2, as in Keras. Defaults to `1`.
+            callbacks: list of `keras.callbacks.Callback`.
+            validation_data: `(x, y)`, `(x, y, sample_weight)` or data in batches.
+            validation_steps: int, batches to read from a validation generator.
+            on_sample: see `fit`.
+            on_scores: see `fit`.
+
+        Returns:
+            A `keras.callbacks.History`; see `fit`.
+        """
+        self._shuffle = True
+        source = self._find_source(train)
+        if source is None:
+            raise TypeError(
+                f"`fit_generator` takes a generator of batches, got {type(train).__name__}; use "
+                "`fit` for arrays and `fit_dataset` for a data set."
+            )
+        return self._run_stream(
+            source,
+            validation_data,
+            lambda data, size: self._validation(data, size, validation_steps),
+            check_count("batch_size", batch_size),
+            steps_per_epoch,
+            None,
+            {
+                "epochs": epochs,
+                "verbose": verbose,
+                "callbacks": callbacks,
+                "on_sample": on_sample,
+                "on_scores": on_scores,
+            },
+        )
+
+    def fit_dataset(
+        self,
+        dataset: BaseDataset,
+        steps_per_epoch: int | None = None,
+        batch_size: int = 32,
+        epochs: int = 1,
+        verbose: Any = 1,
+        callbacks: Any = None,
+        on_sample: OnSample | None = None,
+        on_scores: OnScores | None = None,
+    ) -> keras.callbacks.History:
+        """Trains on a data set's training data and validates on its test data.
+
+        Args:
+            dataset: a `BaseDataset`.
+            steps_per_epoch: int; training examples // batch_size by default.
+            batch_size: int, examples per step. Defaults to `32`.
+            epochs: int. Defaults to `1`.
+            verbose: "auto", 0, 1 or 2, as in Keras. Defaults to `1`.
+            callbacks: list of `keras.callbacks.Callback`.
+            on_sample: see `fit`.
+            on_scores: see `fit`.
+
+        Returns:
+            A `keras.callbacks.History`; see `fit`.
+        """
+        if not isinstance(dataset, BaseDataset):
+            raise TypeError(
+                f"`fit_dataset` takes a BaseDataset, got {type(dataset).__name__}; use `fit` for "
+                "arrays and `fit_generator` for generators."
+            )
+        batch_size = check_count("batch_size", batch_size)
+        self._shuffle = True
+        if steps_per_epoch is None and dataset_length(dataset) is None:
+            raise ValueError("A stream needs `steps_per_epoch`: it has no length.")
+        return self._run(
+            dataset,
+            Validation.of_dataset(dataset, batch_size),
+            steps_per_epoch=steps_per_epoch,
+            batch_size=batch_size,
+            epochs=epochs,
+            verbose=verbose,
+            callbacks=callbacks,
+            on_sample=on_sample,
+            on_scores=on_scores,
+        )
