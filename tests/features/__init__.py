@@ -99,10 +99,6 @@ class Cell:
             assert any((a != b).any() for a, b in zip(before, after, strict=True))
         return history
 
-    def steps(self, history: dict[str, Any]) -> int:
-        """How many epochs were trained."""
-        return len(history["loss"])
-
 
 def load() -> dict[str, Feature]:
     """All rows."""

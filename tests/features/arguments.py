@@ -98,6 +98,24 @@ def validation_tf(cell):
     same_validation(history, net, x[:20], y[:20])
 
 
+@works("`validation_data`: any other loader", "a Grain data set, or what yields batches")
+def validation_iterable(cell):
+    import grain
+
+    x, y = data(48)
+    net = adam_mlp()
+
+    class Loader:
+        def __iter__(self):
+            return iter([(x[:12], y[:12]), (x[12:20], y[12:20])])
+
+    history = cell.fit(net, x, y, validation_data=Loader(), validation_steps=2)
+    same_validation(history, net, x[:20], y[:20])
+    rows = grain.MapDataset.source(list(zip(x[:20], y[:20], strict=True))).batch(10)
+    history = cell.fit(net, x, y, validation_data=rows)
+    same_validation(history, net, x[:20], y[:20])
+
+
 @works("`validation_steps`", "batches of a stream per validation")
 def validation_steps(cell):
     from features.data import Batches

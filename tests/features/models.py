@@ -2,7 +2,7 @@
 
 import keras
 import numpy as np
-from helpers import CLASSES, FEATURES, data, mlp
+from helpers import CLASSES, FEATURES, data, mlp, oracle
 from keras import layers, ops
 
 from . import refused, works
@@ -154,8 +154,6 @@ def nested(cell):
     # p - y, as for a last layer that is not nested
     p = net.predict(x, verbose=0)
     expected = np.linalg.norm(p - np.eye(CLASSES)[y], axis=1)
-    from helpers import oracle
-
     np.testing.assert_allclose(oracle(net).score(x, y), expected, rtol=1e-3, atol=1e-5)
 
 
@@ -206,8 +204,6 @@ def own_loss(cell):
     net = Own([layers.Input((FEATURES,)), head()])
     net.compile("adam")
     cell.fit(net, x, y)
-    from helpers import oracle
-
     p = net.predict(x, verbose=0)
     np.testing.assert_allclose(
         oracle(net, "loss").score(x, y), -2 * np.log(p[np.arange(48), y]), rtol=1e-3
