@@ -10,6 +10,7 @@ from ._requirements import check_backend
 __version__ = "1.0.0.dev0"
 
 __all__ = [
+    "ApproximateImportanceTraining",
     "BiasedImportanceTraining",
     "ConstantTimeImportanceTraining",
     "ConstantVarianceImportanceTraining",

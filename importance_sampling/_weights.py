@@ -5,15 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 
-def unbiased_weights(idxs: np.ndarray, scores: np.ndarray) -> np.ndarray:
+def unbiased_weights(scores: np.ndarray, total: float, size: int) -> np.ndarray:
     """Weights `w_i = 1 / (N p_i) = sum(s) / (N s_i)` of drawn examples.
 
     Args:
-        idxs: `(b,)` positions in `scores` that were drawn.
-        scores: `(N,)` scores of the pool they were drawn from, with p_i = s_i / sum(s).
+        scores: `(b,)` scores that the examples were drawn by, with p_i = s_i / total.
+        total: float, sum of the scores of the whole pool.
+        size: int, number of examples N of the pool.
 
     Returns:
         `(b,)` float64 array.
     """
-    scores = np.asarray(scores, dtype=np.float64)
-    return scores.sum() / (len(scores) * scores[idxs])
+    return total / (size * np.asarray(scores, dtype=np.float64))

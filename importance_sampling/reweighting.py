@@ -33,6 +33,12 @@ def _check_k(k: float) -> float:
     return float(k)
 
 
+def _of_pool(idxs: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, float, int]:
+    """The drawn scores, the sum of all and their number."""
+    scores = np.asarray(scores, dtype=np.float64)
+    return scores[idxs], float(scores.sum()), len(scores)
+
+
 class ReweightingPolicy:
     """Decides how much each drawn example counts in the loss.
 
@@ -56,6 +62,22 @@ class ReweightingPolicy:
             scores: `(N,)` scores of the pool, proportional to the probabilities drawn with.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement sample_weights()")
+
+    def drawn_weights(
+        self, idxs: np.ndarray, scores: np.ndarray, total: float, size: int
+    ) -> np.ndarray | None:
+        """As `sample_weights`, for pools too large to look at in every step.
+
+        Args:
+            idxs: `(b,)` positions that were drawn.
+            scores: `(b,)` scores they were drawn by.
+            total: float, sum of all scores of the pool.
+            size: int, number of examples of the pool.
+
+        Returns:
+            `(b, weight_size)` array; None where the policy needs the scores of the whole pool.
+        """
+        return None
 
     @property
     def weight_size(self) -> int:
@@ -97,11 +119,16 @@ class BiasedReweightingPolicy(ReweightingPolicy):
 
     def sample_weights(self, idxs: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Returns the weights, `(b, 1)`."""
-        weights = unbiased_weights(idxs, scores)
+        return self.drawn_weights(idxs, *_of_pool(idxs, scores))
+
+    def drawn_weights(
+        self, idxs: np.ndarray, scores: np.ndarray, total: float, size: int
+    ) -> np.ndarray:
+        """See `ReweightingPolicy.drawn_weights`."""
+        weights = unbiased_weights(scores, total, size)
         if self.k != 1.0:
-            drawn = np.asarray(scores, dtype=np.float64)[idxs]
             biased = weights**self.k
-            weights = biased * (weights.dot(drawn) / biased.dot(drawn))
+            weights = biased * (weights.dot(scores) / biased.dot(scores))
         return weights[:, None].astype(np.float32)
 
     @property
@@ -120,6 +147,12 @@ class NoReweightingPolicy(ReweightingPolicy):
     def sample_weights(self, idxs: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Returns ones, `(b, 1)`."""
         return np.ones((len(idxs), 1), dtype=np.float32)
+
+    def drawn_weights(
+        self, idxs: np.ndarray, scores: np.ndarray, total: float, size: int
+    ) -> np.ndarray:
+        """See `ReweightingPolicy.drawn_weights`."""
+        return self.sample_weights(idxs, scores)
 
     @property
     def weight_size(self) -> int:
@@ -146,11 +179,18 @@ class AdjustedBiasedReweightingPolicy(ReweightingPolicy):
 
     def sample_weights(self, idxs: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Returns rows `(N, scores outside the batch summed, times drawn)`, `(b, 3)`."""
-        scores = np.asarray(scores, dtype=np.float64)
-        unique, inverse, times = np.unique(idxs, return_inverse=True, return_counts=True)
-        outside = max(scores.sum() - scores[unique].sum(), 0.0)
+        return self.drawn_weights(idxs, *_of_pool(idxs, scores))
+
+    def drawn_weights(
+        self, idxs: np.ndarray, scores: np.ndarray, total: float, size: int
+    ) -> np.ndarray:
+        """See `ReweightingPolicy.drawn_weights`."""
+        _, first, inverse, times = np.unique(
+            idxs, return_index=True, return_inverse=True, return_counts=True
+        )
+        outside = max(total - scores[first].sum(), 0.0)
         rows = np.empty((len(idxs), 3), dtype=np.float32)
-        rows[:, 0], rows[:, 1], rows[:, 2] = len(scores), outside, times[inverse]
+        rows[:, 0], rows[:, 1], rows[:, 2] = size, outside, times[inverse]
         return rows
 
     def uniform_weights(self, n: int) -> np.ndarray:
@@ -180,9 +220,14 @@ class CorrectingReweightingPolicy(ReweightingPolicy):
 
     def sample_weights(self, idxs: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Returns rows `(weight, predicted score)`, `(b, 2)`."""
-        weights = self._biased.sample_weights(idxs, scores)
-        predicted = np.asarray(scores, dtype=np.float32)[idxs]
-        return np.stack([weights[:, 0], predicted], axis=1)
+        return self.drawn_weights(idxs, *_of_pool(idxs, scores))
+
+    def drawn_weights(
+        self, idxs: np.ndarray, scores: np.ndarray, total: float, size: int
+    ) -> np.ndarray:
+        """See `ReweightingPolicy.drawn_weights`."""
+        weights = self._biased.drawn_weights(idxs, scores, total, size)
+        return np.stack([weights[:, 0], scores.astype(np.float32)], axis=1)
 
     def uniform_weights(self, n: int) -> np.ndarray:
         """A predicted score of zero tells the layer that the draw was uniform."""

@@ -1,11 +1,8 @@
 """Samplers without any network: one battery for all, driven by a table."""
 
-import inspect
-
 import numpy as np
 import pytest
 
-from importance_sampling import samplers
 from importance_sampling.datasets import GeneratorDataset, InMemoryDataset
 from importance_sampling.reweighting import BiasedReweightingPolicy, NoReweightingPolicy
 from importance_sampling.samplers import (
@@ -17,10 +14,7 @@ from importance_sampling.samplers import (
     ConstantVarianceSampler,
     ModelSampler,
     PowerSmoothingSampler,
-    SamplerDecorator,
-    UniformSampler,
     VarianceReductionCondition,
-    WarmupCondition,
 )
 from importance_sampling.samplers._draw import IndexStream, draw_positions
 
@@ -58,114 +52,6 @@ def on(sampler):
     """Feeds a sampler that starts when it pays with scores that make it pay."""
     sampler.condition.update(skewed(np.arange(N)))
     return sampler
-
-
-TABLE = {
-    UniformSampler: lambda rng: UniformSampler(dataset(), BiasedReweightingPolicy(), rng=rng),
-    ModelSampler: pool,
-    SamplerDecorator: lambda rng: SamplerDecorator(pool(rng)),
-    AdditiveSmoothingSampler: lambda rng: AdditiveSmoothingSampler(pool(rng), 0.5),
-    AdaptiveAdditiveSmoothingSampler: lambda rng: AdaptiveAdditiveSmoothingSampler(pool(rng)),
-    PowerSmoothingSampler: lambda rng: PowerSmoothingSampler(pool(rng)),
-    ConditionalStartSampler: lambda rng: ConditionalStartSampler(pool(rng), WarmupCondition(3)),
-    ConstantVarianceSampler: lambda rng: on(
-        ConstantVarianceSampler(dataset(), BiasedReweightingPolicy(), Scorer(skewed), rng=rng)
-    ),
-    ConstantTimeSampler: lambda rng: on(
-        ConstantTimeSampler(dataset(), BiasedReweightingPolicy(), Scorer(skewed), rng=rng)
-    ),
-}
-
-every_sampler = pytest.mark.parametrize(
-    "make", [pytest.param(make, id=cls.__name__) for cls, make in TABLE.items()]
-)
-
-
-def test_every_sampler_has_a_row():
-    public = {
-        cls
-        for name in samplers.__all__
-        if inspect.isclass(cls := getattr(samplers, name)) and issubclass(cls, BaseSampler)
-    }
-    assert public - {BaseSampler} == set(TABLE)
-
-
-@pytest.mark.exact
-@every_sampler
-def test_rows_match_indices_and_weights_have_their_shape(make):
-    sampler = make(0)
-    for _ in range(12):
-        draw = sampler.sample(BATCH)
-        idxs, (x, y), w = draw
-        assert 0 < len(idxs) <= BATCH
-        np.testing.assert_array_equal(x[:, 0], idxs)
-        np.testing.assert_array_equal(y[:, 0], 2 * idxs)
-        assert w.shape == (len(idxs), 1)
-        assert draw.metric_weights.shape == draw.predicted_scores.shape == (len(idxs),)
-        if not draw.importance:
-            np.testing.assert_array_equal(w, 1)
-        sampler.update(idxs, 0.1 + idxs % 7)
-
-
-@pytest.mark.exact
-@every_sampler
-def test_same_seed_same_draws_and_global_state_untouched(make):
-    before = np.random.get_state()[1].copy()
-    a, b, c = make(7), make(7), make(8)
-    different = False
-    for _ in range(10):
-        draws = [s.sample(BATCH)[0] for s in (a, b, c)]
-        np.testing.assert_array_equal(draws[0], draws[1])
-        different |= not np.array_equal(draws[0], draws[2])
-        for s, idxs in zip((a, b, c), draws, strict=True):
-            s.update(idxs, 1.0 + idxs % 5)
-    assert different
-    np.testing.assert_array_equal(before, np.random.get_state()[1])
-
-
-def _plain(state):
-    if isinstance(state, dict):
-        return all(isinstance(k, str) and _plain(v) for k, v in state.items())
-    return state is None or isinstance(state, int | float | str | bool | np.ndarray)
-
-
-@pytest.mark.exact
-@every_sampler
-def test_state_restored_at_every_step_gives_the_same_rest(make):
-    def step(sampler):
-        idxs = sampler.sample(BATCH)[0]
-        sampler.update(idxs, 1.0 + (idxs * 13) % 11)
-        return idxs
-
-    sampler, states, draws = make(3), [], []
-    for _ in range(12):
-        states.append(sampler.state_dict())
-        draws.append(step(sampler))
-    for start, state in enumerate(states):
-        assert _plain(state)
-        other = make(99)
-        other.load_state_dict(state)
-        for expected in draws[start:]:
-            np.testing.assert_array_equal(step(other), expected)
-
-
-@pytest.mark.statistical
-@every_sampler
-def test_weighted_means_estimate_the_mean_of_the_data(make):
-    """For an unbiased policy E[mean(w f)] is the mean of f; 4.9 standard errors is p < 1e-6."""
-    sampler = make(11)
-    f = np.sin(np.arange(N)) + np.arange(N) / 10
-    estimates, metric_estimates = [], []
-    for _ in range(4000):
-        draw = sampler.sample(BATCH)
-        idxs, _, w = draw
-        estimates.append(np.mean(w[:, 0] * f[idxs]))
-        metric_estimates.append(np.mean(draw.metric_weights * f[idxs]))
-        if not isinstance(sampler, ConstantVarianceSampler | ConstantTimeSampler):
-            sampler.update(idxs, 0.1 + idxs % 7)
-    for values in (np.array(estimates), np.array(metric_estimates)):
-        error = values.std(ddof=1) / np.sqrt(len(values))
-        assert abs(values.mean() - f.mean()) < 4.9 * error
 
 
 @pytest.mark.statistical

@@ -98,7 +98,7 @@ def _output_size(targets: Any) -> int:
     if targets is None:
         return 0
     first = np.asarray(flatten(targets)[0])
-    if first.dtype.kind in "iu" and first.size:
+    if first.dtype.kind in "iu" and first.size and first.size == len(first):
         return int(first.max()) + 1
     return int(np.prod(first.shape[1:], dtype=np.int64))
 

@@ -1,6 +1,7 @@
 """Which examples to train on. Numpy only; knows nothing of Keras."""
 
 from ._base import BaseSampler, Draw
+from ._classes import PerClassGaussian
 from ._conditions import (
     Condition,
     ExpCondition,
@@ -16,19 +17,28 @@ from ._decorators import (
     PowerSmoothingSampler,
     SamplerDecorator,
 )
+from ._lstm import LSTMComparisonSampler, LSTMSampler
 from ._pool import ConstantTimeSampler, ConstantVarianceSampler, ModelSampler, UniformSampler
+from ._ranked import OnlineBatchSelectionSampler
+from ._stored import CacheSampler, HistorySampler
 
 __all__ = [
     "AdaptiveAdditiveSmoothingSampler",
     "AdditiveSmoothingSampler",
     "BaseSampler",
+    "CacheSampler",
     "Condition",
     "ConditionalStartSampler",
     "ConstantTimeSampler",
     "ConstantVarianceSampler",
     "Draw",
     "ExpCondition",
+    "HistorySampler",
+    "LSTMComparisonSampler",
+    "LSTMSampler",
     "ModelSampler",
+    "OnlineBatchSelectionSampler",
+    "PerClassGaussian",
     "PowerSmoothingSampler",
     "SamplerDecorator",
     "TotalVariationCondition",

@@ -24,7 +24,8 @@ class Draw(tuple):
         metric_weights: `(b,)` weights 1/(N p), which make averages over the batch estimates
             of averages over the training set, whatever the training weights are.
         importance: whether the draw was by score.
-        pool_scores: `(B,)` scores of the whole pool, or None if nothing was scored.
+        pool_scores: `(B,)` scores of the whole pool by the model as it is, or None if it was
+            not asked.
     """
 
     predicted_scores: np.ndarray
@@ -94,6 +95,11 @@ class BaseSampler:
         self._indices = IndexStream(dataset_length(dataset), self.rng, shuffle)
         self._rows = RowReader(dataset, self._indices)
 
+    @property
+    def predicts(self) -> bool:
+        """Whether the scores drawn by are predictions, not what the model says now."""
+        return False
+
     def _get_samples_with_scores(
         self, batch_size: int
     ) -> tuple[np.ndarray, np.ndarray | None, tuple[Any, ...] | None]:
@@ -140,7 +146,7 @@ class BaseSampler:
             if self.reweighting.unbiased and w.shape[1] == 1:
                 metric_weights = w[:, 0]
             else:
-                metric_weights = unbiased_weights(positions, scores)
+                metric_weights = unbiased_weights(scores[positions], scores.sum(), len(scores))
             predicted = scores[positions]
         else:
             positions = None
@@ -157,6 +163,8 @@ class BaseSampler:
                 xy = take_rows(xy, positions)
         if xy is None:
             xy = self.dataset.train_data[idxs]
+        if self.predicts:
+            pool_scores = None
         draw = Draw(idxs, xy, w, predicted, metric_weights, pool_scores)
         self._announce(draw)
         return draw

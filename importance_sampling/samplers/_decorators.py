@@ -44,6 +44,11 @@ class SamplerDecorator(BaseSampler):
         return self.sampler.learns_from(draw)
 
     @property
+    def predicts(self) -> bool:
+        """Whether the decorated sampler does."""
+        return self.sampler.predicts
+
+    @property
     def tolerates_delay(self) -> bool:
         """Whether both this and the decorated sampler do."""
         return super().tolerates_delay and self.sampler.tolerates_delay

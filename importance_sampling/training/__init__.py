@@ -2,6 +2,7 @@
 
 from ._base import BaseTraining
 from ._trainings import (
+    ApproximateImportanceTraining,
     BiasedImportanceTraining,
     ConstantTimeImportanceTraining,
     ConstantVarianceImportanceTraining,
@@ -9,6 +10,7 @@ from ._trainings import (
 )
 
 __all__ = [
+    "ApproximateImportanceTraining",
     "BaseTraining",
     "BiasedImportanceTraining",
     "ConstantTimeImportanceTraining",

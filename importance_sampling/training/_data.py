@@ -48,6 +48,15 @@ class ArrayDataset(InMemoryDataset):
         return map_arrays(densify, xy)
 
     @property
+    def output_size(self) -> int:
+        """Number of classes, or of target values; labels may be floats."""
+        y = self._y_train
+        labels = type(y) is np.ndarray and y.dtype.kind == "f" and y.size == len(y)
+        if labels and y.min() >= 0 and (y == np.floor(y)).all():
+            return int(y.max()) + 1
+        return super().output_size
+
+    @property
     def targets(self) -> Any:
         """All targets, to be checked; None for what would have to be read from disk first."""
         in_memory = all(type(a) is np.ndarray for a in flatten(self._y_train))

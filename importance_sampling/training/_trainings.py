@@ -10,6 +10,7 @@ from ..samplers import (
     ConditionalStartSampler,
     ConstantTimeSampler,
     ConstantVarianceSampler,
+    LSTMSampler,
     ModelSampler,
     VarianceReductionCondition,
 )
@@ -168,6 +169,60 @@ class BiasedImportanceTraining(BaseTraining):
             large_batch=self._presample,
             forward_batch_size=self._forward_batch_size,
             **self._sampler_options,
+        )
+        return smoothed(sampler, self._smooth, self._adaptive_smoothing)
+
+
+class ApproximateImportanceTraining(BaseTraining):
+    r"""Draws by the loss that a small LSTM predicts, so that nothing is scored before training.
+
+    The LSTM sees each example's past losses and its class, and learns from the losses of the
+    training passes ([Biased Importance Sampling for Deep Neural Network
+    Training](https://arxiv.org/abs/1706.00043), section 3.3). Streams are not supported: they
+    have no examples to come back to.
+
+    Args:
+        model: a compiled `keras.Model`, which is trained itself.
+        k: float in (-inf, 1], the bias exponent. Defaults to `0.5`.
+        smooth: float >= 0, added to every predicted loss before drawing. Defaults to `0.0`.
+        adaptive_smoothing: bool, whether `smooth` is a share of the mean prediction. Defaults to
+            `False`.
+        presample: int, number of samples to predict for in each step. Defaults to `2048`.
+        seed: keyword-only; int, makes the draws repeatable.
+
+    Example:
+
+    ```python
+    ApproximateImportanceTraining(model, k=0.5).fit(x_train, y_train, epochs=10)
+    ```
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        k: float = 0.5,
+        smooth: float = 0.0,
+        adaptive_smoothing: bool = False,
+        presample: int = 2048,
+        *,
+        seed: int | None = None,
+    ):
+        self._smooth = check_number("smooth", smooth, 0)
+        self._adaptive_smoothing = bool(adaptive_smoothing)
+        self._presample = check_count("presample", presample)
+        super().__init__(model, BiasedReweightingPolicy(k), "loss", None, seed)
+
+    def sampler(
+        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    ) -> BaseSampler:
+        """See `BaseTraining.sampler`."""
+        if self._presample < batch_size:
+            raise ValueError(
+                f"`presample`={self._presample} samples are fewer than batch_size={batch_size}; "
+                "the pool must hold at least one batch."
+            )
+        sampler = LSTMSampler(
+            dataset, self.reweighting, presample=self._presample, **self._sampler_options
         )
         return smoothed(sampler, self._smooth, self._adaptive_smoothing)
 

@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 
 from importance_sampling import (
+    ApproximateImportanceTraining,
     BiasedImportanceTraining,
     ConstantTimeImportanceTraining,
     ConstantVarianceImportanceTraining,
@@ -33,8 +34,14 @@ TRAININGS: dict[str, Callable[..., Any]] = {
         model, backward_time=20.0, extra_samples=0.0, **k
     ),
     "constant-time": ConstantTimeImportanceTraining,
+    "approximate": lambda model, **k: ApproximateImportanceTraining(model, presample=32, **k),
 }
-SURELY_ON = ("importance", "biased")
+SURELY_ON = ("importance", "biased", "approximate")
+# What a training that predicts losses by example and class cannot take.
+NOT_APPROXIMATE = {
+    "stream": "a stream has no examples to come back to",
+    "targets": "This sampler (needs classes|predicts by class)",
+}
 
 
 @dataclass
@@ -48,6 +55,7 @@ class Feature:
     error: str | None = None
     backends: tuple[str, ...] = BACKENDS
     instead: dict[str, str] = field(default_factory=dict)
+    kind: str = ""
 
 
 FEATURES: dict[str, Feature] = {}
@@ -115,10 +123,12 @@ def run(feature: Feature, cell: Cell) -> None:
         error = feature.instead.get(backend)
         if error is None:
             pytest.skip(f"{feature.name}: not on {backend}")
+    if error is None and cell.training == "approximate":
+        error = NOT_APPROXIMATE.get(feature.kind)
     if error is None:
         feature.check(cell)
         return
-    with pytest.raises((ValueError, TypeError), match=error):
+    with pytest.raises((ValueError, TypeError, NotImplementedError), match=error):
         feature.check(cell)
 
 
@@ -133,6 +143,8 @@ def markdown() -> str:
             state = "yes" if feature.error is None else "refused"
             if feature.error is None and feature.backends != BACKENDS:
                 state = f"on {', '.join(NAMES[b] for b in feature.backends)}"
+            if feature.error is None and feature.kind:
+                state += ", but for `ApproximateImportanceTraining`"
             lines.append(f"| {feature.name} | {state} | {feature.note} |")
     return "\n".join(lines).strip() + "\n"
 

@@ -160,10 +160,12 @@ def sample_weight(cell):
             drawn.extend(w[idxs])
 
     cell.fit(net, x, y, sample_weight=w, on_sample=on_sample, epochs=3)
-    assert all(drawn)
+    # predictions never reach zero
+    assert all(drawn) or cell.training == "approximate"
+    assert cell.wrap(net).model.score(x, y, sample_weight=w)[w == 0].max() == 0
 
 
-@works("`sample_weight`: one per time step", "2-D, for sequences")
+@works("`sample_weight`: one per time step", "2-D, for sequences", kind="targets")
 def temporal_weight(cell):
     from test_scores import sequence_model, sequences
 
@@ -173,7 +175,7 @@ def temporal_weight(cell):
     cell.fit(sequence_model(), x, y, sample_weight=w)
 
 
-@works("`sample_weight`: one array per output")
+@works("`sample_weight`: one array per output", kind="targets")
 def weights_per_output(cell):
     from features.compiling import two_headed
 
@@ -198,7 +200,7 @@ def class_weight(cell):
             drawn.extend(y[idxs])
 
     cell.fit(net, x, y, class_weight={0: 0.0, 1: 2.0}, on_sample=on_sample)
-    assert 0 not in drawn
+    assert 0 not in drawn or cell.training == "approximate"
 
 
 @refused("`class_weight` with `sample_weight`", "not both", "as in Keras: multiply them into one")
@@ -283,7 +285,7 @@ def one_hot_targets(cell):
     assert history["accuracy"][-1] <= 1
 
 
-@works("No targets", "`y=None` for models with a `compute_loss` of their own")
+@works("No targets", "`y=None` for models with a `compute_loss` of their own", kind="targets")
 def no_targets(cell):
     class Reconstruct(keras.Sequential):
         def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):

@@ -70,7 +70,8 @@ def early_stopping(cell):
 
         def on_epoch_begin(self, epoch, logs=None):
             if epoch >= 2:
-                self.model.set_weights([w + 3.0 for w in self.model.get_weights()])
+                *weights, bias = self.model.get_weights()
+                self.model.set_weights([*weights, bias + np.float32([20, 0, 0, 0])])
 
         def on_epoch_end(self, epoch, logs=None):
             kept.append(self.model.get_weights())

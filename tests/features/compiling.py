@@ -31,7 +31,7 @@ def rmsprop():
     return keras.optimizers.RMSprop(0.01)
 
 
-@works("Several outputs, lists", "losses, metrics and targets as lists")
+@works("Several outputs, lists", "losses, metrics and targets as lists", kind="targets")
 def list_outputs(cell):
     x, y = data(48)
     net = two_headed(False)
@@ -41,7 +41,7 @@ def list_outputs(cell):
     losses_are_keras(net, x, targets)
 
 
-@works("Several outputs, dicts", "losses and targets by output name, in any order")
+@works("Several outputs, dicts", "losses and targets by output name, in any order", kind="targets")
 def dict_outputs(cell):
     x, y = data(48)
     net = two_headed(True)
@@ -51,7 +51,9 @@ def dict_outputs(cell):
     losses_are_keras(net, x, targets)
 
 
-@works("List of outputs, dict of losses and targets", "matched by the outputs' names")
+@works(
+    "List of outputs, dict of losses and targets", "matched by the outputs' names", kind="targets"
+)
 def mixed_outputs(cell):
     x, y = data(48)
     net = two_headed(False)
@@ -68,7 +70,7 @@ def mixed_outputs(cell):
         cell.fit(net, x, {**targets, "z": y + 4})
 
 
-@works("`loss_weights`")
+@works("`loss_weights`", kind="targets")
 def loss_weights(cell):
     x, y = data(48)
     net = two_headed(False)

@@ -137,7 +137,11 @@ def pools(seen):
     return lambda sampler, idxs, w, scores: seen.append(len(idxs))
 
 
-@works("`tf.data.Dataset`, batched", "an epoch is as many steps as the data set has batches")
+@works(
+    "`tf.data.Dataset`, batched",
+    "an epoch is as many steps as the data set has batches",
+    kind="stream",
+)
 def tf_batched(cell):
     x, y = data(48)
     sizes = []
@@ -145,7 +149,11 @@ def tf_batched(cell):
     assert len(sizes) == 2 * 4 and max(sizes) == 12
 
 
-@works("`tf.data.Dataset` of single examples", "batched here; `batch_size` defaults to 32")
+@works(
+    "`tf.data.Dataset` of single examples",
+    "batched here; `batch_size` defaults to 32",
+    kind="stream",
+)
 def tf_single(cell):
     x, y = data(48)
     sizes = []
@@ -153,7 +161,7 @@ def tf_single(cell):
     assert max(sizes) == 16
 
 
-@works("`tf.data.Dataset`, infinite", "with `steps_per_epoch`")
+@works("`tf.data.Dataset`, infinite", "with `steps_per_epoch`", kind="stream")
 def tf_infinite(cell):
     x, y = data(48)
     history = cell.fit(adam_mlp(), tf_data(x, y).repeat().batch(16), steps_per_epoch=5)
@@ -169,6 +177,7 @@ def tf_infinite_alone(cell):
 @works(
     "`tf.data.Dataset` of unknown length",
     "an epoch is one pass over the data: fewer steps while importance sampling is on",
+    kind="stream",
 )
 def tf_unknown(cell):
     x, y = data(60)
@@ -196,7 +205,7 @@ def loader(x, y, **kwargs):
     return torch.utils.data.DataLoader(rows, **kwargs)
 
 
-@works("PyTorch `DataLoader`", "an epoch is as many steps as the loader has batches")
+@works("PyTorch `DataLoader`", "an epoch is as many steps as the loader has batches", kind="stream")
 def torch_loader(cell):
     x, y = data(48)
     sizes = []
@@ -204,7 +213,7 @@ def torch_loader(cell):
     assert len(sizes) == 8 and max(sizes) == 12
 
 
-@works("PyTorch `DataLoader` of single examples", "`batch_size=None`")
+@works("PyTorch `DataLoader` of single examples", "`batch_size=None`", kind="stream")
 def torch_singles(cell):
     x, y = data(48)
     sizes = []
@@ -212,7 +221,11 @@ def torch_singles(cell):
     assert max(sizes) == 16
 
 
-@works("PyTorch `DataLoader` over an `IterableDataset`", "unknown length: an epoch is one pass")
+@works(
+    "PyTorch `DataLoader` over an `IterableDataset`",
+    "unknown length: an epoch is one pass",
+    kind="stream",
+)
 def torch_iterable(cell):
     import torch
 
@@ -225,7 +238,9 @@ def torch_iterable(cell):
     cell.fit(adam_mlp(), torch.utils.data.DataLoader(Rows(), batch_size=12))
 
 
-@works("`PyDataset`", "batches in a new random order each pass, unless `shuffle=False`")
+@works(
+    "`PyDataset`", "batches in a new random order each pass, unless `shuffle=False`", kind="stream"
+)
 def py_dataset(cell):
     x, y = data(48)
     log = []
@@ -239,7 +254,11 @@ def py_dataset(cell):
     assert set(passes) == {0, 1, 2, 3}
 
 
-@works("`PyDataset` with `workers`", "threads, or processes with `use_multiprocessing`; in order")
+@works(
+    "`PyDataset` with `workers`",
+    "threads, or processes with `use_multiprocessing`; in order",
+    kind="stream",
+)
 def py_dataset_workers(cell):
     x, y = data(48)
     log = []
@@ -248,7 +267,7 @@ def py_dataset_workers(cell):
     assert any("importance-sampling-worker" in thread for _, thread in log)
 
 
-@works("`PyDataset` without an end", "with `steps_per_epoch`")
+@works("`PyDataset` without an end", "with `steps_per_epoch`", kind="stream")
 def py_dataset_infinite(cell):
     x, y = data(48)
 
@@ -263,7 +282,7 @@ def py_dataset_infinite(cell):
     cell.fit(adam_mlp(), Endless(x, y, 12), steps_per_epoch=6)
 
 
-@works("Grain `MapDataset` and `IterDataset`", "batched or not")
+@works("Grain `MapDataset` and `IterDataset`", "batched or not", kind="stream")
 def grain(cell):
     import grain
 
@@ -283,7 +302,7 @@ def grain(cell):
     cell.fit(adam_mlp(), source.to_iter_dataset(), batch_size=16)
 
 
-@works("Generators", "with `steps_per_epoch`; in `fit` and `fit_generator`")
+@works("Generators", "with `steps_per_epoch`; in `fit` and `fit_generator`", kind="stream")
 def generators(cell):
     x, y = data(48)
 
@@ -305,7 +324,7 @@ def generator_alone(cell):
     cell.fit(adam_mlp(), iter([(x, y)]))
 
 
-@works("Streams with sample weights", "batches of `(x, y, sample_weight)`")
+@works("Streams with sample weights", "batches of `(x, y, sample_weight)`", kind="stream")
 def weighted_stream(cell):
     x, y = data(48)
     w = (y < 2).astype("float32")
@@ -325,7 +344,7 @@ def weighted_stream(cell):
     assert all(score > 0 for score in drawn)
 
 
-@works("`class_weight` with streams")
+@works("`class_weight` with streams", kind="stream")
 def weighted_classes(cell):
     x, y = data(48)
     scores = []

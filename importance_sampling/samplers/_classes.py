@@ -1,0 +1,173 @@
+"""Scores from the losses of an example's class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._base import BaseSampler, Draw
+from ._conditions import _MovingAverage, variance_reduction
+from ._stored import length_or_refuse
+
+if TYPE_CHECKING:
+    from ..reweighting import ReweightingPolicy
+
+
+def class_ids(y: Any, classes: int) -> np.ndarray:
+    """Labels `(n,)` from integer labels `(n,)` or `(n, 1)`, or from one-hot rows.
+
+    Raises:
+        ValueError: for targets that are no classes.
+    """
+    if not isinstance(y, np.ndarray):
+        raise ValueError(
+            f"Expected the targets of one output, got a {type(y).__name__} of arrays. This sampler "
+            "predicts by class: use it with models that have one output."
+        )
+    if y.ndim == 2 and y.shape[1] == classes > 1 and np.allclose(y.sum(axis=1), 1, atol=1e-3):
+        return y.argmax(axis=1)
+    labels = y.reshape(len(y), -1)
+    if labels.shape[1] != 1 or (labels != np.floor(labels)).any():
+        raise ValueError(
+            f"Expected one label per example, as integers or one-hot rows, got targets of shape "
+            f"{y.shape} and type {y.dtype}. This sampler needs classes."
+        )
+    labels = labels[:, 0].astype(np.int64)
+    if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError(
+            f"Expected labels from 0 to {classes - 1} (the data set's output_size is {classes}), "
+            f"got {labels.min()} to {labels.max()}."
+        )
+    return labels
+
+
+class ClassPoolSampler(BaseSampler):
+    """Base of the samplers that draw from a pool by predictions made from class and index.
+
+    Subclasses implement `_predict(idxs, labels)` and `_learn(idxs, labels, results)`.
+
+    Args:
+        dataset: a `BaseDataset` with a length, whose targets are classes.
+        reweighting: a `ReweightingPolicy`.
+        presample: int, the size of the pool.
+    """
+
+    def __init__(self, dataset: Any, reweighting: ReweightingPolicy, presample: int, **kwargs: Any):
+        super().__init__(dataset, reweighting, **kwargs)
+        self.classes = int(dataset.output_size)
+        self._average = _MovingAverage(0.9)
+        self.presample = min(int(presample), length_or_refuse(self, dataset))
+        if self.classes < 1:
+            raise ValueError(
+                f"This sampler needs classes, but the data set's output_size is {self.classes}."
+            )
+
+    def _predict(self, idxs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        raise NotImplementedError(f"{type(self).__name__} must implement _predict(idxs, labels)")
+
+    def _learn(self, idxs: np.ndarray, labels: np.ndarray, results: np.ndarray) -> None:
+        raise NotImplementedError(f"{type(self).__name__} must implement _learn(...)")
+
+    def _get_samples_with_scores(
+        self, batch_size: int
+    ) -> tuple[np.ndarray, np.ndarray, tuple[Any, ...]]:
+        if batch_size > self.presample:
+            raise ValueError(
+                f"Cannot draw batch_size={batch_size} from a pool of {self.presample}. Use a "
+                "larger `presample`, a smaller batch or more data."
+            )
+        idxs, xy = self._rows.next(self.presample)
+        scores = self._predict(idxs, class_ids(xy[1], self.classes))
+        self._average.add(variance_reduction(scores))
+        return idxs, scores, xy
+
+    @property
+    def predicts(self) -> bool:
+        """True: what the training set's scores are, only the trained batch can tell."""
+        return True
+
+    @property
+    def variance_reduction(self) -> float:
+        """By the predicted scores, as a moving average over the draws."""
+        return self._average.value if self._average.known else 1.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `BaseSampler.state_dict`."""
+        return {**super().state_dict(), "average": self._average.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `BaseSampler.load_state_dict`."""
+        super().load_state_dict(state)
+        self._average.load_state_dict(state["average"])
+
+    def update(self, idxs: np.ndarray, results: np.ndarray) -> None:
+        """Learns from the scores of the drawn examples, reading their classes again."""
+        y = self.dataset.train_data[idxs][1]
+        self._learn(idxs, class_ids(y, self.classes), np.asarray(results, np.float64).reshape(-1))
+
+    def update_from(self, draw: Draw, results: np.ndarray) -> None:
+        """Learns from the scores of the drawn examples."""
+        idxs, xy, _ = draw
+        results = np.asarray(results, np.float64).reshape(-1)
+        self._learn(idxs, class_ids(xy[1], self.classes), results)
+
+
+class PerClassGaussian(ClassPoolSampler):
+    r"""Fits a Gaussian to the losses of each class; an example's score is mean + deviation.
+
+    Mean and second moment are exponential moving averages over the examples of the class,
+    $\mu \leftarrow \alpha \mu + (1 - \alpha) l$.
+
+    Args:
+        dataset: a `BaseDataset` with a length, whose targets are classes.
+        reweighting: a `ReweightingPolicy`.
+        alpha: float in [0, 1), momentum of the averages. Defaults to `0.9`.
+        presample: int, the size of the pool. Defaults to `2048`.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        reweighting: ReweightingPolicy,
+        alpha: float = 0.9,
+        presample: int = 2048,
+        **kwargs: Any,
+    ):
+        super().__init__(dataset, reweighting, presample, **kwargs)
+        if not 0 <= alpha < 1:
+            raise ValueError(f"`alpha` must be in [0, 1), got {alpha!r}.")
+        self.alpha = alpha
+        # The cross-entropy of a guess that knows nothing.
+        self.mean = np.full(self.classes, max(np.log(self.classes), 1e-3))
+        self._second = self.mean**2
+
+    @property
+    def deviation(self) -> np.ndarray:
+        """Standard deviation of each class's losses."""
+        return np.sqrt(np.maximum(self._second - self.mean**2, 0.0))
+
+    def _predict(self, idxs: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        return (self.mean + self.deviation)[labels]
+
+    def _learn(self, idxs: np.ndarray, labels: np.ndarray, results: np.ndarray) -> None:
+        # One after the other would give sum_j alpha^(later ones of the class) (1 - alpha) l_j.
+        order = np.argsort(labels, kind="stable")
+        counts = np.bincount(labels, minlength=self.classes)
+        ends = np.cumsum(counts)[labels[order]]
+        later = np.empty(len(labels), np.int64)
+        later[order] = ends - 1 - np.arange(len(labels))
+        share = (1.0 - self.alpha) * self.alpha**later
+        kept = self.alpha**counts
+        for moment, values in ((self.mean, results), (self._second, results**2)):
+            moment *= kept
+            moment += np.bincount(labels, share * values, self.classes)
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `BaseSampler.state_dict`."""
+        return {**super().state_dict(), "mean": self.mean.copy(), "second": self._second.copy()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `BaseSampler.load_state_dict`."""
+        super().load_state_dict(state)
+        self.mean[:], self._second[:] = state["mean"], state["second"]
