@@ -10,11 +10,12 @@ from helpers import adam_mlp, data, mlp
 from keras import ops
 
 from importance_sampling import ConstantVarianceImportanceTraining, ImportanceTraining
-from importance_sampling.datasets import InMemoryDataset
+from importance_sampling.datasets import BaseDataset, InMemoryDataset
 from importance_sampling.model_wrappers import ModelWrapper, ModelWrapperDecorator
 from importance_sampling.reweighting import BiasedReweightingPolicy
 from importance_sampling.samplers import BaseSampler, ModelSampler
 from importance_sampling.training._loop import Loop
+from importance_sampling.training._validation import Validation
 
 end_to_end = pytest.mark.end_to_end
 exact = pytest.mark.exact
@@ -63,28 +64,25 @@ def test_a_generator_that_raises_stops_the_training_with_its_own_error():
 
 @end_to_end
 def test_data_set_of_the_users_own_is_read_batch_by_batch():
-    class Own(InMemoryDataset):
-        asked = []
-
-        def _test_data(self, idxs):
-            self.asked.append(len(idxs))
-            return super()._test_data(idxs)
-
-        _reads_slices = False
-
     x, y = data(90)
-    from importance_sampling.training._validation import Validation, _ViewBatches
+    asked = []
 
-    dataset = Own(x, y, x[:50], y[:50], categorical=False)
-    batches = _ViewBatches(dataset.test_data, 16)
-    assert [len(batches[i][0]) for i in range(len(batches))] == [16, 16, 16, 2]
-    assert max(dataset.asked) == 16
+    class Own(BaseDataset):
+        def _test_data(self, idxs):
+            asked.append(len(idxs))
+            return x[idxs], y[idxs]
+
+        def _test_size(self):
+            return 50
+
+    dataset = Own()
     model = adam_mlp()
     model.fit(x, y, verbose=0)
     logs = Validation(dataset, 16).run(model, keras.callbacks.CallbackList(model=model))
     np.testing.assert_allclose(
         [logs["val_loss"], logs["val_accuracy"]], model.evaluate(x[:50], y[:50], verbose=0), 1e-4
     )
+    assert set(asked) == {16, 2}
 
 
 @end_to_end

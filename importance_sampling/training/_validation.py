@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -16,25 +15,9 @@ from ..backend import _foreign
 from ..datasets import BaseDataset, InMemoryDataset
 from ..datasets._reader import check_batch
 from ..datasets._sources import Source, find_source
+from ..utils.keras_utils import DatasetSequence
 from ._arguments import check_count, check_optional_count, check_validation_freq
 from ._data import ArrayDataset, check_lengths, to_arrays
-
-
-class _ViewBatches(keras.utils.PyDataset):
-    """One part of a data set, a batch at a time."""
-
-    def __init__(self, view: Any, batch_size: int):
-        super().__init__()
-        self._view = view
-        self._batch_size = batch_size
-
-    def __len__(self) -> int:
-        return math.ceil(len(self._view) / self._batch_size)
-
-    def __getitem__(self, index: int) -> tuple[Any, ...]:
-        start = index * self._batch_size
-        stop = min(start + self._batch_size, len(self._view))
-        return self._view[np.arange(start, stop)]
 
 
 class Validation:
@@ -88,13 +71,13 @@ class Validation:
         if plain:
             self._arrays = parts
         else:
-            self._batches = _ViewBatches(ArrayDataset(*parts).train_data, batch_size)
+            self._batches = DatasetSequence(ArrayDataset(*parts), batch_size=batch_size)
 
     def _take_dataset(self, dataset: BaseDataset, batch_size: int) -> None:
         if isinstance(dataset, InMemoryDataset):
             self._arrays = (*dataset.test_data[:], None)[:3]
         else:
-            self._batches = _ViewBatches(dataset.test_data, batch_size)
+            self._batches = DatasetSequence(dataset, train=False, batch_size=batch_size)
 
     def _take_source(self, data: Any, input_ranks: Sequence[int] | None) -> None:
         source = find_source(data, input_ranks, name="validation data")
