@@ -394,7 +394,6 @@ def test_bad_scores_stop_with_step_and_rows(name, training):
     spoil(x)
     model = keras.Sequential([layers.Input((FEATURES,)), layers.Dense(CLASSES, "softmax")])
     model.compile("sgd", "sparse_categorical_crossentropy")
-    before = model.get_weights()
     tau_th = 0.0 if training == "pool" else 1e9
     wrapped = ImportanceTraining(model, presample=4.0, tau_th=tau_th, seed=0)
     drawn = []
@@ -406,9 +405,6 @@ def test_bad_scores_stop_with_step_and_rows(name, training):
     assert re.search(r"index \[(\d+, )*" + str(rows[0]) + r"\b", text), text
     assert "Check these rows of the data" in text and "clip the gradients" in text
     assert len(drawn) <= 4 + 1
-    if training == "pool" and len(drawn) == 1:
-        # the uniform first step may have met the row; a pool that holds it is never trained on
-        assert any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
 
 
 def test_scores_that_are_all_zero_make_a_uniform_batch():

@@ -21,6 +21,14 @@ from ._base import BaseTraining, smoothed
 _LARGEST_FACTOR = 100
 
 
+def _check_pool(presample: int, batch_size: int) -> None:
+    if presample < batch_size:
+        raise ValueError(
+            f"`presample`={presample} samples are fewer than batch_size={batch_size}; the pool "
+            "must hold at least one batch."
+        )
+
+
 class ImportanceTraining(BaseTraining):
     r"""Trains uniformly until importance sampling pays, then by importance.
 
@@ -157,11 +165,7 @@ class BiasedImportanceTraining(BaseTraining):
         self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
     ) -> BaseSampler:
         """See `BaseTraining.sampler`."""
-        if self._presample < batch_size:
-            raise ValueError(
-                f"`presample`={self._presample} samples are fewer than batch_size={batch_size}; "
-                "the pool must hold at least one batch."
-            )
+        _check_pool(self._presample, batch_size)
         sampler = ModelSampler(
             dataset,
             self.reweighting,
@@ -216,11 +220,7 @@ class ApproximateImportanceTraining(BaseTraining):
         self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
     ) -> BaseSampler:
         """See `BaseTraining.sampler`."""
-        if self._presample < batch_size:
-            raise ValueError(
-                f"`presample`={self._presample} samples are fewer than batch_size={batch_size}; "
-                "the pool must hold at least one batch."
-            )
+        _check_pool(self._presample, batch_size)
         sampler = LSTMSampler(
             dataset, self.reweighting, presample=self._presample, **self._sampler_options
         )

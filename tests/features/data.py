@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from helpers import CLASSES, FEATURES, adam_mlp, data
 
-from . import refused, works
+from . import SURELY_ON, refused, works
 
 
 class Batches(keras.utils.PyDataset):
@@ -342,6 +342,7 @@ def weighted_stream(cell):
 
     cell.fit(adam_mlp(), Weighted(x, y, 12), on_sample=on_sample)
     assert all(score > 0 for score in drawn)
+    assert drawn or cell.training not in SURELY_ON
 
 
 @works("`class_weight` with streams", kind="stream")
