@@ -1,0 +1,77 @@
+"""Networks by name, built and compiled for a data set's shapes.
+
+```python
+from importance_sampling import models
+
+model = models.get("small_cnn")((28, 28, 1), 10)
+```
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from ._convolutional import all_conv, cnn, elu_cnn, small_cnn, small_cnn_sq
+from ._dense import small_nn, svrg_nn
+from ._pretrained import face, finetuned, triplet
+from ._recurrent import language_model, lstm_mnist, lstm_timit
+from ._wide_resnet import wide_resnet
+
+__all__ = ["get", "names", "wide_resnet"]
+
+Builder = Callable[..., keras.Model]
+
+_BUILDERS: dict[str, Builder] = {
+    "small_nn": small_nn,
+    "svrg_nn": svrg_nn,
+    "small_cnn": small_cnn,
+    "small_cnn_sq": small_cnn_sq,
+    "cnn": cnn,
+    "all_conv": all_conv,
+    "elu_cnn": elu_cnn,
+    "lstm_lm": language_model(embedding=64, units=256),
+    "lstm_lm2": language_model(embedding=128, units=384, drop_rate=0.5),
+    "lstm_lm3": language_model(embedding=128, units=650, drop_rate=0.5),
+    "lstm_timit": lstm_timit,
+    "lstm_mnist": lstm_mnist,
+    "wide_resnet_16_4": wide_resnet(16, 4),
+    "wide_resnet_16_4_dropout": wide_resnet(16, 4, 0.3),
+    "wide_resnet_28_2": wide_resnet(28, 2),
+    "wide_resnet_28_10": wide_resnet(28, 10),
+    "wide_resnet_28_10_dropout": wide_resnet(28, 10, 0.3),
+    "pretrained_resnet50": finetuned("ResNet50"),
+    "pretrained_densenet121": finetuned("DenseNet121"),
+    "triplet_pre_resnet50": triplet("ResNet50"),
+    "triplet_pre_densenet121": triplet("DenseNet121"),
+    "face_pre_resnet50": face("ResNet50", embedding=128),
+}
+
+
+def names() -> list[str]:
+    """The names that `get` knows."""
+    return list(_BUILDERS)
+
+
+def get(name: str) -> Builder:
+    """Returns a function that builds a network.
+
+    Args:
+        name: str, one of `names()`.
+
+    Returns:
+        A function of `(input_shape, output_size)` (a data set's `shape` and `output_size`) that
+        returns a compiled `keras.Model`. Those with "pre" in their name also take `weights`:
+        "imagenet" (the default), `None` or the path of a weights file.
+
+    Raises:
+        ValueError: if there is no such network; names the one most alike.
+    """
+    if name in _BUILDERS:
+        return _BUILDERS[name]
+    near: list[Any] = difflib.get_close_matches(str(name), _BUILDERS, n=1, cutoff=0.5)
+    hint = f" Did you mean {near[0]!r}?" if near else ""
+    raise ValueError(f"There is no model {name!r}.{hint} Models: {', '.join(_BUILDERS)}.")

@@ -1,0 +1,40 @@
+"""Fully connected networks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+from keras import layers
+
+
+def classifier(
+    input_shape: Sequence[int],
+    hidden: Sequence[keras.Layer],
+    output_size: int,
+    optimizer: str | keras.Optimizer = "adam",
+    loss: str = "categorical_crossentropy",
+) -> keras.Model:
+    """Hidden layers and a softmax over classes, compiled."""
+    model = keras.Sequential(
+        [
+            layers.Input(tuple(input_shape)),
+            *hidden,
+            layers.Dense(output_size),
+            layers.Activation("softmax"),
+        ]
+    )
+    model.compile(optimizer, loss, metrics=["accuracy"])
+    return model
+
+
+def small_nn(input_shape: Sequence[int], output_size: int) -> keras.Model:
+    """Two hidden layers of 40 units, for points in the plane."""
+    hidden = [layers.Dense(40, activation="tanh"), layers.Dense(40, activation="tanh")]
+    return classifier(input_shape, hidden, output_size)
+
+
+def svrg_nn(input_shape: Sequence[int], output_size: int) -> keras.Model:
+    """One hidden layer of 100 units, as papers on variance reduction train on MNIST."""
+    hidden = [layers.Flatten(), layers.Dense(100, activation="tanh")]
+    return classifier(input_shape, hidden, output_size)

@@ -1,0 +1,80 @@
+"""Networks on top of pretrained ones: classification, triplets, faces."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+from keras import layers, ops
+
+from .. import pretrained
+from ..layers import TripletLossLayer
+
+Builder = Callable[..., keras.Model]
+
+
+def finetuned(network: str) -> Builder:
+    """A classifier whose weights start from ImageNet's."""
+
+    def build(
+        input_shape: Sequence[int], output_size: int, *, weights: Any = "imagenet"
+    ) -> keras.Model:
+        net = getattr(pretrained, network)
+        model = net(weights, tuple(input_shape), output_size, softmax=True)
+        model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    return build
+
+
+@keras.saving.register_keras_serializable("importance_sampling")
+def triplet_loss(y_true: Any, y_pred: Any) -> Any:
+    """By how much the margin `y_true` is missed; `y_pred` is as of `TripletLossLayer`."""
+    return ops.mean(ops.relu(y_true - y_pred), axis=-1)
+
+
+@keras.saving.register_keras_serializable("importance_sampling")
+def neg_minus_pos(y_true: Any, y_pred: Any) -> Any:
+    """How much nearer the positive example is than the negative one."""
+    return y_pred
+
+
+def triplet(network: str) -> Builder:
+    """Embeds an anchor, a positive and a negative example; targets are the margins."""
+
+    def build(
+        input_shape: Sequence[Sequence[int]], output_size: int, *, weights: Any = "imagenet"
+    ) -> keras.Model:
+        shapes = [tuple(shape) for shape in input_shape]
+        if len(shapes) != 3 or len(set(shapes)) != 1:
+            raise ValueError(
+                "A triplet network takes three inputs of one shape, such as [(224, 224, 3)] * 3, "
+                f"got {input_shape!r}."
+            )
+        embed = getattr(pretrained, network)(weights, shapes[0], output_size)
+        inputs = [keras.Input(shape) for shape in shapes]
+        embeddings = layers.concatenate([embed(x) for x in inputs])
+        outputs = TripletLossLayer()(embeddings)
+        model = keras.Model(inputs, outputs, name=f"triplet_{embed.name}")
+        model.compile("adam", triplet_loss, metrics=[neg_minus_pos])
+        return model
+
+    return build
+
+
+def face(network: str, embedding: int) -> Builder:
+    """A classifier of persons by an embedding of their face; targets are integers."""
+
+    def build(
+        input_shape: Sequence[int], output_size: int, *, weights: Any = "imagenet"
+    ) -> keras.Model:
+        net = getattr(pretrained, network)
+        inputs = keras.Input(tuple(input_shape))
+        x = net(weights, tuple(input_shape), embedding)(inputs)
+        outputs = layers.Activation("softmax")(layers.Dense(output_size)(x))
+        model = keras.Model(inputs, outputs)
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    return build
