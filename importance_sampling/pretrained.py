@@ -146,7 +146,6 @@ def _download(application: Callable[..., keras.Model], with_top: bool) -> keras.
 
 def _exchange(base: keras.Model, norm_layer: NormLayer) -> keras.Model:
     """The same network and weights with another layer for each batch normalization."""
-
     normalizations = {
         layer.name for layer in base.layers if isinstance(layer, keras.layers.BatchNormalization)
     }

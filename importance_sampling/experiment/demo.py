@@ -10,10 +10,10 @@ import keras
 import numpy as np
 
 from .. import _requirements
+from .._files import make_directory, write_json, write_whole
 from ..datasets import MNIST, BaseDataset, CanevetICML2016
 from ._arms import ARMS
 from ._budget import Budget
-from ._files import make_directory, write_json, write_whole
 
 BATCH_SIZE = 128
 _MEASURED_ON = 10_000

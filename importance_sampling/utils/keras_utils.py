@@ -89,9 +89,7 @@ def _pairs(
             yield named[name], value
 
 
-def _find(
-    path: tuple[str, ...], known: dict[tuple[str, ...], list[Any]]
-) -> tuple[str, ...] | None:
+def _find(path: tuple[str, ...], known: dict[tuple[str, ...], list[Any]]) -> tuple[str, ...] | None:
     """The known layer of a stored path: the one that shares most of its surroundings."""
     if not path:
         return None
