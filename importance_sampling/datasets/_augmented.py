@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 
 from ._augmentation import ImageAugmentation
-from ._base import BaseDataset
+from ._base import BaseDataset, DecoratedDataset
 
 _FACTOR = 10
 """How many times as large as the data set the augmented one is, unless told."""
 
 
-class OntheflyAugmentedImages(BaseDataset):
+class OntheflyAugmentedImages(DecoratedDataset):
     """Random changes of a data set's images, made when they are asked for.
 
     An index is always the same change of the same image, whatever was asked for before: image
@@ -96,23 +96,8 @@ class OntheflyAugmentedImages(BaseDataset):
     def _test_size(self) -> int:
         return len(self.dataset.test_data)
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one image."""
-        return self.dataset.shape
 
-    @property
-    def output_shape(self) -> tuple[int, ...]:
-        """Shape of one target."""
-        return self.dataset.output_shape
-
-    @property
-    def output_size(self) -> int:
-        """Number of classes, or of target values."""
-        return self.dataset.output_size
-
-
-class AugmentedImages(BaseDataset):
+class AugmentedImages(DecoratedDataset):
     """Random changes of a data set's images, all made at once and kept in a temporary file.
 
     The same images as those of `OntheflyAugmentedImages`; the file takes N times 4 bytes for each
@@ -143,7 +128,7 @@ class AugmentedImages(BaseDataset):
         source = OntheflyAugmentedImages(
             dataset, augmentation_params, N, random_state, cache_size=1
         )
-        self._source, self.N = source, source.N
+        self.dataset, self._source, self.N = dataset, source, source.N
         size = 4 * self.N * int(np.prod(dataset.shape))
         folder = tempfile.gettempdir()
         free = shutil.disk_usage(folder).free
@@ -177,21 +162,6 @@ class AugmentedImages(BaseDataset):
 
     def _test_size(self) -> int:
         return len(self._source.test_data)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one image."""
-        return self._source.shape
-
-    @property
-    def output_shape(self) -> tuple[int, ...]:
-        """Shape of one target."""
-        return self._source.output_shape
-
-    @property
-    def output_size(self) -> int:
-        """Number of classes, or of target values."""
-        return self._source.output_size
 
 
 def _progress(target: int) -> Any:

@@ -132,3 +132,43 @@ class BaseDataset:
     def output_size(self) -> int:
         """Number of outputs a network for this data needs."""
         raise NotImplementedError(f"{type(self).__name__} must implement output_size")
+
+
+class IndexedParts(BaseDataset):
+    """A data set whose parts `_train` and `_test` have a length and give `(x, y)` for an array."""
+
+    _train: Any
+    _test: Any
+
+    def _train_data(self, idxs: Any) -> tuple[Any, ...]:
+        return self._train[idxs]
+
+    def _train_size(self) -> int:
+        return len(self._train)
+
+    def _test_data(self, idxs: Any) -> tuple[Any, ...]:
+        return self._test[idxs]
+
+    def _test_size(self) -> int:
+        return len(self._test)
+
+
+class DecoratedDataset(BaseDataset):
+    """A data set made of another one, whose shapes it has."""
+
+    dataset: BaseDataset
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of one input."""
+        return self.dataset.shape
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """Shape of one target."""
+        return self.dataset.output_shape
+
+    @property
+    def output_size(self) -> int:
+        """Number of classes, or of target values."""
+        return self.dataset.output_size

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ._base import BaseDataset
-from ._image_files import SIZE, ImageFiles, directory, folders_in, images_in
+from ._base import IndexedParts
+from ._image_files import SIZE, ImageFiles, LabelledImages, directory, folders_in, images_in
 
 _IMAGE = (SIZE, SIZE, 3)
 _PERSONS = "a directory of .jpg files for each person"
@@ -27,7 +27,10 @@ def _persons(basepath: Any) -> list[tuple[str, list[Path]]]:
 class _Triplets:
     """Anchor, positive and negative example, the same ones whenever an index is asked for."""
 
-    def __init__(self, persons: list[list[Path]], cache: int, rounds: int, seed: int):
+    def __init__(
+        self, persons: list[list[Path]], margin: float, cache: int, rounds: int, seed: int
+    ):
+        self._margin = margin
         self._sizes = np.array([len(images) for images in persons], dtype=np.int64)
         self._starts = np.concatenate([[0], np.cumsum(self._sizes)])
         self._images = ImageFiles((p for images in persons for p in images), cache)
@@ -54,11 +57,12 @@ class _Triplets:
             row[:] = anchor, positive, negative
         return rows
 
-    def __getitem__(self, idxs: Any) -> list[np.ndarray]:
-        return [self._images[column] for column in self.rows(np.asarray(idxs)).T]
+    def __getitem__(self, idxs: Any) -> tuple[list[np.ndarray], np.ndarray]:
+        images = [self._images[column] for column in self.rows(np.asarray(idxs)).T]
+        return images, np.full((len(idxs), 1), self._margin, dtype=np.float32)
 
 
-class CASIAWebFace(BaseDataset):
+class CASIAWebFace(IndexedParts):
     """CASIA-WebFace ([1411.7923](https://arxiv.org/abs/1411.7923)) for training on triplets.
 
     Inputs are three images: the anchor, another one of the same person and one of somebody else;
@@ -108,7 +112,7 @@ class CASIAWebFace(BaseDataset):
                     "persons."
                 )
             parts[int(name) % validation == 0].append(images)
-        self._train = _Triplets(parts[0], cache, triplets, seed)
+        self._train = _Triplets(parts[0], alpha, cache, triplets, seed)
         if len(parts[0]) < 2 or not len(self._train):
             raise ValueError(
                 f"{basepath} has {len(parts[0])} persons whose number is not a multiple of "
@@ -116,23 +120,8 @@ class CASIAWebFace(BaseDataset):
             )
         # A single person has nobody to be told apart from.
         tested = parts[1] if len(parts[1]) > 1 else []
-        self._test = _Triplets(tested, cache, triplets, seed)
-        self._alpha, self._embedding = float(alpha), int(embedding)
-
-    def _read(self, part: _Triplets, idxs: Any) -> tuple[list[np.ndarray], np.ndarray]:
-        return part[idxs], np.full((len(idxs), 1), self._alpha, dtype=np.float32)
-
-    def _train_data(self, idxs: Any) -> tuple[list[np.ndarray], np.ndarray]:
-        return self._read(self._train, idxs)
-
-    def _train_size(self) -> int:
-        return len(self._train)
-
-    def _test_data(self, idxs: Any) -> tuple[list[np.ndarray], np.ndarray]:
-        return self._read(self._test, idxs)
-
-    def _test_size(self) -> int:
-        return len(self._test)
+        self._test = _Triplets(tested, alpha, cache, triplets, seed)
+        self._embedding = int(embedding)
 
     @property
     def shape(self) -> list[tuple[int, ...]]:
@@ -150,7 +139,7 @@ class CASIAWebFace(BaseDataset):
         return self._embedding
 
 
-class CASIAWebFace2(BaseDataset):
+class CASIAWebFace2(IndexedParts):
     """CASIA-WebFace ([1411.7923](https://arxiv.org/abs/1411.7923)) as a classification of persons.
 
     Targets are the persons' numbers from 0 on, of shape `(n, 1)`. The directory is as for
@@ -181,20 +170,10 @@ class CASIAWebFace2(BaseDataset):
                 tested = bool(validation) and i % validation == validation - 1
                 paths[tested].append(path)
                 labels[tested].append(label)
-        self._images = tuple(ImageFiles(part, cache) for part in paths)
-        self._labels = tuple(np.array(part, dtype=np.int64)[:, None] for part in labels)
-
-    def _train_data(self, idxs: Any) -> tuple[np.ndarray, np.ndarray]:
-        return self._images[0][idxs], self._labels[0][idxs]
-
-    def _train_size(self) -> int:
-        return len(self._images[0])
-
-    def _test_data(self, idxs: Any) -> tuple[np.ndarray, np.ndarray]:
-        return self._images[1][idxs], self._labels[1][idxs]
-
-    def _test_size(self) -> int:
-        return len(self._images[1])
+        self._train, self._test = (
+            LabelledImages(ImageFiles(p, cache), np.array(own, dtype=np.int64)[:, None])
+            for p, own in zip(paths, labels, strict=True)
+        )
 
     @property
     def shape(self) -> tuple[int, ...]:

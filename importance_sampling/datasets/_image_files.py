@@ -83,6 +83,19 @@ class ImageFiles:
         return preprocess(images)
 
 
+class LabelledImages:
+    """Images in files with a target each."""
+
+    def __init__(self, images: ImageFiles, targets: np.ndarray):
+        self._images, self._targets = images, targets
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, numbers: Any) -> tuple[np.ndarray, np.ndarray]:
+        return self._images[numbers], self._targets[numbers]
+
+
 def directory(path: Any, expected: str) -> Path:
     """The path of an existing directory.
 

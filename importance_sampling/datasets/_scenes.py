@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ._base import BaseDataset
-from ._image_files import SIZE, ImageFiles, directory, read_lines
+from ._base import IndexedParts
+from ._image_files import SIZE, ImageFiles, LabelledImages, directory, read_lines
 
 _LISTS = ("TrainImages.txt", "TestImages.txt")
 
 
-class MIT67(BaseDataset):
+class MIT67(IndexedParts):
     """67 kinds of indoor scenes (Quattoni & Torralba, "Recognizing indoor scenes", CVPR 2009).
 
     Images are read when they are first asked for and kept decoded (147 KiB each), resized to 224
@@ -54,20 +54,9 @@ class MIT67(BaseDataset):
                     f"{len(missing)} of its {len(paths)} images are missing."
                 )
             targets = np.eye(len(classes), dtype=np.float32)[[number[name] for name in names]]
-            parts.append((ImageFiles(paths, len(paths), crop=True), targets))
+            images = ImageFiles(paths, len(paths), crop=True)
+            parts.append(LabelledImages(images, targets))
         self._train, self._test = parts
-
-    def _train_data(self, idxs: Any) -> tuple[np.ndarray, np.ndarray]:
-        return self._train[0][idxs], self._train[1][idxs]
-
-    def _train_size(self) -> int:
-        return len(self._train[0])
-
-    def _test_data(self, idxs: Any) -> tuple[np.ndarray, np.ndarray]:
-        return self._test[0][idxs], self._test[1][idxs]
-
-    def _test_size(self) -> int:
-        return len(self._test[0])
 
     @property
     def shape(self) -> tuple[int, ...]:

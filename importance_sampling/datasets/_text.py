@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 
 from .._files import write_whole
-from ._base import BaseDataset
+from ._base import IndexedParts
 
 _END = "<EOS>"
 _UNKNOWN = "<unk>"
 
 
-class PennTreeBank(BaseDataset):
+class PennTreeBank(IndexedParts):
     """Words of the Penn Treebank, each to be predicted from those before it in its sentence.
 
     Inputs are the numbers of up to `context` words from 1 on, followed by 0 where there are
@@ -62,18 +62,6 @@ class PennTreeBank(BaseDataset):
         self._context = min(context, longest)
         self._train = _Sentences(encoded["train_words"], encoded["train_lengths"], self._context)
         self._test = _Sentences(encoded["test_words"], encoded["test_lengths"], self._context)
-
-    def _train_data(self, idxs: Any) -> tuple[np.ndarray, np.ndarray]:
-        return self._train[idxs]
-
-    def _train_size(self) -> int:
-        return len(self._train)
-
-    def _test_data(self, idxs: Any) -> tuple[np.ndarray, np.ndarray]:
-        return self._test[idxs]
-
-    def _test_size(self) -> int:
-        return len(self._test)
 
     @property
     def shape(self) -> tuple[int, ...]:

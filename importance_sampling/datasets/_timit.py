@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 
 from .._files import write_whole
-from ._base import BaseDataset
+from ._base import IndexedParts
 from ._numeric_pickle import load_numeric
 
 _PARTS = ("train", "val", "test")
 _NAMES = [f"{kind}_{part}" for part in _PARTS for kind in ("x", "y", "lengths")]
 
 
-class TIMIT(BaseDataset):
+class TIMIT(IndexedParts):
     """Frames of speech of the TIMIT corpus (LDC93S1), whose phoneme is to be told.
 
     Inputs are a frame's features with those of the frames before it in the utterance, `(n,
@@ -45,18 +45,6 @@ class TIMIT(BaseDataset):
         self._test = _Windows(arrays, "val" if val else "test", context)
         labels = [arrays[f"y_{part}"] for part in _PARTS]
         self._output_size = max(int(y.max()) + 1 for y in labels if len(y))
-
-    def _train_data(self, idxs: Any) -> tuple[np.ndarray, np.ndarray]:
-        return self._train[idxs]
-
-    def _train_size(self) -> int:
-        return len(self._train)
-
-    def _test_data(self, idxs: Any) -> tuple[np.ndarray, np.ndarray]:
-        return self._test[idxs]
-
-    def _test_size(self) -> int:
-        return len(self._test)
 
     @property
     def shape(self) -> tuple[int, ...]:

@@ -17,11 +17,11 @@ import keras
 
 from ._convolutional import all_conv, cnn, elu_cnn, small_cnn, small_cnn_sq
 from ._dense import small_nn, svrg_nn
-from ._pretrained import face, finetuned, triplet
+from ._pretrained import face, finetuned, neg_minus_pos, triplet, triplet_loss
 from ._recurrent import language_model, lstm_mnist, lstm_timit
 from ._wide_resnet import wide_resnet
 
-__all__ = ["get", "names", "wide_resnet"]
+__all__ = ["get", "names", "neg_minus_pos", "triplet_loss", "wide_resnet"]
 
 Builder = Callable[..., keras.Model]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import h5py
@@ -14,8 +14,11 @@ import numpy as np
 from ..datasets import BaseDataset
 from ._weights_files import StoredLayer, stored_layers
 
-_SUFFIXES = 10
-"""How far `_1`, `_2`, ... are tried behind a layer's name."""
+Path = tuple[str, ...]
+"""The names of a layer and of those around it, outermost first."""
+
+_SUFFIXES = {str(i) for i in range(1, 11)}
+"""What may follow a layer's name and `_`."""
 
 
 def load_weights_by_name(
@@ -51,12 +54,13 @@ def load_weights_by_name(
 
 def _load(group: h5py.Group, layers: Any) -> list[str]:
     layers = layers if isinstance(layers, list | tuple) else layers.layers
-    known: dict[tuple[str, ...], list[Any]] = {}
-    for weight in dict.fromkeys(w for layer in layers for w in layer.weights):
+    weights = {weight.path: weight for layer in layers for weight in layer.weights}
+    known: dict[Path, list[Any]] = {}
+    for weight in weights.values():
         known.setdefault(tuple(weight.path.split("/")[:-1]), []).append(weight)
     updates: dict[str, tuple[Any, np.ndarray]] = {}
-    for stored in stored_layers(group):
-        for weight, value in _pairs(stored, known):
+    for stored, path in _same_layers(list(stored_layers(group)), known):
+        for weight, value in _pairs(stored, path, known[path]):
             if tuple(weight.shape) != value.shape:
                 raise ValueError(
                     f"{value.name} in {value.file.filename} has shape {value.shape}, but "
@@ -65,16 +69,49 @@ def _load(group: h5py.Group, layers: Any) -> list[str]:
             updates[weight.path] = weight, value[()]
     for weight, value in updates.values():
         weight.assign(value)
-    return list(updates)
+    return [path for path in weights if path in updates]
+
+
+def _same_layers(
+    stored: list[StoredLayer], known: Iterable[Path]
+) -> Iterator[tuple[StoredLayer, Path]]:
+    """Stored layers with the known layer each belongs to, which is none's else."""
+    found = [
+        (likeness, number, path)
+        for number, layer in enumerate(stored)
+        if layer.path
+        for path in known
+        if (likeness := max(_likeness(layer.path, reading) for reading in _readings(path)))[0]
+    ]
+    taken: set[int | Path] = set()
+    for _, number, path in sorted(found, key=lambda match: match[0], reverse=True):
+        if number not in taken and path not in taken:
+            taken |= {number, path}
+            yield stored[number], path
+
+
+def _readings(path: Path) -> Iterator[Path]:
+    yield path
+    # Before Keras 3 the weights of a recurrent layer's cell were the layer's own.
+    if len(path) > 1 and path[-1].endswith("_cell"):
+        yield path[:-1]
+
+
+def _likeness(stored: Path, path: Path) -> tuple[int, int, int]:
+    """How many names at the end are alike, how many of them are the same, and what is over."""
+    alike = same = 0
+    for theirs, ours in zip(reversed(stored), reversed(path), strict=False):
+        name, _, suffix = ours.rpartition("_")
+        if theirs != ours and (name != theirs or suffix not in _SUFFIXES):
+            break
+        alike += 1
+        same += theirs == ours
+    return alike, same, -abs(len(stored) - len(path))
 
 
 def _pairs(
-    stored: StoredLayer, known: dict[tuple[str, ...], list[Any]]
+    stored: StoredLayer, path: Path, weights: list[Any]
 ) -> Iterator[tuple[Any, h5py.Dataset]]:
-    path = _find(stored.path, known)
-    if path is None:
-        return
-    weights = known[path]
     if stored.weights[0][0] is None:
         if len(stored.weights) != len(weights):
             raise ValueError(
@@ -87,35 +124,6 @@ def _pairs(
     for name, value in stored.weights:
         if name in named:
             yield named[name], value
-
-
-def _find(path: tuple[str, ...], known: dict[tuple[str, ...], list[Any]]) -> tuple[str, ...] | None:
-    """The known layer of a stored path: the one that shares most of its surroundings."""
-    if not path:
-        return None
-    for own in (path[-1], *(f"{path[-1]}_{i}" for i in range(1, _SUFFIXES + 1))):
-        near = [
-            (_shared((*path[:-1], own), names), -len(candidate), candidate)
-            for candidate in known
-            for names in _readings(candidate)
-            if names[-1] == own
-        ]
-        if near:
-            return max(near)[2]
-    return None
-
-
-def _readings(path: tuple[str, ...]) -> Iterator[tuple[str, ...]]:
-    yield path
-    # Before Keras 3 the weights of a recurrent layer's cell were the layer's own.
-    if len(path) > 1 and path[-1].endswith("_cell"):
-        yield path[:-1]
-
-
-def _shared(a: tuple[str, ...], b: tuple[str, ...]) -> int:
-    """How many names at the end are the same."""
-    pairs = zip(reversed(a), reversed(b), strict=False)
-    return next((i for i, (x, y) in enumerate(pairs) if x != y), min(len(a), len(b)))
 
 
 class DatasetSequence(keras.utils.PyDataset):
@@ -149,4 +157,5 @@ class DatasetSequence(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         rows = self._rows[self._batch_size * index : self._batch_size * (index + 1)]
-        return self._view[np.asarray(rows)]
+        # Keras on TensorFlow takes several inputs as a tuple only.
+        return keras.tree.lists_to_tuples(self._view[np.asarray(rows)])
