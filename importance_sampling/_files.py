@@ -11,7 +11,8 @@ from typing import Any
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
     """Lets `write` fill a temporary file beside `path`, which then takes its place."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    # In front, because some suffixes have two parts.
+    temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         write(temporary)
         temporary.replace(path)

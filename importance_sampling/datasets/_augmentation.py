@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from .._names import unknown
 from .._requirements import require
 
 _FILL_MODES = {"nearest": "nearest", "constant": "constant", "reflect": "reflect", "wrap": "wrap"}
@@ -82,11 +82,7 @@ class ImageAugmentation:
         known = [field.name for field in dataclasses.fields(cls)]
         for name in params:
             if name not in known:
-                near = difflib.get_close_matches(name, known, n=1)
-                hint = f" Did you mean {near[0]!r}?" if near else ""
-                raise ValueError(
-                    f"There is no augmentation {name!r}.{hint} Known: {', '.join(known)}."
-                )
+                raise unknown("augmentation", name, known)
         return cls(**params)
 
     def __post_init__(self) -> None:

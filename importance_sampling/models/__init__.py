@@ -9,12 +9,11 @@ model = models.get("small_cnn")((28, 28, 1), 10)
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
-from typing import Any
 
 import keras
 
+from .._names import unknown
 from ._convolutional import all_conv, cnn, elu_cnn, small_cnn, small_cnn_sq
 from ._dense import small_nn, svrg_nn
 from ._pretrained import face, finetuned, neg_minus_pos, triplet, triplet_loss
@@ -70,8 +69,6 @@ def get(name: str) -> Builder:
     Raises:
         ValueError: if there is no such network; names the one most alike.
     """
-    if name in _BUILDERS:
-        return _BUILDERS[name]
-    near: list[Any] = difflib.get_close_matches(str(name), _BUILDERS, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    raise ValueError(f"There is no model {name!r}.{hint} Models: {', '.join(_BUILDERS)}.")
+    if name not in _BUILDERS:
+        raise unknown("model", name, _BUILDERS)
+    return _BUILDERS[name]

@@ -36,6 +36,8 @@ class Loop:
         on_sample: called as `on_sample(sampler, idxs, w, predicted_scores)` after each draw.
         on_scores: called as `on_scores(sampler, scores)` once a step's scores are known: those
             of the scored pool if there was one, those of the trained batch otherwise.
+        wait: whether to read a step's scores before its callbacks are told, so that all state is
+            at the same step there, at the price of the overlap.
     """
 
     def __init__(
@@ -46,7 +48,9 @@ class Loop:
         batch_size: int,
         on_sample: OnSample | None = None,
         on_scores: OnScores | None = None,
+        wait: bool = False,
     ):
+        self.wait = wait
         self.wrapper = wrapper
         self.sampler = sampler
         self.model = model
@@ -54,6 +58,7 @@ class Loop:
         self.on_sample = on_sample
         self.on_scores = on_scores
         self.step = 0
+        self.mean_score = 0.0
         self._pending: tuple[Draw, StepResult] | None = None
         self._own_estimate = VarianceReductionCondition(sample_size=batch_size)
         self._reset()
@@ -141,7 +146,7 @@ class Loop:
             self.step += 1
             self._steps += 1
             self._steps_on += draw.importance
-            if step == 0:
+            if step == 0 or self.wait:
                 # The first logs want a score; one that is not finite is told after the callbacks.
                 with contextlib.suppress(InvalidScores):
                     self._settle()
@@ -193,6 +198,7 @@ class Loop:
                 mean = float(draw.metric_weights @ scores) / len(scores)
                 known = scores
         self._pending = None
+        self.mean_score = mean
         self._score_sum += mean
         self._settled += 1
         if self.sampler.variance_reduction is None and (
@@ -201,6 +207,15 @@ class Loop:
             self._own_estimate.update(known)
         if self.on_scores is not None:
             self.on_scores(self.sampler, known)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What changes beside model and sampler, as plain numbers."""
+        return {"step": self.step, "estimate": self._own_estimate.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes back to where `state_dict` was taken."""
+        self.step = state["step"]
+        self._own_estimate.load_state_dict(state["estimate"])
 
     def _checked(self, scores: np.ndarray, draw: Draw) -> np.ndarray:
         try:

@@ -1,0 +1,162 @@
+"""What a run writes down while it trains."""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import blinker
+import keras
+import numpy as np
+
+from ..training._loop import Loop
+from ._hyperparams import Hyperparams, learning_rate
+from ._logs import Logs
+
+
+class Recorder(keras.callbacks.Callback):
+    """Sets the learning rate, writes the files, keeps the clock and shows progress.
+
+    The clock stands still between calls of the loop, where the model is measured and saved.
+
+    Args:
+        loop: the loop, which waits for scores.
+        logs: the files.
+        hp: hyper-parameters.
+        metric: name of the metric beside the loss.
+        bar: called as `bar(recorder, values)`.
+        examples: number of training examples.
+    """
+
+    # The learning rate is set and metrics are reset through `Callback.model` only.
+    reaches_model_by_property = True
+
+    def __init__(
+        self, loop: Loop, logs: Logs, hp: Hyperparams, metric: str | None, bar: Any, examples: int
+    ):
+        super().__init__()
+        self.loop, self.logs, self.hp, self.metric, self.bar = loop, logs, hp, metric, bar
+        self.steps = 0
+        self.seconds = 0.0
+        self.draws = np.zeros(examples, dtype=np.int64)
+        self.stop = False
+        self.deadline: float | None = None
+        self._rate: float | None = None
+        self._importance = False
+
+    @property
+    def progress(self) -> float:
+        """Steps, or seconds with `time_based`."""
+        return self.seconds if self.hp.get("time_based") else self.steps
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        """Starts the clock."""
+        self._since = time.perf_counter()
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        """Sets the learning rate; metrics are of one step each."""
+        rate = learning_rate(self.hp, self.progress)
+        if rate != self._rate:
+            # A schedule of the optimizer's own is left alone.
+            if not self.hp.get("lr_decay"):
+                self.model.optimizer.learning_rate = rate
+            self._rate = rate
+        self.model.reset_metrics()
+
+    def on_sample(self, sampler: Any, idxs: np.ndarray, w: np.ndarray, scores: np.ndarray) -> None:
+        """Counts the draws."""
+        np.add.at(self.draws, idxs, 1)
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        """Writes the step down."""
+        now = time.perf_counter()
+        self.seconds += now - self._since
+        self._since = now
+        self.steps += 1
+        loss = float(logs["loss"])
+        metric = float(logs[self.metric]) if self.metric else 0.0
+        self.logs.write("train.txt", [(loss, metric)])
+        self.logs.write("clock.txt", [(f"{self.seconds:.6f}",)])
+        row = (self.loop.mean_score, float(logs["variance_reduction"]))
+        self.logs.write("sampling.txt", [(*row, int(logs["importance_sampling"]))])
+        values = {"loss": loss, "vr": row[1], "samples/s": self._speed()}
+        if self.metric:
+            accuracy = "accuracy" in self.metric
+            name, value = ("error", 1.0 - metric) if accuracy else (self.metric, metric)
+            values = {"loss": loss, name: value, **values}
+        self.bar(self, values)
+        if self.stop or (self.deadline is not None and self.seconds >= self.deadline):
+            self.model.stop_training = True
+
+    def _speed(self) -> float:
+        return self.steps * self.loop.batch_size / max(self.seconds, 1e-9)
+
+    @contextlib.contextmanager
+    def interruptible(self) -> Iterator[None]:
+        """The first Ctrl-C ends the run after the step under way, the second one at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def stop(number: int, frame: Any) -> None:
+            self.stop = True
+            signal.signal(signal.SIGINT, previous)
+
+        previous = signal.signal(signal.SIGINT, stop)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, previous)
+
+    @contextlib.contextmanager
+    def listening(self, predictions: bool) -> Iterator[None]:
+        """Writes what signals tell: comparisons of an LSTM, and predictions if wanted."""
+        sampled: dict[str, Any] = {}
+
+        def on_comparison(pairs: Any) -> None:
+            self.logs.write("comparison.txt", pairs)
+
+        def on_sample(event: Any) -> None:
+            sampled.update(event)
+
+        def on_training(result: Any) -> None:
+            labels = classes(sampled["xy"][1])
+            rows = zip(
+                np.asarray(result[2], dtype=float).reshape(-1).tolist(),
+                np.asarray(sampled["predicted_scores"], dtype=float).tolist(),
+                labels.tolist(),
+                strict=True,
+            )
+            self.logs.write("predictions.txt", rows)
+
+        wanted = {"is.lstm_comparison_sampler.scores": on_comparison}
+        if predictions:
+            wanted |= {"is.sample": on_sample, "is.training": on_training}
+        with contextlib.ExitStack() as stack:
+            for name, receiver in wanted.items():
+                stack.enter_context(blinker.signal(name).connected_to(receiver))
+            yield
+
+    def state_dict(self) -> dict[str, Any]:
+        """What changes, as plain numbers and arrays."""
+        return {"steps": self.steps, "seconds": self.seconds, "draws": self.draws.copy()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes back to where `state_dict` was taken."""
+        self.steps, self.seconds = state["steps"], state["seconds"]
+        self.draws[:] = state["draws"]
+
+
+def classes(targets: Any) -> np.ndarray:
+    """Each row's class; 0 where targets are no classes."""
+    targets = np.asarray(targets)
+    rows = targets.reshape(len(targets), -1)
+    if rows.shape[1] > 1:
+        return rows.argmax(axis=1)
+    if targets.dtype.kind in "iu":
+        return rows[:, 0]
+    return np.zeros(len(rows), dtype=np.int64)

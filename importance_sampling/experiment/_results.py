@@ -1,0 +1,119 @@
+"""What a directory tells about the run in it."""
+
+from __future__ import annotations
+
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ._logs import read_rows
+
+_DESCRIPTION = "run.json"
+
+
+class Result:
+    """A run on disk, finished or not; also one of the original library's own script.
+
+    Args:
+        directory: of the run.
+
+    Raises:
+        OSError: if there is no run.
+        ValueError: if its description cannot be read; names the file.
+    """
+
+    def __init__(self, directory: Path):
+        self.directory = Path(directory)
+        if not (self.directory / "train.txt").is_file():
+            raise FileNotFoundError(f"{self.directory} holds no run: it has no train.txt.")
+        path = self.directory / _DESCRIPTION
+        self.description: dict[str, Any] = {}
+        if path.is_file():
+            try:
+                self.description = json.loads(path.read_text())
+                self.settings = self.description["settings"]
+            except (ValueError, KeyError) as error:
+                raise ValueError(f"{path} cannot be read: {error}") from error
+        else:
+            self.settings = {}
+
+    @property
+    def label(self) -> str:
+        """What to call it in a legend."""
+        return self.directory.name
+
+    def _rows(self, name: str, columns: int) -> np.ndarray:
+        path = self.directory / name
+        return read_rows(path, columns) if path.is_file() else np.empty((0, columns))
+
+    @cached_property
+    def train(self) -> np.ndarray:
+        """Loss and first metric of each step, `(steps, 2)`."""
+        return self._rows("train.txt", 2)
+
+    @cached_property
+    def clock(self) -> np.ndarray:
+        """Seconds up to each step, `(steps,)`."""
+        return self._rows("clock.txt", 1)[:, 0]
+
+    @cached_property
+    def sampling(self) -> np.ndarray:
+        """Mean score, variance reduction and whether by score, of each step, `(steps, 3)`."""
+        return self._rows("sampling.txt", 3)
+
+    @cached_property
+    def validation(self) -> np.ndarray:
+        """Loss and first metric of each evaluation on the test set, `(evaluations, 2)`."""
+        return self._rows("val_eval.txt", 2)
+
+    @cached_property
+    def predictions(self) -> np.ndarray:
+        """Actual score, score drawn by and class, `(draws, 3)`."""
+        return self._rows("predictions.txt", 3)
+
+    @cached_property
+    def comparison(self) -> np.ndarray:
+        """Actual scores and those an LSTM predicted, `(pairs, 2)`."""
+        return self._rows("comparison.txt", 2)
+
+    @cached_property
+    def scores(self) -> np.ndarray:
+        """Scores of the test examples at each evaluation, `(evaluations, examples)`."""
+        values = self._rows("val_scores.txt", 1)[:, 0]
+        size = self.description.get("test_size") or 0
+        complete = len(values) // size if size else 0
+        return values[: complete * size].reshape(complete, size)
+
+    @cached_property
+    def draws(self) -> np.ndarray | None:
+        """How often each training example was drawn, if the run has ended."""
+        path = self.directory / "draws.npy"
+        return np.load(path, allow_pickle=False) if path.is_file() else None
+
+    @property
+    def steps(self) -> int:
+        """Steps taken."""
+        return len(self.train)
+
+    @property
+    def validated_at(self) -> np.ndarray:
+        """The steps of the evaluations."""
+        every = self.settings.get("validate_every")
+        if every is None:
+            every = max(1, self.steps // max(1, len(self.validation)))
+        return every * np.arange(1, len(self.validation) + 1)
+
+    def seconds_at(self, steps: np.ndarray) -> np.ndarray:
+        """Seconds of training at these steps."""
+        if not len(self.clock):
+            return np.full(len(steps), np.nan)
+        return self.clock[np.clip(np.asarray(steps) - 1, 0, len(self.clock) - 1)]
+
+    @property
+    def measures_accuracy(self) -> bool:
+        """Whether the first metric is an accuracy, so that there is an error."""
+        metric = self.description.get("metric", "accuracy")
+        return metric is not None and "accuracy" in metric

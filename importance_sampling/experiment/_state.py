@@ -1,0 +1,82 @@
+"""States as files: nested dicts and lists of numbers, strings and arrays, without pickle."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._files import write_whole
+
+_ARRAY = "array"
+_SKELETON = "skeleton"
+
+
+def save_state(path: Path, state: Any) -> None:
+    """Writes a state to a `.npz` file, whole or not at all."""
+    arrays: dict[str, np.ndarray] = {}
+
+    def skeleton(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {"dict": {str(key): skeleton(item) for key, item in value.items()}}
+        if isinstance(value, list | tuple):
+            return {"list": [skeleton(item) for item in value]}
+        if isinstance(value, np.ndarray):
+            name = f"{_ARRAY}_{len(arrays)}"
+            arrays[name] = value
+            return {_ARRAY: name}
+        if isinstance(value, np.generic):
+            return value.item()
+        if value is None or isinstance(value, bool | int | float | str):
+            return value
+        raise TypeError(f"A state cannot hold a {type(value).__name__}.")
+
+    outline = json.dumps(skeleton(state))
+    write_whole(path, lambda file: np.savez(file, **{_SKELETON: np.array(outline)}, **arrays))
+
+
+def load_state(path: Path) -> Any:
+    """Reads what `save_state` wrote.
+
+    Raises:
+        OSError: if the file is missing, truncated or something else; names it.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            arrays = dict(file)
+            outline = json.loads(str(arrays.pop(_SKELETON)))
+    except Exception as error:
+        raise OSError(f"{path} cannot be read as a state: {error}") from error
+
+    def filled(value: Any) -> Any:
+        if not isinstance(value, dict):
+            return value
+        if "dict" in value:
+            return {key: filled(item) for key, item in value["dict"].items()}
+        if "list" in value:
+            return [filled(item) for item in value["list"]]
+        return arrays[value[_ARRAY]]
+
+    return filled(outline)
+
+
+def variables(model: Any) -> list[Any]:
+    """All that changes in a compiled model while it trains, seeds of its layers included."""
+    if not model.optimizer.built:
+        model.optimizer.build(model.trainable_variables)
+    return [*model.variables, *model.optimizer.variables]
+
+
+def model_state(model: Any) -> list[np.ndarray]:
+    """The values of `variables`, copied."""
+    from keras import ops
+
+    return [np.array(ops.convert_to_numpy(variable.value)) for variable in variables(model)]
+
+
+def load_model_state(model: Any, state: list[np.ndarray]) -> None:
+    """Puts values of `model_state` back."""
+    for variable, value in zip(variables(model), state, strict=True):
+        variable.assign(value)

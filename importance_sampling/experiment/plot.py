@@ -1,0 +1,245 @@
+"""`importance-sampling plot`: pictures of runs."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import plots
+from .._files import make_directory, write_whole
+from .._names import unknown
+from . import _registry as registry
+from ._options import KINDS
+from ._results import Result
+
+_STILL = (".png", ".svg", ".pdf")
+_MOVING = (".gif", ".mp4")
+_SHOWN = 32
+
+
+def main(options: argparse.Namespace) -> int:
+    """Draws and writes a picture."""
+    if options.kind not in KINDS:
+        raise unknown("kind of picture", options.kind, KINDS)
+    moving = options.kind in _ANIMATED and options.output.suffix in _MOVING
+    if not moving and options.output.suffix not in _STILL:
+        also = f" or {', '.join(_MOVING)}" if options.kind in _ANIMATED else ""
+        raise ValueError(
+            f"{options.output} must end in {', '.join(_STILL)}{also} for {options.kind}."
+        )
+    results = [Result(path) for path in options.runs]
+    make_directory(options.output.parent)
+    with plots.style():
+        if moving:
+            _ANIMATED[options.kind](_one(results, options.kind), options)
+        else:
+            figure = _KINDS[options.kind](results)
+            if options.title:
+                figure.suptitle(options.title)
+            write_whole(options.output, lambda path: figure.savefig(path, dpi=130))
+    print(f"The picture is {options.output}")
+    return 0
+
+
+def figure(*shape: int, size: tuple[float, float]) -> tuple[Any, Any]:
+    """A figure that is not shown, and its axes."""
+    from matplotlib.figure import Figure
+
+    made = Figure(figsize=size, layout="constrained")
+    return made, made.subplots(*shape)
+
+
+def _one(results: list[Result], kind: str) -> Result:
+    if len(results) != 1:
+        raise ValueError(f"A picture of {kind} is of one run, got {len(results)}.")
+    return results[0]
+
+
+def _lacking(result: Result, what: str, option: str) -> ValueError:
+    return ValueError(f"The run in {result.directory} has no {what}. Run it with {option}.")
+
+
+def _curves(results: list[Result]) -> Any:
+    made, axes = figure(2, 2, size=(11, 7.5))
+    for column, (xlabel, timed) in enumerate((("steps", False), ("training time (s)", True))):
+        losses, errors = [], []
+        for result in results:
+            steps = np.arange(1, result.steps + 1)
+            at = result.validated_at
+            x = result.seconds_at(steps) if timed else steps
+            losses.append(plots.Curve(result.label, x, result.train[:, 0]))
+            measured = result.validation
+            values = 100 * (1 - measured[:, 1]) if result.measures_accuracy else measured[:, 0]
+            errors.append(plots.Curve(result.label, result.seconds_at(at) if timed else at, values))
+        window = max(1, max((r.steps for r in results), default=1) // 100)
+        mean = f" (mean of {window} steps)" if window > 1 else ""
+        plots.training_curves(axes[0, column], losses, xlabel, f"training loss{mean}", window)
+        accuracy = all(result.measures_accuracy for result in results)
+        ylabel = "test error (%)" if accuracy else "test loss"
+        plots.training_curves(axes[1, column], errors, xlabel, ylabel)
+    return made
+
+
+def _scores(results: list[Result]) -> Any:
+    result = _one(results, "scores")
+    if not len(result.scores):
+        raise _lacking(result, "scores of evaluations", "--save_scores")
+    made, axes = figure(size=(7.5, 5))
+    steps = result.validated_at[: len(result.scores)]
+    plots.score_distribution(axes, steps, result.scores, _score_name(result))
+    axes.set_title(f"{result.label}: scores of {result.scores.shape[1]} test examples")
+    return made
+
+
+def _score_name(result: Result) -> str:
+    wrapper = result.settings.get("wrapper", "")
+    names = {
+        "oracle-loss": "loss",
+        "oracle-gnorm": "gradient norm (upper bound)",
+        "oracle-acc": "wrong (1) or right (0)",
+    }
+    return names.get(wrapper, "score")
+
+
+def _pairs(result: Result) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Actual and predicted scores, and classes where they are known."""
+    rows = result.predictions
+    if len(rows):
+        return rows[:, 0], rows[:, 1], rows[:, 2].astype(int)
+    rows = result.comparison
+    if len(rows):
+        return rows[:, 0], rows[:, 1], None
+    raise _lacking(result, "predictions", "--save_predictions")
+
+
+def _predictions(results: list[Result]) -> Any:
+    result = _one(results, "predictions")
+    actual, predicted, classes = _pairs(result)
+    last = slice(-10_000, None)
+    made, axes = figure(size=(6.5, 5.5))
+    classes = None if classes is None else classes[last]
+    plots.predictions(axes, actual[last], predicted[last], classes)
+    shown = min(len(actual), 10_000)
+    axes.set_title(f"{result.label}: the last {shown} draws")
+    return made
+
+
+def _variance_reduction(results: list[Result]) -> Any:
+    made, axes = figure(len(results), 1, size=(8, 3.2 * len(results) + 0.8))
+    for row, result in zip(np.atleast_1d(axes), results, strict=True):
+        sampling = result.sampling
+        if not len(sampling):
+            raise _lacking(result, "sampling.txt", "`importance-sampling run`")
+        steps = np.arange(1, len(sampling) + 1)
+        plots.variance_reduction(row, steps, sampling[:, 1], sampling[:, 2] > 0, result.label)
+    return made
+
+
+def _with_draws(results: list[Result], kind: str) -> tuple[Result, np.ndarray, Any]:
+    """A run, how often each example was drawn, and its data set."""
+    result = _one(results, kind)
+    if result.draws is None:
+        raise ValueError(
+            f"The run in {result.directory} has no draws.npy, which is written when it ends."
+        )
+    build = registry.look_up("data set", registry.DATASETS, result.settings.get("dataset", ""))
+    dataset = build(result.settings["hyperparams"])
+    if len(dataset.train_data) != len(result.draws):
+        raise ValueError(
+            f"The run in {result.directory} drew from {len(result.draws)} examples, the data set "
+            f"now has {len(dataset.train_data)}."
+        )
+    return result, result.draws, dataset
+
+
+def _draws(results: list[Result]) -> Any:
+    result, draws, dataset = _with_draws(results, "draws")
+    if tuple(dataset.shape) != (2,):
+        raise ValueError(
+            f"Only points in the plane can be drawn, {result.settings['dataset']} has examples of "
+            f"shape {tuple(dataset.shape)}; try the kind examples."
+        )
+    made, axes = figure(size=(7, 5.5))
+    title = f"{result.label}: where {draws.sum()} examples were drawn"
+    image = plots.draws_in_plane(axes, dataset.train_data[:][0], draws, title)
+    made.colorbar(image, ax=axes, label="draws relative to a uniform draw", extend="both")
+    return made
+
+
+def _examples(results: list[Result]) -> Any:
+    result, draws, dataset = _with_draws(results, "examples")
+    if len(dataset.shape) != 3:
+        raise ValueError(
+            f"Only images can be shown, {result.settings['dataset']} has examples of shape "
+            f"{dataset.shape}."
+        )
+    order = np.argsort(-draws, kind="stable")
+    made, axes = figure(1, 2, size=(11, 6))
+    parts = (order[:_SHOWN], "most"), (order[-_SHOWN:], "least")
+    for ax, (rows, which) in zip(axes, parts, strict=True):
+        low, high = draws[rows].min(), draws[rows].max()
+        times = f"{low}" if low == high else f"{low} to {high}"
+        title = f"drawn {which} often ({times} times)"
+        plots.example_grid(ax, dataset.train_data[rows][0], title)
+    made.suptitle(result.label)
+    return made
+
+
+def _animated_scores(result: Result, options: argparse.Namespace) -> None:
+    if not len(result.scores):
+        raise _lacking(result, "scores of evaluations", "--save_scores")
+    chosen = frames(len(result.scores), options.frames)
+    made, axes = figure(size=(7, 4.5))
+    titles = [f"{result.label}: step {result.validated_at[i]}" for i in chosen]
+    values = [result.scores[i] for i in chosen]
+    animation = plots.animate_distribution(made, axes, values, titles, _score_name(result))
+    plots.save_animation(animation, options.output)
+
+
+def _animated_predictions(result: Result, options: argparse.Namespace) -> None:
+    actual, predicted, classes = _pairs(result)
+    size = min(len(actual), 10_000)
+    starts = np.linspace(0, len(actual) - size, min(options.frames, len(actual) - size + 1))
+    windows = [(int(start), int(start) + size) for start in starts]
+    made, axes = figure(size=(6.5, 5.5))
+    animation = plots.animate_predictions(made, axes, actual, predicted, classes, windows)
+    plots.save_animation(animation, options.output)
+
+
+def frames(available: int, most: int) -> list[int]:
+    """At most so many of the frames there are, evenly spread."""
+    if most < 1:
+        raise ValueError(f"--frames must be at least 1, got {most}.")
+    return (
+        np.unique(np.linspace(0, available - 1, min(most, available)).round()).astype(int).tolist()
+    )
+
+
+_KINDS: dict[str, Callable[[list[Result]], Any]] = {
+    "curves": _curves,
+    "scores": _scores,
+    "predictions": _predictions,
+    "variance-reduction": _variance_reduction,
+    "draws": _draws,
+    "examples": _examples,
+}
+_ANIMATED: dict[str, Callable[[Result, argparse.Namespace], None]] = {
+    "scores": _animated_scores,
+    "predictions": _animated_predictions,
+}
+
+
+def write_or_show(animation: Any, path: Path | None) -> None:
+    """Writes an animation, or shows it in a window."""
+    if path is not None:
+        make_directory(path.parent)
+        plots.save_animation(animation, path)
+        print(f"The animation is {path}")
+        return
+    import matplotlib.pyplot as plt
+
+    plt.show()

@@ -1,0 +1,272 @@
+"""`importance-sampling run`: one experiment, written down in text files."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from .. import __version__
+from .._files import make_directory, write_json, write_whole
+from ..datasets import BaseDataset
+from ..training._loop import Loop
+from ..utils.keras_utils import DatasetSequence
+from . import _build
+from ._hyperparams import Hyperparams, parse
+from ._logs import Logs
+from ._recorder import Recorder
+from ._registry import forward_batch_size
+from ._state import load_model_state, load_state, model_state, save_state
+
+RUN = "run.json"
+CHECKPOINT = "checkpoint.npz"
+DRAWS = "draws.npy"
+_NAMES = ("model", "wrapper", "sampler", "reweighting", "dataset")
+
+
+def main(options: argparse.Namespace) -> int:
+    """Runs an experiment or continues one."""
+    hp = parse(options.hyperparams)
+    for name in ("train_for", "validate_every", "snapshot_period", "checkpoint_every"):
+        if getattr(options, name) < 1:
+            raise ValueError(f"--{name} must be at least 1, got {getattr(options, name)}.")
+    names = {name: getattr(options, name) for name in _NAMES}
+    _build.check_names(names)
+    settings = {
+        **names,
+        "hyperparams": hp,
+        "validate_every": options.validate_every,
+        "save_predictions": options.save_predictions,
+        "save_scores": options.save_scores,
+        "save_train_scores": options.save_train_scores,
+        "initial_weights": options.initial_weights and str(options.initial_weights),
+        "backend": keras.backend.backend(),
+    }
+    directory = Path(options.output_directory)
+    state = _checkpoint(directory, settings, options)
+    make_directory(directory)
+    experiment = _build.build(names, hp, hp.get("seed", 0))
+    if options.initial_weights:
+        _build.load_initial_weights(experiment.model, Path(options.initial_weights))
+    if options.plot_model:
+        experiment.model.summary()
+        keras.utils.plot_model(
+            experiment.model, directory / "model.png", show_shapes=True, show_layer_names=False
+        )
+    run = _Run(options, settings, hp, directory, experiment, state)
+    return run.train()
+
+
+def _checkpoint(directory: Path, settings: dict[str, Any], options: Any) -> dict[str, Any] | None:
+    """The state to go on from, or None; refuses to overwrite what is there."""
+    found = directory / RUN
+    if not found.is_file() and not (directory / "train.txt").exists():
+        if options.resume and directory.is_dir() and any(directory.iterdir()):
+            raise ValueError(f"{directory} holds no run that could go on.")
+        return None
+    if options.overwrite:
+        return None
+    if not options.resume:
+        raise ValueError(
+            f"{directory} holds a run already. Pass --resume to go on with it, --overwrite to "
+            "begin anew, or another directory."
+        )
+    try:
+        before = json.loads(found.read_text())
+    except (OSError, ValueError) as error:
+        raise OSError(f"{found} cannot be read, so that the run cannot go on: {error}") from error
+    for name, value in settings.items():
+        if before["settings"].get(name) != value:
+            raise ValueError(
+                f"The run in {directory} was made with {name} {before['settings'].get(name)!r}, "
+                f"now it is {value!r}. A run goes on with the same settings."
+            )
+    path = directory / CHECKPOINT
+    # Interrupted before there was anything to go on from.
+    return load_state(path) if path.is_file() else None
+
+
+class _Run:
+    """One run of an experiment."""
+
+    def __init__(
+        self,
+        options: argparse.Namespace,
+        settings: dict[str, Any],
+        hp: Hyperparams,
+        directory: Path,
+        experiment: _build.Experiment,
+        state: dict[str, Any] | None,
+    ):
+        self.options, self.settings, self.hp = options, settings, hp
+        self.directory = directory
+        self.dataset: BaseDataset = experiment.dataset
+        self.model, self.wrapper = experiment.model, experiment.wrapper
+        self.sampler = experiment.sampler
+        metrics = self.wrapper.metrics_names[1:-1]
+        self.metric = metrics[0] if metrics else None
+        self.logs = Logs(directory, state["sizes"] if state else None)
+        self.loop = Loop(
+            self.wrapper, self.sampler, self.model, hp.get("batch_size", 128), wait=True
+        )
+        examples = len(self.dataset.train_data)
+        self.bar, self._shown = None, 0
+        self.recorder = Recorder(self.loop, self.logs, hp, self.metric, self._show, examples)
+        self.loop.on_sample = self.recorder.on_sample
+        self.last: dict[str, float] = {}
+        if state:
+            load_model_state(self.model, state["model"])
+            self.sampler.load_state_dict(state["sampler"])
+            self.wrapper.load_state_dict(state["wrapper"])
+            self.loop.load_state_dict(state["loop"])
+            self.recorder.load_state_dict(state["recorder"])
+            self.last = dict(state["last"])
+
+    def train(self) -> int:
+        """Trains, measures and saves until the end; the exit status."""
+        s, r, options = self.settings, self.recorder, self.options
+        timed = bool(self.hp.get("time_based"))
+        if timed:
+            r.deadline = float(options.train_for)
+        print(
+            f"{s['model']} on {s['dataset']}: {len(self.dataset.train_data)} training examples, "
+            f"sampler {s['sampler']}, {s['wrapper']}, {s['reweighting']}, {s['backend']} backend"
+            + (f", from step {r.steps} on" if r.steps else ""),
+            flush=True,
+        )
+        # A terminal is drawn on, a file gets a line now and then.
+        live = sys.stdout.isatty()
+        self.bar = keras.utils.Progbar(
+            100 if timed else options.train_for,
+            stateful_metrics=["loss", "error", "vr", "samples/s", self.metric or "error"],
+            interval=0.2 if live else 10.0,
+            unit_name="%" if timed else "step",
+        )
+        self._note("running")
+        try:
+            with r.interruptible(), r.listening(options.save_predictions):
+                while r.progress < options.train_for and not r.stop:
+                    self._segment(timed)
+        except BaseException:
+            # What is on disk is whole, and goes on from the last checkpoint.
+            self._note("failed")
+            raise
+        finally:
+            self.logs.close()
+        if r.stop:
+            self._note("interrupted")
+            print(
+                f"\nInterrupted after {r.steps} steps; --resume goes on from there.",
+                file=sys.stderr,
+            )
+            return 130
+        self._finish()
+        return 0
+
+    def _segment(self, timed: bool) -> None:
+        """Trains up to the next step at which something else is to be done."""
+        r, options = self.recorder, self.options
+        periods = [options.validate_every, options.checkpoint_every]
+        if options.save_model:
+            periods.append(options.snapshot_period)
+        following = [period * (r.steps // period + 1) for period in periods]
+        if not timed:
+            following.append(options.train_for)
+        self.loop.run(
+            epochs=1,
+            steps_per_epoch=min(following) - r.steps,
+            callbacks=[r],
+            verbose=0,
+            validation=None,
+        )
+        if r.steps % options.validate_every == 0:
+            self._validate()
+        if options.save_model and r.steps % options.snapshot_period == 0:
+            self._save_weights(f".{r.steps:06d}")
+        ended = r.progress >= options.train_for or r.stop
+        if ended or r.steps % options.checkpoint_every == 0:
+            self._save_state()
+
+    def _show(self, recorder: Recorder, values: dict[str, float]) -> None:
+        percent = 100 * recorder.progress / self.options.train_for
+        current = int(percent) if self.hp.get("time_based") else recorder.steps
+        if not self.hp.get("time_based") or current > self._shown:
+            self._shown = current
+            self.bar.update(min(current, self.bar.target), list(values.items()), finalize=False)
+
+    def _validate(self) -> None:
+        self.last = self._evaluate("val", train=False, part=slice(None))
+        if self.options.save_train_scores:
+            step = max(1, len(self.dataset.train_data) // max(1, len(self.dataset.test_data)))
+            self._evaluate("train", train=True, part=slice(None, None, step))
+
+    def _evaluate(self, name: str, train: bool, part: slice) -> dict[str, float]:
+        """Mean loss and metric over a part of the data, and its scores if wanted."""
+        size = forward_batch_size(self.dataset, self.hp)
+        batches = DatasetSequence(self.dataset, train, part, size)
+        if not len(batches):
+            return {}
+        logs = self.model.evaluate(batches, verbose=0, return_dict=True)
+        metric = logs[self.metric] if self.metric else 0.0
+        self.logs.write(f"{name}_eval.txt", [(logs["loss"], metric)])
+        if self.options.save_scores:
+            for i in range(len(batches)):
+                scores = np.asarray(self.wrapper.score_batch(*batches[i]), dtype=float).reshape(-1)
+                self.logs.write(f"{name}_scores.txt", [(score,) for score in scores])
+        return {"loss": float(logs["loss"]), "metric": float(metric)}
+
+    def _save_weights(self, suffix: str) -> None:
+        network = getattr(self.sampler, "model", None)
+        for name, model in (("model", self.model), ("sampler_model", network)):
+            if isinstance(model, keras.Model):
+                path = self.directory / f"{name}{suffix}.weights.h5"
+                write_whole(path, model.save_weights)
+
+    def _save_state(self) -> None:
+        state = {
+            "model": model_state(self.model),
+            "sampler": self.sampler.state_dict(),
+            "wrapper": self.wrapper.state_dict(),
+            "loop": self.loop.state_dict(),
+            "recorder": self.recorder.state_dict(),
+            "sizes": self.logs.sizes(),
+            "last": self.last,
+        }
+        save_state(self.directory / CHECKPOINT, state)
+
+    def _note(self, state: str) -> None:
+        r = self.recorder
+        versions = {"importance_sampling": __version__, "keras": keras.__version__}
+        content = {
+            "settings": self.settings,
+            "state": state,
+            "train_for": self.options.train_for,
+            "steps": r.steps,
+            "seconds": round(r.seconds, 3),
+            "train_size": len(self.dataset.train_data),
+            "test_size": len(self.dataset.test_data),
+            "metric": self.metric,
+            "versions": {**versions, "python": platform.python_version()},
+        }
+        write_json(self.directory / RUN, content)
+
+    def _finish(self) -> None:
+        r = self.recorder
+        if self.options.save_model:
+            self._save_weights("")
+        write_whole(self.directory / DRAWS, lambda path: np.save(path, r.draws))
+        self._note("finished")
+        self.bar.update(self.bar.target, finalize=True)
+        text = f"{r.steps} steps in {r.seconds:.1f} s of training"
+        if self.last:
+            loss, metric = self.last["loss"], self.last["metric"]
+            accuracy = self.metric is not None and "accuracy" in self.metric
+            text += f"; test loss {loss:.4f}"
+            text += f", test error {100 * (1 - metric):.2f} %" if accuracy else ""
+        print(f"{text}. Written to {self.directory}.")

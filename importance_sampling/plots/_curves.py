@@ -1,0 +1,104 @@
+"""Curves over steps or time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._style import COLOURS, LINES, plain_log_axis
+
+
+class Curve(NamedTuple):
+    """A named curve: values `y` at `x`."""
+
+    label: str
+    x: np.ndarray
+    y: np.ndarray
+
+
+def smoothed(values: np.ndarray, window: int) -> np.ndarray:
+    """Mean of the last `window` values (of as many as there are), `(n,)`."""
+    values = np.asarray(values, dtype=np.float64)
+    sums = np.cumsum(np.insert(values, 0, 0.0))
+    last = np.arange(1, len(values) + 1)
+    first = np.maximum(last - window, 0)
+    return (sums[last] - sums[first]) / (last - first)
+
+
+def training_curves(
+    axes: Any,
+    curves: Sequence[Curve],
+    xlabel: str = "steps",
+    ylabel: str = "training loss",
+    window: int = 1,
+    log: bool = True,
+) -> None:
+    """Draws curves of several runs.
+
+    Args:
+        axes: matplotlib axes.
+        curves: the curves.
+        xlabel: str, "steps" or "training time (s)" for example.
+        ylabel: str, what the values are, with its unit.
+        window: int, values that are averaged into one. Defaults to `1`.
+        log: bool, whether the value axis is logarithmic; values must then be above 0. Defaults to
+            `True`.
+    """
+    drawn = False
+    for i, curve in enumerate(curves):
+        values = smoothed(curve.y, window)
+        if log:
+            # What is 0, an error that vanished, has no place on the axis.
+            values = np.where(values > 0, values, np.nan)
+        marker = "o" if len(values) <= 30 else None
+        axes.plot(
+            curve.x,
+            values,
+            color=COLOURS[i % len(COLOURS)],
+            linestyle=LINES[i % len(LINES)],
+            marker=marker,
+            markersize=4,
+            linewidth=1.6,
+            label=curve.label,
+        )
+        drawn = drawn or bool(np.isfinite(values).any())
+    axes.set(xlabel=xlabel, ylabel=ylabel)
+    axes.set_xlim(left=0)
+    if log and drawn:
+        axes.set_yscale("log")
+        plain_log_axis(axes.yaxis)
+    if len(curves) > 1:
+        axes.legend()
+
+
+def variance_reduction(
+    axes: Any, steps: np.ndarray, reduction: np.ndarray, by_score: np.ndarray, label: str = ""
+) -> None:
+    """Draws the estimated variance reduction, shaded where examples were drawn by score.
+
+    Args:
+        axes: matplotlib axes.
+        steps: `(n,)`.
+        reduction: `(n,)`, in units of a batch-size increment.
+        by_score: `(n,)` bool, whether the step was drawn by score.
+        label: str, name of the run.
+    """
+    steps, by_score = np.asarray(steps), np.asarray(by_score, dtype=bool)
+    axes.plot(steps, reduction, color=COLOURS[0], linewidth=1.4, label="estimate")
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], by_score, [False]]).astype(int)))
+    for i, (start, end) in enumerate(edges.reshape(-1, 2)):
+        axes.axvspan(
+            steps[start],
+            steps[end - 1],
+            color=COLOURS[4],
+            alpha=0.25,
+            linewidth=0,
+            label="drawn by score" if i == 0 else None,
+        )
+    share = 100 * by_score.mean() if len(by_score) else 0.0
+    title = f"{label}: " if label else ""
+    axes.set_title(f"{title}{share:.0f} % of the steps drawn by score")
+    axes.set(xlabel="steps", ylabel="variance reduction (batch-size increment)")
+    axes.legend()

@@ -1,0 +1,72 @@
+"""What was drawn: places in the plane, and images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.colors
+import numpy as np
+
+# Colours reach from a tenth to ten times as often as a uniform draw.
+_LEAST = 0.1
+
+
+def draws_in_plane(
+    axes: Any, points: np.ndarray, counts: np.ndarray, title: str = "", bins: int = 64
+) -> Any:
+    """Draws how often examples were drawn, relative to a uniform draw.
+
+    Args:
+        axes: matplotlib axes.
+        points: `(n, 2)`, the examples.
+        counts: `(n,)`, how often each was drawn.
+        title: str.
+        bins: int, cells along each axis. Defaults to `64`.
+
+    Returns:
+        The image, for a colour bar.
+    """
+    low, high = points.min(axis=0), points.max(axis=0)
+    edges = [np.linspace(low[i], high[i], bins + 1) for i in range(2)]
+    drawn, *_ = np.histogram2d(points[:, 0], points[:, 1], bins=edges, weights=counts)
+    there, *_ = np.histogram2d(points[:, 0], points[:, 1], bins=edges)
+    average = max(counts.sum() / len(counts), 1e-12)
+    relative = np.where(there > 0, drawn / np.maximum(there, 1) / average, np.nan)
+    image = axes.imshow(
+        np.maximum(relative, _LEAST).T,
+        origin="lower",
+        extent=(low[0], high[0], low[1], high[1]),
+        cmap="cividis",
+        norm=matplotlib.colors.LogNorm(vmin=_LEAST, vmax=1 / _LEAST),
+        aspect="auto",
+    )
+    axes.grid(visible=False)
+    axes.set(xlabel="x1", ylabel="x2", title=title)
+    return image
+
+
+def example_grid(axes: Any, images: np.ndarray, title: str = "", columns: int = 8) -> None:
+    """Draws images as a grid, row by row.
+
+    Args:
+        axes: matplotlib axes.
+        images: `(n, height, width, channels)`; they are scaled to what the largest and smallest
+            values are.
+        title: str.
+        columns: int, images in a row. Defaults to `8`.
+    """
+    images = np.asarray(images, dtype=np.float64)
+    low, high = images.min(), images.max()
+    images = (images - low) / (high - low if high > low else 1.0)
+    rows = -(-len(images) // columns)
+    n, height, width, channels = images.shape
+    grid = np.ones((rows * columns, height + 1, width + 1, channels))
+    grid[:n, :height, :width] = images if channels > 1 else 1 - images
+    grid = grid.reshape(rows, columns, height + 1, width + 1, channels)
+    picture = grid.transpose(0, 2, 1, 3, 4).reshape(rows * (height + 1), -1, channels)
+    if channels == 1:
+        axes.imshow(picture[..., 0], cmap="gray", vmin=0, vmax=1)
+    else:
+        axes.imshow(picture[..., :3])
+    axes.set_axis_off()
+    axes.set_title(title)

@@ -1,0 +1,45 @@
+"""Colours, lines and axes of all pictures."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.ticker
+import seaborn
+
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
+"""Okabe and Ito's colours, the most different ones first."""
+
+LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1, 1, 1)), (0, (1, 1)), (0, (8, 2)), (0, (3, 1)))
+"""A line style for each colour."""
+
+
+@contextlib.contextmanager
+def style() -> Iterator[None]:
+    """Seaborn's white grid with the colours above, within a `with` block."""
+    settings = seaborn.axes_style("whitegrid") | seaborn.plotting_context("notebook")
+    settings |= {
+        "axes.prop_cycle": mpl.cycler(color=COLOURS, linestyle=LINES),
+        "grid.linewidth": 0.5,
+        "axes.titlesize": 12,
+        "axes.labelsize": 11,
+        "xtick.labelsize": 10,
+        "ytick.labelsize": 10,
+        "legend.fontsize": 10,
+        "legend.frameon": False,
+    }
+    with mpl.rc_context(settings):
+        yield
+
+
+def plain_log_axis(axis: Any) -> None:
+    """Plain numbers on a logarithmic axis: powers of ten read badly over less than a decade."""
+    low, high = axis.get_view_interval()
+    narrow = low > 0 and high / low < 30
+    formatter = matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}")
+    axis.set_major_formatter(formatter)
+    axis.set_minor_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 3, 5)))
+    axis.set_minor_formatter(formatter if narrow else matplotlib.ticker.NullFormatter())

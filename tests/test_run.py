@@ -1,0 +1,333 @@
+"""Experiments through the command line: runs, going on, comparing, listing."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from importance_sampling.experiment import cli
+from importance_sampling.experiment._results import Result
+from importance_sampling.experiment.lfw_evaluate import best_threshold, distances
+
+pytestmark = pytest.mark.end_to_end
+
+ROOT = Path(__file__).parents[1]
+HYPERPARAMS = "N=i64;batch_size=i32;lr=f0.01;presample=i64;seed=i1"
+
+
+def run(directory, *more, names=("small_nn", "oracle-loss", "model", "predicted"), **options):
+    """The exit status of a small run."""
+    settings = {"train_for": 20, "validate_every": 8, "hyperparams": HYPERPARAMS} | options
+    arguments = [str(part) for key, value in settings.items() for part in (f"--{key}", value)]
+    return cli.main(["run", *names, "canevet-icml2016", str(directory), *arguments, *more])
+
+
+def texts(directory):
+    """All text files; but for the clock, which no two runs share."""
+    return {p.name: p.read_text() for p in directory.glob("*.txt") if p.name != "clock.txt"}
+
+
+def test_a_run_writes_the_documented_files(tmp_path, capsys):
+    directory = tmp_path / "new" / "run"
+    more = ("--save_predictions", "--save_scores", "--save_train_scores", "--save_model")
+    assert run(directory, *more, snapshot_period=10) == 0
+    out = capsys.readouterr().out
+    assert "small_nn on canevet-icml2016: 2745 training examples, sampler model" in out
+    assert "20 steps in" in out and "test error" in out
+    lines = {name: text.splitlines() for name, text in texts(directory).items()}
+    lines["clock.txt"] = (directory / "clock.txt").read_text().splitlines()
+    assert lines["train.txt"][0] == lines["val_eval.txt"][0] == "Crossent Accuracy"
+    assert len(lines["train.txt"]) == 21 and len(lines["clock.txt"]) == 20
+    assert len(lines["val_eval.txt"]) == len(lines["train_eval.txt"]) == 1 + 20 // 8
+    assert len(lines["val_scores.txt"]) == 2 * 1351
+    assert len(lines["train_scores.txt"]) == 2 * len(range(0, 2745, 2745 // 1351))
+    assert len(lines["predictions.txt"]) == 20 * 32 and lines["comparison.txt"] == []
+    seconds = [float(line) for line in lines["clock.txt"]]
+    assert seconds == sorted(seconds) and seconds[0] > 0
+    names = {p.name for p in directory.glob("*.h5")}
+    assert names == {"model.000010.weights.h5", "model.000020.weights.h5", "model.weights.h5"}
+    result = Result(directory)
+    # scores and predictions are losses of the same network at the same time
+    assert result.scores.shape == (2, 1351)
+    np.testing.assert_allclose(result.scores.mean(1), result.validation[:, 0], rtol=1e-4)
+    np.testing.assert_allclose(result.predictions[:, 0], result.predictions[:, 1], rtol=1e-3)
+    assert set(result.predictions[:, 2]) == {0, 1}
+    assert result.draws.sum() == 20 * 32 and (result.sampling[:, 2] == 1).all()
+    assert result.description["state"] == "finished" and result.description["steps"] == 20
+    assert result.validation[-1, 0] < result.train[0, 0]
+    # weights saved are the network's
+    scores = cli.main
+    assert (
+        scores(
+            ["scores", "small_nn", str(directory / "model.weights.h5"), "canevet-icml2016"]
+            + ["--hyperparams", HYPERPARAMS]
+        )
+        == 0
+    )
+    printed = np.array(capsys.readouterr().out.split(), float)
+    assert len(printed) == 2745 and printed.mean() < result.train[0, 0]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("small_nn", "oracle-gnorm", "vr-adaptive-smooth-model", "predicted"),
+        ("small_nn", "oracle-loss", "lstm-comparison", "adjusted"),
+        ("small_nn", "oracle-acc", "history", "correcting"),
+    ],
+    ids=lambda names: names[2],
+)
+def test_going_on_ends_where_an_uninterrupted_run_does(tmp_path, names):
+    more = ("--save_predictions",)
+    assert run(tmp_path / "whole", *more, names=names, checkpoint_every=6) == 0
+    # Stops at a checkpoint that is no evaluation, then in the middle of nothing.
+    parts = tmp_path / "parts"
+    assert run(parts, *more, names=names, checkpoint_every=6, train_for=5) == 0
+    assert run(parts, "--resume", *more, names=names, checkpoint_every=6, train_for=13) == 0
+    # What was written after the last checkpoint is cut off.
+    with (parts / "train.txt").open("a") as file:
+        file.write("9 9\n9 9")
+    assert run(parts, "--resume", *more, names=names, checkpoint_every=6) == 0
+    expected, got = texts(tmp_path / "whole"), texts(parts)
+    assert expected.keys() == got.keys()
+    for name in expected:
+        assert got[name] == expected[name], name
+    draws = [np.load(d / "draws.npy") for d in (tmp_path / "whole", parts)]
+    np.testing.assert_array_equal(*draws)
+    if names[2] == "lstm-comparison":
+        assert len(expected["comparison.txt"].splitlines()) == 20 * 1024
+
+
+def test_ctrl_c_leaves_whole_files(tmp_path):
+    """A run in a process of its own is interrupted, goes on, and equals one that was not."""
+    names = ["small_nn", "oracle-loss", "model", "predicted", "canevet-icml2016"]
+    options = ["--hyperparams", HYPERPARAMS, "--train_for", "4000", "--validate_every", "1000"]
+    command = [sys.executable, "-m", "importance_sampling.experiment.cli", "run", *names]
+    process = subprocess.Popen(
+        [*command, str(tmp_path / "a"), *options],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    train = tmp_path / "a" / "train.txt"
+    deadline = time.time() + 200
+    while not (train.is_file() and train.read_text().count("\n") > 20):
+        assert time.time() < deadline and process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=100)
+    assert process.returncode == 130
+    assert "Traceback" not in errors and "--resume goes on from there" in errors
+    description = json.loads((tmp_path / "a" / "run.json").read_text())
+    steps = description["steps"]
+    assert description["state"] == "interrupted" and 20 <= steps < 4000
+    assert train.read_text().count("\n") == steps + 1
+    assert not [p for p in (tmp_path / "a").iterdir() if p.name.startswith(".")]
+    more = {"train_for": steps + 5, "validate_every": 1000}
+    assert run(tmp_path / "a", "--resume", **more) == 0
+    assert run(tmp_path / "b", **more) == 0
+    assert texts(tmp_path / "a") == texts(tmp_path / "b")
+
+
+def test_nothing_is_overwritten_silently(tmp_path, capsys):
+    assert run(tmp_path / "a", train_for=4) == 0
+    before = texts(tmp_path / "a")
+    capsys.readouterr()
+
+    def refused(message, *more, **options):
+        assert run(tmp_path / "a", *more, **options) == 2
+        error = capsys.readouterr().err
+        assert error.count("\n") == 1 and message in error, error
+        assert texts(tmp_path / "a") == before
+
+    refused("holds a run already. Pass --resume", train_for=8)
+    other = HYPERPARAMS.replace("lr=f0.01", "lr=f0.02")
+    refused("was made with hyperparams", "--resume", train_for=8, hyperparams=other)
+    # a finished run goes no further than asked
+    assert run(tmp_path / "a", "--resume", train_for=4) == 0
+    assert texts(tmp_path / "a") == before
+    assert run(tmp_path / "a", "--overwrite", train_for=2) == 0
+    assert Result(tmp_path / "a").steps == 2
+    (tmp_path / "a" / "checkpoint.npz").write_bytes(b"PK\x03\x04")
+    before = texts(tmp_path / "a")
+    refused("checkpoint.npz cannot be read", "--resume", train_for=8)
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "message"),
+    [
+        (0, "smal_nn", "no model 'smal_nn'. Did you mean 'small_nn'"),
+        (1, "oracle-los", "no wrapper 'oracle-los'. Did you mean 'oracle-loss'"),
+        (1, "svrg", "wrapper 'svrg' is not there yet"),
+        (2, "modl", "no sampler 'modl'. Did you mean 'model'"),
+        (2, "scsg", "sampler 'scsg' is not there yet"),
+        (3, "bias", "no reweighting 'bias'"),
+        (4, "canevet", "no data set 'canevet'"),
+        (0, "lstm_mnist", "'lstm_mnist' does not fit the data"),
+        ("--hyperparams", "lr=0.1", "Try lr=f0.1"),
+        ("--hyperparams", "N=i16;batch_size=i999", "`batch_size` 999 is larger than the training"),
+        ("--train_for", "0", "--train_for must be at least 1"),
+        ("--initial_weights", "nowhere.h5", "no weights file nowhere.h5"),
+    ],
+)
+def test_errors_are_one_line(tmp_path, capsys, place, value, message):
+    names = ["small_nn", "oracle-loss", "model", "predicted", "canevet-icml2016"]
+    options = {"--hyperparams": "N=i16;batch_size=i32", "--train_for": "2"}
+    if isinstance(place, int):
+        names[place] = value
+    else:
+        options[place] = value
+    flat = [part for pair in options.items() for part in pair]
+    assert cli.main(["run", *names, str(tmp_path / "out"), *flat]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("importance-sampling: ") and error.count("\n") == 1, error
+    assert message in error
+    assert not (tmp_path / "out" / "train.txt").exists()
+
+
+def test_directories_that_cannot_be_written_to(tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    assert run(tmp_path / "file" / "below") == 2
+    assert "below" in capsys.readouterr().err
+    assert run(tmp_path / "file") == 2
+    assert "file" in capsys.readouterr().err
+
+
+def test_learning_rates_time_and_initial_weights(tmp_path):
+    hyperparams = HYPERPARAMS + ";time_based=i1;opt=ssgd;lr_reductions=I100"
+    assert run(tmp_path / "a", "--save_model", train_for=1, hyperparams=hyperparams) == 0
+    result = Result(tmp_path / "a")
+    assert result.clock[-2] < 1 <= result.clock[-1] < 3
+    # with a rate of zero from the first step on, weights stay those that were given
+    frozen = HYPERPARAMS + ";opt=ssgd;lr_changes=I0;lr_targets=F0"
+    weights = str(tmp_path / "a" / "model.weights.h5")
+    more = ("--initial_weights", weights, "--save_model")
+    assert run(tmp_path / "b", *more, hyperparams=frozen, validate_every=1, train_for=2) == 0
+    validation = Result(tmp_path / "b").validation
+    np.testing.assert_array_equal(validation[0], validation[1])
+    assert abs(validation[0, 0] - result.validation[-1, 0]) < 0.2
+
+
+def test_compare_and_list(tmp_path, capsys):
+    tree = tmp_path / "canevet" / "small_nn" / "model" / "oracle-loss" / "predicted"
+    assert run(tree / "first", train_for=40) == 0
+    assert run(tree / "second", train_for=9, names=("small_nn", "oracle-loss", "uniform", "unweighted")) == 0
+    (tree / "third").mkdir()
+    capsys.readouterr()
+    assert cli.main(["compare", str(tree / "first"), str(tree / "second"), "--errors", "60,0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == (
+        "run steps seconds training loss test loss test error best to 60 % to 0 %".split()
+    )
+    first, second = lines[1].split(), lines[2].split()
+    assert first[:2] == ["first", "40"] and second[:2] == ["second", "9"]
+    validation = Result(tree / "first").validation
+    assert f"{100 * (1 - validation[-1, 1]):.2f} %" in lines[1]
+    assert "8 steps," in lines[1] and lines[1].endswith("-")
+    assert cli.main(["list", str(tmp_path)]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert rows[0][:2] == ["Dataset", "Network"] and len(rows) == 3
+    assert rows[1] == [
+        *("canevet-icml2016", "small_nn", "model", "oracle-loss", "predicted"),
+        *("first", "5", "40 (finished)"),
+    ]
+    assert rows[2][2] == "uniform" and rows[2][5:] == ["second", "1", "9 (finished)"]
+    assert cli.main(["list", "--expdir", str(tmp_path), "--pending"]) == 0
+    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [row[5] for row in rows[1:]] == ["third"]
+    assert cli.main(["list", "-t", str(tree)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert ["first" in lines[1], "second" in lines[2]] == [True, True]
+    assert cli.main(["compare", str(tree / "third")]) == 2
+    assert "holds no run: it has no train.txt" in capsys.readouterr().err
+
+
+def test_variance_reduction_measures_gradients(tmp_path, capsys):
+    assert run(tmp_path / "a", "--save_model", train_for=30) == 0
+    capsys.readouterr()
+    arguments = ["variance-reduction", "small_nn", str(tmp_path / "a" / "model.weights.h5")]
+    arguments += ["canevet-icml2016", "--hyperparams", "N=i64", "--sample_size", "128"]
+    arguments += ["--batch_size", "64", "--samples", "40", "--score", "ones", "full_gnorm"]
+    arguments += ["--save_scores", str(tmp_path / "scores")]
+    assert cli.main(arguments) == 0
+    out = capsys.readouterr().out
+    means = [float(line.split("mean ")[1].split(",")[0]) for line in out.splitlines() if "mean" in line]
+    uniform, by_norm = means[0], means[2]
+    # sampling by the exact norms is the best there is
+    assert by_norm < uniform
+    assert len(np.loadtxt(tmp_path / "scores" / "full_gnorm.txt")) == 128
+
+
+def test_thresholds_of_faces():
+    values = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
+    assert 0.2 < best_threshold(values, np.array([1, 1, 0, 0, 0])) < 0.3
+    assert best_threshold(values, np.ones(5)) > 0.5 and best_threshold(values, np.zeros(5)) < 0.1
+    # equal distances are on one side
+    assert best_threshold(np.array([0.1, 0.1, 0.2]), np.array([1, 0, 0])) != 0.1
+    vectors = np.array([[2.0, 0.0], [0.0, 3.0], [1.0, 0.0]])
+    np.testing.assert_allclose(distances(vectors, np.array([[0, 1], [0, 2]])), [2, 0])
+
+
+def test_lfw_commands(tmp_path, capsys):
+    for name in ("Ada", "Bob"):
+        for i in (1, 2):
+            path = tmp_path / "lfw" / "all_images" / name / f"{name}_{i:04d}.jpg"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (40, 40), (200 * (name == "Ada"), 10 * i, 90)).save(path)
+    (tmp_path / "lfw" / "view2").mkdir()
+    pairs = "Ada 1 2\nAda 1 Bob 2\n"
+    (tmp_path / "lfw" / "view2" / "pairs.txt").write_text("2 1\n" + 2 * pairs)
+    # one number a colour: persons lie on two sides
+    vectors = np.array([[1, 0.1], [1, 0.2], [-1, 0.1], [-1, 0.3]], np.float32)
+    vectors.tofile(tmp_path / "vectors")
+    arguments = ["lfw-evaluate", str(tmp_path / "vectors"), "--embedding", "2", "--folds", "2"]
+    assert cli.main([*arguments, "--dataset_path", str(tmp_path / "lfw")]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "Mean: 1.0000"
+    vectors[:3].tofile(tmp_path / "vectors")
+    assert cli.main([*arguments, "--dataset_path", str(tmp_path / "lfw")]) == 2
+    assert "holds 3 representations, but there are 4 images" in capsys.readouterr().err
+    assert cli.main(["lfw-forward-pass", "small_nn", "w.h5", "out"]) == 2
+    assert "must be one of pretrained_resnet50" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "script",
+    sorted(p.name for p in (ROOT / "scripts").glob("*.py")),
+)
+def test_scripts_run_under_their_old_names(script, tmp_path):
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "scripts" / script), "--help"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.startswith("usage: importance-sampling ")
+
+
+def test_the_script_runs_an_experiment(tmp_path, data_folder):
+    """The original's experiment word for word, but shorter and in a smaller network."""
+    command = "svrg_nn oracle-loss model predicted mnist OUT --hyperparams".split()
+    hyperparams = "batch_size=i128;lr=f0.003;lr_reductions=I10000;k=f0.5"
+    more = ["--train_for", "30", "--validate_every", "30"]
+    result = subprocess.run(
+        [sys.executable, str(ROOT / "scripts/importance_sampling.py"), *command, hyperparams, *more],
+        cwd=tmp_path,
+        env={**os.environ, "IMPORTANCE_SAMPLING_DATA": str(data_folder), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert result.returncode == 0, result.stderr
+    assert Result(tmp_path / "OUT").validation[-1, 1] > 0.7
