@@ -1,16 +1,20 @@
-"""The command line that all examples share."""
+"""What all examples share: the command line, the one line that changes, text to train on."""
 
 import argparse
+import time
+
+import numpy as np
 
 from importance_sampling.training import ImportanceTraining
 
 
-def get_parser(description, epochs):
+def get_parser(description, epochs, data="mnist.npz"):
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--uniform", action="store_true", help="train with plain model.fit")
     parser.add_argument("--epochs", type=int, default=epochs)
-    parser.add_argument("--data", help="mnist.npz or a folder that holds it")
+    parser.add_argument("--data", help=f"{data} or a folder that holds it")
     parser.add_argument("--examples", type=int, help="train on the first so many")
+    parser.add_argument("--seed", type=int, default=0, help="of weights and draws")
     return parser
 
 
@@ -19,3 +23,56 @@ def train(model, options, x, y, **arguments):
     trainer = model if options.uniform else ImportanceTraining(model)
     x, y = x[: options.examples], y[: options.examples]
     return trainer.fit(x, y, epochs=options.epochs, verbose=2, **arguments)
+
+
+def report(model, x_test, y_test, start):
+    """Prints what came out; `start` is when training began, by `time.perf_counter`."""
+    seconds = time.perf_counter() - start
+    loss, accuracy = model.evaluate(x_test, y_test, verbose=0)
+    print(f"Training: {seconds:.1f} s")
+    print(f"Test loss: {loss:.4f}")
+    print(f"Test accuracy: {accuracy:.4f}")
+
+
+def load_text(name, num_words, path=None):
+    """Lists of word numbers and labels: `(x_train, y_train), (x_test, y_test)`.
+
+    From a local `.npz` file with the arrays words_train (all texts in a row), lengths_train and
+    y_train and the same for test; else from `keras.datasets`; else made up.
+    """
+    if path:
+        with np.load(path, allow_pickle=False) as file:
+            parts = []
+            for part in ("train", "test"):
+                words = np.minimum(file[f"words_{part}"], num_words - 1)
+                ends = np.cumsum(file[f"lengths_{part}"])
+                parts.append((np.split(words, ends[:-1]), file[f"y_{part}"]))
+        return parts
+    try:
+        import keras
+
+        return getattr(keras.datasets, name).load_data(num_words=num_words)
+    except Exception as error:  # noqa: BLE001 - whatever keeps the download from working
+        print(f"{name} could not be downloaded ({error}).")
+        print(f"SYNTHETIC TEXT is used in its place: the results say nothing about {name}.")
+        return synthetic_text(num_words, classes=2 if name == "imdb" else 46)
+
+
+def synthetic_text(num_words, classes, n=8000, length=80, seed=0):
+    """Texts in which a few words in a hundred are more frequent in some class than in others."""
+    rng = np.random.default_rng(seed)
+    common = 1.0 / np.arange(10, num_words + 10)
+    common /= common.sum()
+    # Some classes are much rarer than others, as in news.
+    share = 1.0 / np.arange(1, classes + 1) if classes > 2 else np.ones(classes)
+    labels = rng.choice(classes, n, p=share / share.sum())
+    own = rng.integers(0, num_words, (classes, 30))
+    texts = []
+    for label in labels:
+        size = rng.integers(length // 2, length * 3 // 2)
+        words = rng.choice(num_words, size, p=common)
+        telling = rng.random(size) < 0.06
+        words[telling] = rng.choice(own[label], telling.sum())
+        texts.append(words)
+    split = n * 4 // 5
+    return (texts[:split], labels[:split]), (texts[split:], labels[split:])

@@ -1,6 +1,9 @@
 """A fully connected network on MNIST, after the Keras example of that name."""
 
-from example_utils import get_parser, train
+import time
+
+import keras
+from example_utils import get_parser, report, train
 from keras.layers import Dense, Dropout, Input
 from keras.models import Sequential
 
@@ -8,6 +11,7 @@ from importance_sampling.datasets import MNIST
 
 if __name__ == "__main__":
     options = get_parser(__doc__, epochs=5).parse_args()
+    keras.utils.set_random_seed(options.seed)
 
     dataset = MNIST(options.data)
     x_train, y_train = dataset.train_data[:]
@@ -25,8 +29,6 @@ if __name__ == "__main__":
         ]
     )
     model.compile(optimizer="rmsprop", loss="categorical_crossentropy", metrics=["accuracy"])
+    start = time.perf_counter()
     train(model, options, x_train, y_train, batch_size=128, validation_data=(x_test, y_test))
-
-    loss, accuracy = model.evaluate(x_test, y_test, verbose=0)
-    print("Test loss:", loss)
-    print("Test accuracy:", accuracy)
+    report(model, x_test, y_test, start)

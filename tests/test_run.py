@@ -63,14 +63,9 @@ def test_a_run_writes_the_documented_files(tmp_path, capsys):
     assert result.description["state"] == "finished" and result.description["steps"] == 20
     assert result.validation[-1, 0] < result.train[0, 0]
     # weights saved are the network's
-    scores = cli.main
-    assert (
-        scores(
-            ["scores", "small_nn", str(directory / "model.weights.h5"), "canevet-icml2016"]
-            + ["--hyperparams", HYPERPARAMS]
-        )
-        == 0
-    )
+    weights = str(directory / "model.weights.h5")
+    arguments = ["scores", "small_nn", weights, "canevet-icml2016", "--hyperparams", HYPERPARAMS]
+    assert cli.main(arguments) == 0
     printed = np.array(capsys.readouterr().out.split(), float)
     assert len(printed) == 2745 and printed.mean() < result.train[0, 0]
 
@@ -219,14 +214,14 @@ def test_learning_rates_time_and_initial_weights(tmp_path):
 def test_compare_and_list(tmp_path, capsys):
     tree = tmp_path / "canevet" / "small_nn" / "model" / "oracle-loss" / "predicted"
     assert run(tree / "first", train_for=40) == 0
-    assert run(tree / "second", train_for=9, names=("small_nn", "oracle-loss", "uniform", "unweighted")) == 0
+    names = ("small_nn", "oracle-loss", "uniform", "unweighted")
+    assert run(tree / "second", train_for=9, names=names) == 0
     (tree / "third").mkdir()
     capsys.readouterr()
     assert cli.main(["compare", str(tree / "first"), str(tree / "second"), "--errors", "60,0"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].split() == (
-        "run steps seconds training loss test loss test error best to 60 % to 0 %".split()
-    )
+    head = "run steps seconds training loss test loss test error best to 60 % to 0 %"
+    assert lines[0].split() == head.split()
     first, second = lines[1].split(), lines[2].split()
     assert first[:2] == ["first", "40"] and second[:2] == ["second", "9"]
     validation = Result(tree / "first").validation
@@ -259,7 +254,9 @@ def test_variance_reduction_measures_gradients(tmp_path, capsys):
     arguments += ["--save_scores", str(tmp_path / "scores")]
     assert cli.main(arguments) == 0
     out = capsys.readouterr().out
-    means = [float(line.split("mean ")[1].split(",")[0]) for line in out.splitlines() if "mean" in line]
+    means = [
+        float(line.split("mean ")[1].split(",")[0]) for line in out.splitlines() if "mean" in line
+    ]
     uniform, by_norm = means[0], means[2]
     # sampling by the exact norms is the best there is
     assert by_norm < uniform
@@ -317,13 +314,23 @@ def test_scripts_run_under_their_old_names(script, tmp_path):
 
 def test_the_script_runs_an_experiment(tmp_path, data_folder):
     """The original's experiment word for word, but shorter and in a smaller network."""
-    command = "svrg_nn oracle-loss model predicted mnist OUT --hyperparams".split()
+    command = ["svrg_nn", "oracle-loss", "model", "predicted", "mnist", "OUT", "--hyperparams"]
     hyperparams = "batch_size=i128;lr=f0.003;lr_reductions=I10000;k=f0.5"
     more = ["--train_for", "30", "--validate_every", "30"]
     result = subprocess.run(
-        [sys.executable, str(ROOT / "scripts/importance_sampling.py"), *command, hyperparams, *more],
+        [
+            sys.executable,
+            str(ROOT / "scripts/importance_sampling.py"),
+            *command,
+            hyperparams,
+            *more,
+        ],
         cwd=tmp_path,
-        env={**os.environ, "IMPORTANCE_SAMPLING_DATA": str(data_folder), "TF_CPP_MIN_LOG_LEVEL": "3"},
+        env={
+            **os.environ,
+            "IMPORTANCE_SAMPLING_DATA": str(data_folder),
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+        },
         capture_output=True,
         text=True,
         timeout=300,
