@@ -11,6 +11,12 @@ os.environ.setdefault("MPLBACKEND", "agg")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Several workers with a thread per core each only get in each other's way.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    # Small networks take longer to compile than to run.
+    os.environ.setdefault(
+        "XLA_FLAGS",
+        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+        "--xla_cpu_multi_thread_eigen=false",
+    )
 
 # Hundreds of small networks are alike: JAX need not compile the same program for each again.
 os.environ.setdefault(
