@@ -46,6 +46,10 @@ def test_training_curves():
     plots.training_curves(ax, [curves[0]], window=10, log=False)
     np.testing.assert_allclose(ax.lines[0].get_ydata()[-1], curves[0].y[-10:].mean())
     assert ax.get_legend() is None and ax.get_yscale() == "linear"
+    # less than a factor of three apart
+    ax = axes()
+    plots.training_curves(ax, [curves[0]])
+    assert ax.get_yscale() == "linear"
 
 
 @exact

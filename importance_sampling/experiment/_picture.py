@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import matplotlib.colors
 import matplotlib.ticker
 import numpy as np
 from matplotlib.figure import Figure
 
+from .. import plots
 from ..datasets import BaseDataset
 from ..datasets._canevet import boundary
 
@@ -19,10 +19,6 @@ _STYLES = {
     "random third of each pool": ("#999999", "--"),
     "importance sampling": ("#D55E00", "-."),
 }
-
-
-# Colours reach from a tenth to ten times as often as a uniform draw.
-_LEAST = 0.1
 
 
 def _curves(
@@ -44,33 +40,16 @@ def _curves(
 
 
 def _plane(axes: Any, points: np.ndarray, counts: np.ndarray, title: str) -> Any:
-    """Density of draws relative to uniform, on a grid over the unit square."""
-    bins = 64
-    grid = [np.linspace(0, 1, bins + 1)] * 2
-    drawn, *_ = np.histogram2d(points[:, 0], points[:, 1], bins=grid, weights=counts)
-    there, *_ = np.histogram2d(points[:, 0], points[:, 1], bins=grid)
-    relative = drawn / np.maximum(there, 1) / max(counts.sum() / len(counts), 1e-12)
-    image = axes.imshow(
-        np.maximum(relative, _LEAST).T,
-        origin="lower",
-        extent=(0, 1, 0, 1),
-        cmap="cividis",
-        norm=matplotlib.colors.LogNorm(vmin=_LEAST, vmax=1 / _LEAST),
-        aspect="auto",
-    )
+    """What was drawn, with the curve between the classes."""
+    image = plots.draws_in_plane(axes, points, counts, title)
     x = np.linspace(0, 1, 500)
     axes.plot(x, boundary(x), color="white", linewidth=0.8)
-    axes.set(xlabel="x1", ylabel="x2", title=title, xlim=(0, 1), ylim=(0, 1))
+    axes.set(xlim=(0, 1), ylim=(0, 1))
     return image
 
 
 def _images(axes: Any, dataset: BaseDataset, idxs: np.ndarray, title: str) -> None:
-    """A strip of example images."""
-    images = dataset.train_data[idxs][0][..., 0]
-    rows = [np.concatenate(list(images[i : i + 8]), axis=1) for i in range(0, len(images), 8)]
-    axes.imshow(np.concatenate(rows), cmap="gray_r")
-    axes.set_axis_off()
-    axes.set_title(title)
+    plots.example_grid(axes, dataset.train_data[idxs][0], title)
 
 
 def draw(
@@ -96,7 +75,7 @@ def draw(
         if not by_score.any():
             title = "importance sampling never switched on"
         image = _plane(axes[1, 1], points, by_score, title)
-        figure.colorbar(image, ax=axes[1], label="draws relative to a uniform draw", extend="both")
+        plots.frequency_bar(figure, image, axes[1])
     else:
         order = np.argsort(-by_score, kind="stable")
         most, least = order[:32], order[-32:]

@@ -166,7 +166,7 @@ def _draws(results: list[Result]) -> Any:
     made, axes = figure(size=(7, 5.5))
     title = f"{result.label}: where {draws.sum()} examples were drawn"
     image = plots.draws_in_plane(axes, dataset.train_data[:][0], draws, title)
-    made.colorbar(image, ax=axes, label="draws relative to a uniform draw", extend="both")
+    plots.frequency_bar(made, image, axes)
     return made
 
 
@@ -178,7 +178,8 @@ def _examples(results: list[Result]) -> Any:
             f"{dataset.shape}."
         )
     order = np.argsort(-draws, kind="stable")
-    made, axes = figure(1, 2, size=(11, 6))
+    made, axes = figure(1, 2, size=(11, 3.8))
+    made.get_layout_engine().set(wspace=0.08)
     parts = (order[:_SHOWN], "most"), (order[-_SHOWN:], "least")
     for ax, (rows, which) in zip(axes, parts, strict=True):
         low, high = draws[rows].min(), draws[rows].max()
@@ -202,7 +203,8 @@ def _animated_scores(result: Result, options: argparse.Namespace) -> None:
 
 def _animated_predictions(result: Result, options: argparse.Namespace) -> None:
     actual, predicted, classes = _pairs(result)
-    size = min(len(actual), 10_000)
+    # At least five frames that do not overlap, where there are enough draws.
+    size = max(1, min(len(actual) // 5, 10_000))
     starts = np.linspace(0, len(actual) - size, min(options.frames, len(actual) - size + 1))
     windows = [(int(start), int(start) + size) for start in starts]
     made, axes = figure(size=(6.5, 5.5))

@@ -23,7 +23,7 @@ require("seaborn", "plots", "Drawing")
 
 from ._animations import animate_distribution, animate_predictions, save_animation  # noqa: E402
 from ._curves import Curve, training_curves, variance_reduction  # noqa: E402
-from ._draws import draws_in_plane, example_grid  # noqa: E402
+from ._draws import draws_in_plane, example_grid, frequency_bar  # noqa: E402
 from ._scores import predictions, score_distribution  # noqa: E402
 from ._style import COLOURS, LINES, style  # noqa: E402
 
@@ -35,6 +35,7 @@ __all__ = [
     "animate_predictions",
     "draws_in_plane",
     "example_grid",
+    "frequency_bar",
     "predictions",
     "save_animation",
     "score_distribution",

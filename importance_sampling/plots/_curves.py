@@ -9,6 +9,8 @@ import numpy as np
 
 from ._style import COLOURS, LINES, plain_log_axis
 
+_LINEAR_UP_TO = 3.0
+
 
 class Curve(NamedTuple):
     """A named curve: values `y` at `x`."""
@@ -43,14 +45,16 @@ def training_curves(
         xlabel: str, "steps" or "training time (s)" for example.
         ylabel: str, what the values are, with its unit.
         window: int, values that are averaged into one. Defaults to `1`.
-        log: bool, whether the value axis is logarithmic; values must then be above 0. Defaults to
-            `True`.
+        log: bool, whether the value axis is logarithmic where the values differ by more than a
+            factor of three; those that are 0 are then left out. Defaults to `True`.
     """
-    drawn = False
+    every = np.concatenate([np.asarray(curve.y, dtype=np.float64) for curve in curves])
+    positive = every[every > 0]
+    log = log and len(positive) > 0 and positive.max() > _LINEAR_UP_TO * positive.min()
     for i, curve in enumerate(curves):
         values = smoothed(curve.y, window)
         if log:
-            # What is 0, an error that vanished, has no place on the axis.
+            # An error that vanished has no place on the axis.
             values = np.where(values > 0, values, np.nan)
         marker = "o" if len(values) <= 30 else None
         axes.plot(
@@ -63,12 +67,12 @@ def training_curves(
             linewidth=1.6,
             label=curve.label,
         )
-        drawn = drawn or bool(np.isfinite(values).any())
     axes.set(xlabel=xlabel, ylabel=ylabel)
     axes.set_xlim(left=0)
-    if log and drawn:
+    if log:
         axes.set_yscale("log")
         plain_log_axis(axes.yaxis)
+        axes.grid(visible=True, which="minor", axis="y", alpha=0.4)
     if len(curves) > 1:
         axes.legend()
 

@@ -5,10 +5,25 @@ from __future__ import annotations
 from typing import Any
 
 import matplotlib.colors
+import matplotlib.ticker
 import numpy as np
 
 # Colours reach from a tenth to ten times as often as a uniform draw.
 _LEAST = 0.1
+
+
+def frequency_bar(figure: Any, image: Any, axes: Any) -> None:
+    """Adds the colour bar of `draws_in_plane`.
+
+    Args:
+        figure: matplotlib figure.
+        image: what `draws_in_plane` returned.
+        axes: the axes to put it beside.
+    """
+    plain = matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}")
+    figure.colorbar(
+        image, ax=axes, label="draws relative to a uniform draw", extend="both", format=plain
+    )
 
 
 def draws_in_plane(
@@ -24,7 +39,7 @@ def draws_in_plane(
         bins: int, cells along each axis. Defaults to `64`.
 
     Returns:
-        The image, for a colour bar.
+        The image, for `frequency_bar`.
     """
     low, high = points.min(axis=0), points.max(axis=0)
     edges = [np.linspace(low[i], high[i], bins + 1) for i in range(2)]

@@ -51,7 +51,7 @@ def score_distribution(
     axes.set_yscale("log")
     plain_log_axis(axes.yaxis)
     axes.set(xlabel="steps", ylabel=ylabel)
-    axes.legend()
+    axes.legend(loc="lower left")
 
 
 def colour_map(classes: np.ndarray) -> tuple[Any, int]:

@@ -29,7 +29,7 @@ def style() -> Iterator[None]:
         "xtick.labelsize": 10,
         "ytick.labelsize": 10,
         "legend.fontsize": 10,
-        "legend.frameon": False,
+        "legend.framealpha": 0.85,
     }
     with mpl.rc_context(settings):
         yield
