@@ -59,7 +59,7 @@ def load_text(name, num_words, path=None):
 
 
 def synthetic_text(num_words, classes, n=8000, length=80, seed=0):
-    """Texts in which a few words in a hundred are more frequent in some class than in others."""
+    """Texts in which some words are more frequent in some class than in others."""
     rng = np.random.default_rng(seed)
     common = 1.0 / np.arange(10, num_words + 10)
     common /= common.sum()
@@ -71,7 +71,7 @@ def synthetic_text(num_words, classes, n=8000, length=80, seed=0):
     for label in labels:
         size = rng.integers(length // 2, length * 3 // 2)
         words = rng.choice(num_words, size, p=common)
-        telling = rng.random(size) < 0.06
+        telling = rng.random(size) < 0.15
         words[telling] = rng.choice(own[label], telling.sum())
         texts.append(words)
     split = n * 4 // 5

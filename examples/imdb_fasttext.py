@@ -16,7 +16,7 @@ MAXLEN = 400
 EMBEDDING_DIMS = 50
 
 if __name__ == "__main__":
-    options = get_parser(__doc__, epochs=2, data="a .npz file of texts").parse_args()
+    options = get_parser(__doc__, epochs=3, data="a .npz file of texts").parse_args()
     keras.utils.set_random_seed(options.seed)
 
     (x_train, y_train), (x_test, y_test) = load_text("imdb", MAX_FEATURES, options.data)
