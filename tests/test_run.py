@@ -8,10 +8,13 @@ import sys
 import time
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from PIL import Image
 
+from importance_sampling import pretrained
+from importance_sampling.datasets import LFW
 from importance_sampling.experiment import cli
 from importance_sampling.experiment._results import Result
 from importance_sampling.experiment.lfw_evaluate import best_threshold, distances
@@ -291,6 +294,17 @@ def test_lfw_commands(tmp_path, capsys):
     vectors[:3].tofile(tmp_path / "vectors")
     assert cli.main([*arguments, "--dataset_path", str(tmp_path / "lfw")]) == 2
     assert "holds 3 representations, but there are 4 images" in capsys.readouterr().err
+    # representations are those of the network that the weights are of
+    keras.utils.set_random_seed(0)
+    network = pretrained.ResNet50(None, (224, 224, 3), 8)
+    network.save_weights(tmp_path / "net.weights.h5")
+    arguments = ["lfw-forward-pass", "pretrained_resnet50", str(tmp_path / "net.weights.h5")]
+    arguments += [str(tmp_path / "out"), "--embedding", "8", "--slice", "1:3"]
+    assert cli.main([*arguments, "--dataset_path", str(tmp_path / "lfw")]) == 0
+    images = LFW(tmp_path / "lfw", fold=None).train_data[1:3][0]
+    written = np.fromfile(tmp_path / "out", np.float32).reshape(-1, 8)
+    expected = keras.ops.convert_to_numpy(network(images, training=False))
+    np.testing.assert_allclose(written, expected, rtol=1e-3, atol=1e-3 * np.abs(expected).max())
     assert cli.main(["lfw-forward-pass", "small_nn", "w.h5", "out"]) == 2
     assert "must be one of pretrained_resnet50" in capsys.readouterr().err
 

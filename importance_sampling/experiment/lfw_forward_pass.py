@@ -7,13 +7,17 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import models
+from .. import pretrained
 from .._files import write_whole
 from ..datasets import LFW
 from ..utils.keras_utils import DatasetSequence, load_weights_by_name
 from ._lfw import location
 
-_NETWORKS = ("pretrained_resnet50", "pretrained_densenet121")
+# Without the softmax that the classifiers of these names end in: what is wanted is the embedding.
+_NETWORKS = {
+    "pretrained_resnet50": pretrained.ResNet50,
+    "pretrained_densenet121": pretrained.DenseNet121,
+}
 
 
 def main(options: argparse.Namespace) -> int:
@@ -23,9 +27,9 @@ def main(options: argparse.Namespace) -> int:
     if options.batch_size < 1:
         raise ValueError(f"--batch_size must be at least 1, got {options.batch_size}.")
     dataset = LFW(location(options.dataset_path), fold=None)
-    model = models.get(options.model)(dataset.shape, options.embedding, weights=None)
     if not Path(options.weights).is_file():
         raise FileNotFoundError(f"There is no weights file {options.weights}.")
+    model = _NETWORKS[options.model](None, dataset.shape, options.embedding)
     loaded = load_weights_by_name(options.weights, model)
     if not loaded:
         raise ValueError(f"{options.weights} has no weights with a name of the model's.")
