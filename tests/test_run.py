@@ -16,6 +16,7 @@ from PIL import Image
 from importance_sampling import pretrained
 from importance_sampling.datasets import LFW
 from importance_sampling.experiment import cli
+from importance_sampling.experiment._recorder import Recorder
 from importance_sampling.experiment._results import Result
 from importance_sampling.experiment.lfw_evaluate import best_threshold, distances
 
@@ -135,7 +136,11 @@ def test_ctrl_c_leaves_whole_files(tmp_path):
     assert texts(tmp_path / "a") == texts(tmp_path / "b")
 
 
-def test_nothing_is_overwritten_silently(tmp_path, capsys):
+def killed(*_, **__):
+    raise SystemExit("killed")
+
+
+def test_nothing_is_overwritten_silently(tmp_path, capsys, monkeypatch):
     assert run(tmp_path / "a", train_for=4) == 0
     before = texts(tmp_path / "a")
     capsys.readouterr()
@@ -152,7 +157,14 @@ def test_nothing_is_overwritten_silently(tmp_path, capsys):
     # a finished run goes no further than asked
     assert run(tmp_path / "a", "--resume", train_for=4) == 0
     assert texts(tmp_path / "a") == before
-    assert run(tmp_path / "a", "--overwrite", train_for=2) == 0
+    # an overwritten run leaves nothing behind to go on from by mistake
+    with monkeypatch.context() as patch:
+        patch.setattr(Recorder, "on_train_batch_end", killed)
+        with pytest.raises(SystemExit):
+            run(tmp_path / "a", "--overwrite", train_for=2)
+    assert not (tmp_path / "a" / "checkpoint.npz").exists()
+    assert Result(tmp_path / "a").description["state"] == "failed"
+    assert run(tmp_path / "a", "--resume", train_for=2) == 0
     assert Result(tmp_path / "a").steps == 2
     (tmp_path / "a" / "checkpoint.npz").write_bytes(b"PK\x03\x04")
     before = texts(tmp_path / "a")

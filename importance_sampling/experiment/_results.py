@@ -11,7 +11,8 @@ import numpy as np
 
 from ._logs import read_rows
 
-_DESCRIPTION = "run.json"
+RUN = "run.json"
+"""The file that describes a run."""
 
 
 class Result:
@@ -29,7 +30,7 @@ class Result:
         self.directory = Path(directory)
         if not (self.directory / "train.txt").is_file():
             raise FileNotFoundError(f"{self.directory} holds no run: it has no train.txt.")
-        path = self.directory / _DESCRIPTION
+        path = self.directory / RUN
         self.description: dict[str, Any] = {}
         if path.is_file():
             try:

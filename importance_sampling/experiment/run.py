@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import platform
 import sys
 from pathlib import Path
@@ -22,10 +21,10 @@ from ._hyperparams import Hyperparams, parse
 from ._logs import Logs
 from ._recorder import Recorder
 from ._registry import forward_batch_size
-from ._state import load_model_state, load_state, model_state, save_state
+from ._results import RUN
+from ._resume import CHECKPOINT, state_to_resume
+from ._state import load_model_state, model_state, save_state
 
-RUN = "run.json"
-CHECKPOINT = "checkpoint.npz"
 DRAWS = "draws.npy"
 _NAMES = ("model", "wrapper", "sampler", "reweighting", "dataset")
 
@@ -49,7 +48,7 @@ def main(options: argparse.Namespace) -> int:
         "backend": keras.backend.backend(),
     }
     directory = Path(options.output_directory)
-    state = _checkpoint(directory, settings, options)
+    state = state_to_resume(directory, settings, options.resume, options.overwrite)
     make_directory(directory)
     experiment = _build.build(names, hp, hp.get("seed", 0))
     if options.initial_weights:
@@ -61,35 +60,6 @@ def main(options: argparse.Namespace) -> int:
         )
     run = _Run(options, settings, hp, directory, experiment, state)
     return run.train()
-
-
-def _checkpoint(directory: Path, settings: dict[str, Any], options: Any) -> dict[str, Any] | None:
-    """The state to go on from, or None; refuses to overwrite what is there."""
-    found = directory / RUN
-    if not found.is_file() and not (directory / "train.txt").exists():
-        if options.resume and directory.is_dir() and any(directory.iterdir()):
-            raise ValueError(f"{directory} holds no run that could go on.")
-        return None
-    if options.overwrite:
-        return None
-    if not options.resume:
-        raise ValueError(
-            f"{directory} holds a run already. Pass --resume to go on with it, --overwrite to "
-            "begin anew, or another directory."
-        )
-    try:
-        before = json.loads(found.read_text())
-    except (OSError, ValueError) as error:
-        raise OSError(f"{found} cannot be read, so that the run cannot go on: {error}") from error
-    for name, value in settings.items():
-        if before["settings"].get(name) != value:
-            raise ValueError(
-                f"The run in {directory} was made with {name} {before['settings'].get(name)!r}, "
-                f"now it is {value!r}. A run goes on with the same settings."
-            )
-    path = directory / CHECKPOINT
-    # Interrupted before there was anything to go on from.
-    return load_state(path) if path.is_file() else None
 
 
 class _Run:
@@ -111,6 +81,10 @@ class _Run:
         self.sampler = experiment.sampler
         metrics = self.wrapper.metrics_names[1:-1]
         self.metric = metrics[0] if metrics else None
+        if state is None:
+            # Of a run that was here before, from which this one must not go on.
+            for name in (CHECKPOINT, DRAWS):
+                (directory / name).unlink(missing_ok=True)
         self.logs = Logs(directory, state["sizes"] if state else None)
         self.loop = Loop(
             self.wrapper, self.sampler, self.model, hp.get("batch_size", 128), wait=True
