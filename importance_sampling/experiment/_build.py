@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -87,12 +89,12 @@ def load_initial_weights(model: keras.Model, path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(f"There is no weights file {path}.")
     if path.name.endswith(".weights.h5"):
-        try:
+        # A network of another kind is refused here, but may still share layers by name.
+        with contextlib.suppress(ValueError), warnings.catch_warnings():
+            # That the optimizer begins anew is meant.
+            warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
             model.load_weights(path)
             return
-        except ValueError:
-            # Of another network, which may still share layers.
-            pass
     if not load_weights_by_name(path, model):
         raise ValueError(f"{path} has no weights with a name of the model's.")
 
