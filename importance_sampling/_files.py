@@ -1,12 +1,14 @@
-"""Files are written whole or not at all."""
+"""Files are written whole or not at all, and read with errors that name them."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
@@ -18,6 +20,30 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_npz(path: Path, required: Sequence[str] = ()) -> dict[str, np.ndarray]:
+    """All arrays of a `.npz` file; pickled ones are refused.
+
+    Raises:
+        OSError: if it is missing, truncated or no such file; names it.
+        ValueError: if it lacks some of the arrays `required`; names them.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as stored:
+            arrays = dict(stored)
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"There is no {path}.") from error
+    except Exception as error:
+        # Truncated archives end in errors of zipfile, zlib, struct and numpy alike.
+        raise OSError(f"{path} cannot be read as a .npz file: {error}") from error
+    missing = [name for name in required if name not in arrays]
+    if missing:
+        raise ValueError(
+            f"{path} lacks the arrays {missing}; it holds {sorted(arrays)}. Expected "
+            f"{list(required)}."
+        )
+    return arrays
 
 
 def write_json(path: Path, content: Any) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import keras
 import numpy as np
+import pytest
 from keras import layers, ops
 
 from importance_sampling.model_wrappers import OracleWrapper
@@ -70,3 +71,20 @@ def full_norm64(weights, x, delta):
     squares = (delta**2).sum(1) * ((hidden**2).sum(1) + 1)
     squares += (back**2).sum(1) * ((x**2).sum(1) + 1)
     return np.sqrt(squares)
+
+
+def check_like_numpy(view):
+    """What an index selects is what numpy selects from all rows."""
+    every_x, every_y = view[:]
+    parts = every_x if isinstance(every_x, list) else [every_x]
+    n = len(view)
+    mask = np.arange(n) % 2 == 0
+    for idx in (0, -1, slice(1, None), slice(None, None, -2), [n - 1, 0], [-1], mask, []):
+        x, y = view[idx]
+        select = np.asarray(idx, int) if isinstance(idx, list) else idx
+        np.testing.assert_array_equal(y, every_y[select])
+        for got, part in zip(x if isinstance(x, list | tuple) else [x], parts, strict=True):
+            np.testing.assert_array_equal(got, part[select])
+    for wrong in (n, -n - 1, [0, n]):
+        with pytest.raises(IndexError, match=f"has {n} rows"):
+            view[wrong]

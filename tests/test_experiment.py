@@ -273,7 +273,7 @@ def test_states_are_files_without_pickle(tmp_path):
         save_state(path, {"a": {1}})
     assert load_state(path)["text"] == "a"
     path.write_bytes(path.read_bytes()[:-50])
-    with pytest.raises(OSError, match=r"state\.npz cannot be read as a state"):
+    with pytest.raises(OSError, match=r"state\.npz cannot be read as a \.npz file"):
         load_state(path)
     assert list(tmp_path.iterdir()) == [path]
 

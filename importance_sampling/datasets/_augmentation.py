@@ -11,7 +11,7 @@ import numpy as np
 from .._names import unknown
 from .._requirements import require
 
-_FILL_MODES = {"nearest": "nearest", "constant": "constant", "reflect": "reflect", "wrap": "wrap"}
+_FILL_MODES = ("constant", "nearest", "reflect", "wrap")
 
 
 def zca_matrix(centred: np.ndarray, epsilon: float) -> np.ndarray:
@@ -88,7 +88,7 @@ class ImageAugmentation:
     def __post_init__(self) -> None:
         if self.fill_mode not in _FILL_MODES:
             raise ValueError(
-                f"`fill_mode` must be one of {sorted(_FILL_MODES)}, got {self.fill_mode!r}."
+                f"`fill_mode` must be one of {list(_FILL_MODES)}, got {self.fill_mode!r}."
             )
         zoom = np.asarray(self.zoom_range, dtype=np.float64)
         self._zoom = (1 - zoom, 1 + zoom) if zoom.ndim == 0 else tuple(zoom)
@@ -182,7 +182,7 @@ class ImageAugmentation:
                 offset,
                 output=moved[..., channel],
                 order=self.interpolation_order,
-                mode=_FILL_MODES[self.fill_mode],
+                mode=self.fill_mode,
                 cval=self.cval,
             )
         return moved

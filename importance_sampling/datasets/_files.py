@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from .._files import read_npz
 from ._memory import InMemoryImageDataset
 
 DATA_VARIABLE = "IMPORTANCE_SAMPLING_DATA"
@@ -16,17 +16,8 @@ _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
 
 
 def _read_npz(path: Path) -> list[np.ndarray]:
-    try:
-        with np.load(path, allow_pickle=False) as data:
-            missing = [name for name in _ARRAYS if name not in data]
-            if missing:
-                raise ValueError(
-                    f"{path} lacks the arrays {missing}; it holds {sorted(data.files)}. Expected "
-                    f"{list(_ARRAYS)}."
-                )
-            return [data[name] for name in _ARRAYS]
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        raise OSError(f"{path} cannot be read as a .npz file: {error}") from error
+    arrays = read_npz(path, _ARRAYS)
+    return [arrays[name] for name in _ARRAYS]
 
 
 def _find(name: str, folder: Path) -> Path | None:

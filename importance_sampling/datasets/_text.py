@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._files import write_whole
+from .._files import read_npz, write_whole
 from ._base import IndexedParts
 
 _END = "<EOS>"
@@ -106,12 +106,9 @@ def _load(path: Path, files: list[Path], cache: bool, verbose: bool) -> dict[str
     stamp = np.array([[f.stat().st_size, f.stat().st_mtime_ns] for f in files])
     if cache and path.is_file():
         try:
-            with np.load(path, allow_pickle=False) as stored:
-                encoded = dict(stored)
-        except Exception as error:
-            raise OSError(
-                f"{path} cannot be read: {error}. Remove it, and it is made again."
-            ) from error
+            encoded = read_npz(path)
+        except OSError as error:
+            raise OSError(f"{error} Remove it, and it is made again.") from error
         if np.array_equal(encoded.get("stamp"), stamp):
             return encoded
     encoded = _encode(files, verbose) | {"stamp": stamp}

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._files import write_whole
+from .._files import read_npz, write_whole
 from ._base import IndexedParts
 from ._numeric_pickle import load_numeric
 
@@ -92,14 +92,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             f"{path} is no .npz file. If it is the pickle that the original library read, convert "
             "it once: importance_sampling.datasets.convert_timit(path, 'timit.npz')."
         )
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = dict(stored)
-    except Exception as error:
-        raise OSError(f"{path} cannot be read as a .npz file: {error}") from error
-    missing = [name for name in _NAMES if name not in arrays]
-    if missing:
-        raise ValueError(f"{path} lacks the arrays {missing}; it holds {sorted(arrays)}.")
+    arrays = read_npz(path, _NAMES)
     for part in _PARTS:
         x, y, lengths = (arrays[f"{kind}_{part}"] for kind in ("x", "y", "lengths"))
         integers = all(a.ndim == 1 and a.dtype.kind in "iu" for a in (y, lengths))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ._augmentation import zca_matrix
+from ._augmentation import ImageAugmentation
 from ._base import BaseDataset
 from ._files import load_arrays
 from ._memory import InMemoryDataset, InMemoryImageDataset
@@ -90,8 +90,6 @@ class ZCAWhitening(InMemoryDataset):
         dataset: a `BaseDataset` of images `(height, width, channels)`.
     """
 
-    _epsilon = 1e-6
-
     def __init__(self, dataset: BaseDataset):
         if len(dataset.shape) != 3:
             raise ValueError(
@@ -100,12 +98,7 @@ class ZCAWhitening(InMemoryDataset):
             )
         x, y = dataset.train_data[:]
         x_test, y_test = dataset.test_data[:]
-        x = np.asarray(x, dtype=np.float32)
-        mean = x.mean(axis=(0, 1, 2), dtype=np.float64).astype(np.float32)
-        matrix = zca_matrix(x - mean, self._epsilon)
-
-        def whiten(images: np.ndarray) -> np.ndarray:
-            images = np.asarray(images, dtype=np.float32) - mean
-            return (images.reshape(len(images), -1) @ matrix).reshape(images.shape)
-
-        super().__init__(whiten(x), y, whiten(x_test), y_test, categorical=False)
+        whitening = ImageAugmentation(zca_whitening=True)
+        whitening.fit(x)
+        white, white_test = whitening.standardize(x), whitening.standardize(x_test)
+        super().__init__(white, y, white_test, y_test, categorical=False)

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 from .. import models
+from .._names import unknown
 from ..utils.keras_utils import load_weights_by_name
 from . import _registry as registry
 from ._hyperparams import Hyperparams
@@ -31,7 +32,7 @@ def build_optimizer(hp: Hyperparams) -> keras.Optimizer:
     """The optimizer that the hyper-parameters name; Adam if they name none."""
     name = hp.get("opt", "adam")
     if name not in _OPTIMIZERS:
-        raise registry.unknown("optimizer", name, _OPTIMIZERS)
+        raise unknown("optimizer", name, _OPTIMIZERS)
     options: dict[str, Any] = {"learning_rate": hp.get("lr", 1e-3), "clipnorm": hp.get("clipnorm")}
     if name == "sgd":
         options |= {
@@ -131,8 +132,7 @@ def build(names: dict[str, str], hp: Hyperparams, seed: int) -> Experiment:
 
 def check_names(names: dict[str, str]) -> None:
     """Raises if a name is unknown, before anything that takes time."""
-    if names["model"] not in models.names():
-        raise registry.unknown("model", names["model"], models.names())
+    models.get(names["model"])
     registry.check_wrapper(names["wrapper"])
     registry.check_sampler(names["sampler"])
     registry.look_up("reweighting", registry.REWEIGHTINGS, names["reweighting"])

@@ -13,6 +13,8 @@ import blinker
 import keras
 import numpy as np
 
+from .._arrays import count_rows
+from ..samplers._classes import class_ids
 from ..training._loop import Loop
 from ._hyperparams import Hyperparams, learning_rate
 from ._logs import Logs
@@ -46,7 +48,6 @@ class Recorder(keras.callbacks.Callback):
         self.stop = False
         self.deadline: float | None = None
         self._rate: float | None = None
-        self._importance = False
 
     @property
     def progress(self) -> float:
@@ -124,11 +125,11 @@ class Recorder(keras.callbacks.Callback):
             sampled.update(event)
 
         def on_training(result: Any) -> None:
-            labels = classes(sampled["xy"][1])
+            labels = _classes(sampled["xy"][1], self.loop.sampler.dataset.output_size)
             rows = zip(
                 np.asarray(result[2], dtype=float).reshape(-1).tolist(),
                 np.asarray(sampled["predicted_scores"], dtype=float).tolist(),
-                labels.tolist(),
+                labels,
                 strict=True,
             )
             self.logs.write("predictions.txt", rows)
@@ -151,12 +152,9 @@ class Recorder(keras.callbacks.Callback):
         self.draws[:] = state["draws"]
 
 
-def classes(targets: Any) -> np.ndarray:
+def _classes(targets: Any, count: int) -> list[int]:
     """Each row's class; 0 where targets are no classes."""
-    targets = np.asarray(targets)
-    rows = targets.reshape(len(targets), -1)
-    if rows.shape[1] > 1:
-        return rows.argmax(axis=1)
-    if targets.dtype.kind in "iu":
-        return rows[:, 0]
-    return np.zeros(len(rows), dtype=np.int64)
+    try:
+        return class_ids(targets, count).tolist()
+    except ValueError:
+        return [0] * count_rows(targets)

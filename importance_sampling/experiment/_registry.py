@@ -156,7 +156,6 @@ def _obs(dataset: Any, policy: Any, wrapper: Any, hp: Hyperparams, **options: An
         dataset,
         policy,
         wrapper,
-        large_batch=hp.get("presample", 1024),
         forward_batch_size=forward_batch_size(dataset, hp),
         steps_per_epoch=hp.get("steps_per_epoch", 300),
         recompute=hp.get("obs_recompute", 2),

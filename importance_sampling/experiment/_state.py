@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._files import write_whole
+from .._files import read_npz, write_whole
 
 _ARRAY = "array"
 _SKELETON = "skeleton"
@@ -43,11 +43,10 @@ def load_state(path: Path) -> Any:
     Raises:
         OSError: if the file is missing, truncated or something else; names it.
     """
+    arrays = read_npz(path, [_SKELETON])
     try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays = dict(file)
-            outline = json.loads(str(arrays.pop(_SKELETON)))
-    except Exception as error:
+        outline = json.loads(str(arrays.pop(_SKELETON)))
+    except ValueError as error:
         raise OSError(f"{path} cannot be read as a state: {error}") from error
 
     def filled(value: Any) -> Any:

@@ -76,6 +76,7 @@ class _Run:
     ):
         self.options, self.settings, self.hp = options, settings, hp
         self.directory = directory
+        self.timed = bool(hp.get("time_based"))
         self.dataset: BaseDataset = experiment.dataset
         self.model, self.wrapper = experiment.model, experiment.wrapper
         self.sampler = experiment.sampler
@@ -105,8 +106,7 @@ class _Run:
     def train(self) -> int:
         """Trains, measures and saves until the end; the exit status."""
         s, r, options = self.settings, self.recorder, self.options
-        timed = bool(self.hp.get("time_based"))
-        if timed:
+        if self.timed:
             r.deadline = float(options.train_for)
         print(
             f"{s['model']} on {s['dataset']}: {len(self.dataset.train_data)} training examples, "
@@ -117,16 +117,16 @@ class _Run:
         # A terminal is drawn on, a file gets a line now and then.
         live = sys.stdout.isatty()
         self.bar = keras.utils.Progbar(
-            100 if timed else options.train_for,
+            100 if self.timed else options.train_for,
             stateful_metrics=["loss", "error", "vr", "samples/s", self.metric or "error"],
             interval=0.2 if live else 10.0,
-            unit_name="%" if timed else "step",
+            unit_name="%" if self.timed else "step",
         )
         self._note("running")
         try:
             with r.interruptible(), r.listening(options.save_predictions):
                 while r.progress < options.train_for and not r.stop:
-                    self._segment(timed)
+                    self._segment()
         except BaseException:
             # What is on disk is whole, and goes on from the last checkpoint.
             self._note("failed")
@@ -143,14 +143,14 @@ class _Run:
         self._finish()
         return 0
 
-    def _segment(self, timed: bool) -> None:
+    def _segment(self) -> None:
         """Trains up to the next step at which something else is to be done."""
         r, options = self.recorder, self.options
         periods = [options.validate_every, options.checkpoint_every]
         if options.save_model:
             periods.append(options.snapshot_period)
         following = [period * (r.steps // period + 1) for period in periods]
-        if not timed:
+        if not self.timed:
             following.append(options.train_for)
         self.loop.run(
             epochs=1,
@@ -168,11 +168,13 @@ class _Run:
             self._save_state()
 
     def _show(self, recorder: Recorder, values: dict[str, float]) -> None:
-        percent = 100 * recorder.progress / self.options.train_for
-        current = int(percent) if self.hp.get("time_based") else recorder.steps
-        if not self.hp.get("time_based") or current > self._shown:
-            self._shown = current
-            self.bar.update(min(current, self.bar.target), list(values.items()), finalize=False)
+        current = recorder.steps
+        if self.timed:
+            current = min(int(100 * recorder.progress / self.options.train_for), 100)
+            if current == self._shown:
+                return
+        self._shown = current
+        self.bar.update(current, list(values.items()), finalize=False)
 
     def _validate(self) -> None:
         self.last = self._evaluate("val", train=False, part=slice(None))
