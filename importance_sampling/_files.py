@@ -11,8 +11,12 @@ from typing import Any
 import numpy as np
 
 
-def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
-    """Lets `write` fill a temporary file beside `path`, which then takes its place."""
+def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
+    """Lets `write` fill a temporary file beside `path`, which then takes its place.
+
+    Returns:
+        The path.
+    """
     # In front, because some suffixes have two parts.
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
@@ -20,6 +24,7 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+    return path
 
 
 def read_npz(path: Path, required: Sequence[str] = ()) -> dict[str, np.ndarray]:

@@ -369,7 +369,7 @@ def test_tree_draws_in_proportion(n):
     tree = SumTree(n)
     tree.fill(values)
     size = 100_000
-    drawn = tree.draw(size, rng)
+    drawn = tree.draw(rng.random(size))
     assert (tree.get(drawn) > 0).all()
     share = values / values.sum()
     for group in range(min(n, 16)):

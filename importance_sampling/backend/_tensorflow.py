@@ -69,6 +69,8 @@ class Runtime:
         self.model = model
         # Whether functions are traced once, so that what they compute beside is nearly free.
         self.traces = not model.run_eagerly
+        # Whether calls return before the device is done.
+        self.asynchronous = bool(tf.config.list_logical_devices("GPU"))
         strategy = getattr(model, "distribute_strategy", None)
         if strategy is not None and strategy.num_replicas_in_sync > 1:
             raise ValueError(

@@ -89,6 +89,8 @@ class Runtime:
         self.model = model
         # Nothing is traced: every operation of a step costs, and tensors stay valid after it.
         self.traces = False
+        # Whether calls return before the device is done.
+        self.asynchronous = self.to_device(0.0).device.type != "cpu"
 
     def scope(self, values: Sequence[tuple[Any, Any]] = ()) -> keras.StatelessScope:
         """A scope in which the model can be read and nothing of it be changed."""

@@ -92,6 +92,21 @@ class ModelWrapper:
         _send("is.score", scores)
         return scores
 
+    def score_later(
+        self, x: Any, y: Any, batch_size: int = 128, *, sample_weight: Any = None
+    ) -> Callable[[], np.ndarray]:
+        """As `score`, but returns a function that returns the scores.
+
+        Where the device works asynchronously it begins at once, with the model as it is.
+        """
+        scores = self.score(x, y, batch_size, sample_weight=sample_weight)
+        return lambda: scores
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether calls return before the device is done."""
+        return False
+
     def evaluate(self, x: Any, y: Any, batch_size: int = 128) -> np.ndarray:
         """Mean loss and metrics over the examples, in the order of `metrics_names`.
 

@@ -17,6 +17,7 @@ from ..reweighting import ReweightingPolicy
 from . import _build, _checks, _rehearsal
 from ._objective import Objective, takes_training
 from ._outputs import describe, symbolic
+from ._precision import lower_precision
 from ._step import TrainingStep
 
 
@@ -28,6 +29,7 @@ class Engine:
         reweighting: the policy whose weights the training step takes.
         score: the score's name.
         layer: the layer that `"gnorm"` refers to, or None for the last one.
+        score_dtype: the type that scoring passes compute in, or None for the model's own.
     """
 
     def __init__(
@@ -36,8 +38,10 @@ class Engine:
         reweighting: ReweightingPolicy,
         score: str = "gnorm",
         layer: Any = None,
+        score_dtype: str | None = None,
     ):
         self.model = model
+        self.score_dtype = score_dtype
         self.reweighting = reweighting
         self.score_name = score
         self.layer = _checks.find_layer(model, layer)
@@ -234,7 +238,7 @@ class Engine:
 
     def _score_step(self, x: Any, y: Any, sample_weight: Any) -> dict[str, Any]:
         objective = self.objective
-        with self.runtime.scope():
+        with self.runtime.scope(), lower_precision(self.model, objective.info, self.score_dtype):
             outputs = objective.forward(x)
         masks = objective.masks(outputs)
         _, scores = objective.measure(x, y, outputs, sample_weight, masks, False)

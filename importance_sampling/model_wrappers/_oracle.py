@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from . import _checks
 from ._base import ModelWrapper, StepResult, _send
 from ._engine import Engine
 from ._objective import SCORES
+from ._precision import LOW_PRECISIONS
 
 
 class OracleWrapper(ModelWrapper):
@@ -36,6 +38,9 @@ class OracleWrapper(ModelWrapper):
         layer: None, an index into `model.layers` or a layer: where `"gnorm"` takes the
             gradient. Defaults to None, the last layer; any other costs a backward pass
             through the layers above it.
+        score_dtype: None, `"bfloat16"` or `"float16"`: the type that forward passes which only
+            score compute in. The layers that make the outputs, and the scores, stay in float32,
+            so that no small score becomes zero. Defaults to None, the model's own.
     """
 
     def __init__(
@@ -44,13 +49,23 @@ class OracleWrapper(ModelWrapper):
         reweighting: ReweightingPolicy,
         score: str = "loss",
         layer: Any = None,
+        score_dtype: str | None = None,
     ):
         _checks.check_model(model)
         if score not in SCORES:
             raise ValueError(f"`score` must be one of {list(SCORES)}, got {score!r}.")
         self.model = model
         self.reweighting = reweighting
-        self.engine = Engine(model, reweighting, score, layer)
+        if score_dtype not in (None, *LOW_PRECISIONS):
+            raise ValueError(
+                f"`score_dtype` must be None or one of {list(LOW_PRECISIONS)}, got {score_dtype!r}."
+            )
+        if score_dtype is not None and (score == "full_gnorm" or layer is not None):
+            raise ValueError(
+                f"`score_dtype`={score_dtype!r} is for scores that one forward pass gives: use "
+                'score="gnorm" without `layer`, "loss" or "acc".'
+            )
+        self.engine = Engine(model, reweighting, score, layer, score_dtype)
         # Mean number of valid steps per sample, as far as seen, for masked losses.
         self._tokens: np.ndarray | None = None
         self._tokens_seen = 0.0
@@ -99,10 +114,35 @@ class OracleWrapper(ModelWrapper):
             if n > chunk:
                 parts = self._batches(x, y, chunk, sample_weight)
                 return np.concatenate([self.score_batch(*part) for part in parts])
-        result = self.engine.score(x, y, sample_weight)
+        return self._read(self.engine.score(x, y, sample_weight))
+
+    def _read(self, result: dict[str, Any]) -> np.ndarray:
         if "counts" in result:
             self._count(result["counts"])
         return ops.convert_to_numpy(result["scores"])
+
+    @property
+    def asynchronous(self) -> bool:
+        """See `ModelWrapper.asynchronous`."""
+        runtime = getattr(self.engine, "runtime", None)
+        return runtime is not None and runtime.asynchronous
+
+    def score_later(
+        self, x: Any, y: Any, batch_size: int = 128, *, sample_weight: Any = None
+    ) -> Callable[[], np.ndarray]:
+        """See `ModelWrapper.score_later`."""
+        self.build(x, y, sample_weight)
+        if self.engine.objective.score == "full_gnorm":
+            return super().score_later(x, y, batch_size, sample_weight=sample_weight)
+        batches = self._batches(x, y, batch_size, sample_weight)
+        results = [self.engine.score(*part) for part in batches]
+
+        def read() -> np.ndarray:
+            scores = np.concatenate([self._read(result).reshape(-1) for result in results])
+            _send("is.score", scores)
+            return scores
+
+        return read
 
     def evaluate_batch(self, x: Any, y: Any) -> np.ndarray:
         """Loss and metrics of one batch: float array `(1 + metrics,)`."""

@@ -1,5 +1,6 @@
 """Which examples to train on. Numpy only; knows nothing of Keras."""
 
+from ._auto import AutoSampler
 from ._base import BaseSampler, Draw
 from ._classes import PerClassGaussian
 from ._conditions import (
@@ -18,13 +19,16 @@ from ._decorators import (
     SamplerDecorator,
 )
 from ._lstm import LSTMComparisonSampler, LSTMSampler
+from ._mixture import HistoryMixtureSampler
 from ._pool import ConstantTimeSampler, ConstantVarianceSampler, ModelSampler, UniformSampler
 from ._ranked import OnlineBatchSelectionSampler
+from ._reuse import PoolReuseSampler
 from ._stored import CacheSampler, HistorySampler
 
 __all__ = [
     "AdaptiveAdditiveSmoothingSampler",
     "AdditiveSmoothingSampler",
+    "AutoSampler",
     "BaseSampler",
     "CacheSampler",
     "Condition",
@@ -33,12 +37,14 @@ __all__ = [
     "ConstantVarianceSampler",
     "Draw",
     "ExpCondition",
+    "HistoryMixtureSampler",
     "HistorySampler",
     "LSTMComparisonSampler",
     "LSTMSampler",
     "ModelSampler",
     "OnlineBatchSelectionSampler",
     "PerClassGaussian",
+    "PoolReuseSampler",
     "PowerSmoothingSampler",
     "SamplerDecorator",
     "TotalVariationCondition",

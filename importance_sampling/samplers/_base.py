@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,14 @@ from blinker import signal
 
 from .._arrays import take_rows
 from .._weights import unbiased_weights
-from ._draw import IndexStream, check_scores, draw_positions, make_rng
+from ._draw import (
+    IndexStream,
+    check_resampling,
+    check_scores,
+    draw_positions,
+    drawable,
+    make_rng,
+)
 from ._rows import RowReader
 
 if TYPE_CHECKING:
@@ -26,12 +34,14 @@ class Draw(tuple):
         importance: whether the draw was by score.
         pool_scores: `(B,)` scores of the whole pool by the model as it is, or None if it was
             not asked.
+        kind: how it was drawn, for reports: `"uniform"`, `"pool"` or `"history"`.
     """
 
     predicted_scores: np.ndarray
     metric_weights: np.ndarray
     importance: bool
     pool_scores: np.ndarray | None
+    kind: str
 
     def __new__(
         cls,
@@ -48,6 +58,7 @@ class Draw(tuple):
         draw.predicted_scores = ones if predicted_scores is None else predicted_scores
         draw.metric_weights = ones if metric_weights is None else metric_weights
         draw.pool_scores = pool_scores
+        draw.kind = "pool" if draw.importance else "uniform"
         return draw
 
 
@@ -70,6 +81,8 @@ class BaseSampler:
         reweighting: a `ReweightingPolicy`.
         rng: keyword-only; a `numpy.random.Generator` or a seed. Defaults to a fresh one.
         shuffle: keyword-only; whether uniform draws go through the data in random order.
+        resampling: keyword-only; `"multinomial"`, independent draws, or `"systematic"`, which
+            draws example i either floor(b p_i) or ceil(b p_i) times.
 
     Example:
 
@@ -88,10 +101,12 @@ class BaseSampler:
         *,
         rng: np.random.Generator | int | None = None,
         shuffle: bool = True,
+        resampling: str = "multinomial",
     ):
         self.dataset = dataset
         self.reweighting = reweighting
         self.rng = make_rng(rng)
+        self.resampling = check_resampling(resampling)
         self._indices = IndexStream(dataset_length(dataset), self.rng, shuffle)
         self._rows = RowReader(dataset, self._indices)
 
@@ -135,20 +150,7 @@ class BaseSampler:
         xy: tuple[Any, ...] | None,
         batch_size: int,
     ) -> Draw:
-        pool_scores = scores
-        if scores is not None:
-            scores = pool_scores = check_scores(scores, idxs)
-            if not scores.any():
-                # Nothing is worth more than anything else: draw this batch uniformly.
-                scores = np.ones_like(scores)
-            positions = draw_positions(scores, batch_size, self.rng)
-            w = self.reweighting.sample_weights(positions, scores)
-            if self.reweighting.unbiased and w.shape[1] == 1:
-                metric_weights = w[:, 0]
-            else:
-                metric_weights = unbiased_weights(scores[positions], scores.sum(), len(scores))
-            predicted = scores[positions]
-        else:
+        if scores is None:
             positions = None
             if len(idxs) != batch_size:
                 # Without replacement where possible: less variance, same mean.
@@ -156,16 +158,44 @@ class BaseSampler:
                     len(idxs), batch_size, replace=len(idxs) < batch_size, shuffle=False
                 )
             w = self.reweighting.uniform_weights(batch_size)
-            metric_weights = predicted = None
+            return self._finish(idxs, xy, positions, w)
+        pool_scores = check_scores(scores, idxs)
+        positions = draw_positions(drawable(pool_scores), batch_size, self.rng, self.resampling)
+        return self._draw_at(positions, idxs, pool_scores, xy, pool_scores)
+
+    def _draw_at(
+        self,
+        positions: np.ndarray,
+        idxs: np.ndarray,
+        scores: np.ndarray,
+        xy: tuple[Any, ...] | None,
+        pool_scores: np.ndarray | None,
+    ) -> Draw:
+        """The batch at `positions` of a pool, drawn by `scores`."""
+        scores = drawable(scores)
+        w = self.reweighting.sample_weights(positions, scores)
+        if self.reweighting.unbiased and w.shape[1] == 1:
+            metric_weights = w[:, 0]
+        else:
+            metric_weights = unbiased_weights(scores[positions], scores.sum(), len(scores))
+        if self.predicts:
+            pool_scores = None
+        return self._finish(idxs, xy, positions, w, scores[positions], metric_weights, pool_scores)
+
+    def _finish(
+        self,
+        idxs: np.ndarray,
+        xy: tuple[Any, ...] | None,
+        positions: np.ndarray | None,
+        *known: Any,
+    ) -> Draw:
         if positions is not None:
             idxs = idxs[positions]
             if xy is not None:
                 xy = take_rows(xy, positions)
         if xy is None:
             xy = self.dataset.train_data[idxs]
-        if self.predicts:
-            pool_scores = None
-        draw = Draw(idxs, xy, w, predicted, metric_weights, pool_scores)
+        draw = Draw(idxs, xy, *known)
         self._announce(draw)
         return draw
 
@@ -191,6 +221,27 @@ class BaseSampler:
     def learns_from(self, draw: Draw) -> bool:
         """Whether `update` has any use for the scores of this draw."""
         return type(self).update is not BaseSampler.update
+
+    def prepare(self, batch_size: int) -> None:
+        """Asks the device for what the next draw needs, while it works on the present step.
+
+        Args:
+            batch_size: int, examples of the next draw.
+        """
+
+    @property
+    def prepared(self) -> bool:
+        """Whether `prepare` has asked for something that the next draw will use."""
+        return False
+
+    def timed(self, draw: Draw, seconds: float) -> None:
+        """Learns how long a step took, from the draw to the last thing done for it.
+
+        Args:
+            draw: the step's draw.
+            seconds: float; callbacks are not in it. Where the device works asynchronously, what
+                it did of the step before is.
+        """
 
     @property
     def tolerates_delay(self) -> bool:
@@ -222,6 +273,15 @@ class BaseSampler:
 
 def score_rows(model: Any, xy: tuple[Any, ...], batch_size: int) -> np.ndarray:
     """Scores `(x, y)` or `(x, y, sample_weight)` with a model wrapper."""
+    return _ask(model.score, xy, batch_size)
+
+
+def score_rows_later(model: Any, xy: tuple[Any, ...], batch_size: int) -> Callable[[], np.ndarray]:
+    """As `score_rows`, but only begins; what it returns waits for the scores."""
+    return _ask(model.score_later, xy, batch_size)
+
+
+def _ask(score: Callable[..., Any], xy: tuple[Any, ...], batch_size: int) -> Any:
     if len(xy) > 2:
-        return model.score(xy[0], xy[1], batch_size=batch_size, sample_weight=xy[2])
-    return model.score(xy[0], xy[1], batch_size=batch_size)
+        return score(xy[0], xy[1], batch_size=batch_size, sample_weight=xy[2])
+    return score(xy[0], xy[1], batch_size=batch_size)

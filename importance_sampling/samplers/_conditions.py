@@ -58,6 +58,9 @@ class Condition:
     def update(self, scores: np.ndarray) -> None:
         """Learns from the scores `(n,)` of uniformly drawn examples."""
 
+    def timed(self, draw: Any, seconds: float) -> None:
+        """Learns how long the step on `draw` took."""
+
     def state_dict(self) -> dict[str, Any]:
         """What changes, as plain numbers."""
         return {"last": self._last}

@@ -26,6 +26,7 @@ class SamplerDecorator(BaseSampler):
         self.reweighting = sampler.reweighting
         # One generator and one stream of indices for the whole stack.
         self.rng = sampler.rng
+        self.resampling = sampler.resampling
         self._indices, self._rows = sampler._indices, sampler._rows
 
     def _get_samples_with_scores(self, batch_size: int) -> Proposal:
@@ -42,6 +43,19 @@ class SamplerDecorator(BaseSampler):
     def learns_from(self, draw: Draw) -> bool:
         """Whether the decorated sampler does."""
         return self.sampler.learns_from(draw)
+
+    def prepare(self, batch_size: int) -> None:
+        """Passes the call on to the decorated sampler."""
+        self.sampler.prepare(batch_size)
+
+    @property
+    def prepared(self) -> bool:
+        """Whether the decorated sampler is."""
+        return self.sampler.prepared
+
+    def timed(self, draw: Draw, seconds: float) -> None:
+        """Passes the time on to the decorated sampler."""
+        self.sampler.timed(draw, seconds)
 
     @property
     def predicts(self) -> bool:
@@ -158,7 +172,8 @@ class ConditionalStartSampler(SamplerDecorator):
         self.uniform._indices, self.uniform._rows = self._indices, self._rows
 
     def _get_samples_with_scores(self, batch_size: int) -> Proposal:
-        if not self.condition.satisfied:
+        # What was prepared while the condition held is used, whatever it says now.
+        if not self.prepared and not self.condition.satisfied:
             return self.uniform._get_samples_with_scores(batch_size)
         idxs, scores, xy = self.sampler._get_samples_with_scores(batch_size)
         if scores is not None:
@@ -176,6 +191,16 @@ class ConditionalStartSampler(SamplerDecorator):
         if not draw.importance:
             self.condition.update(results)
         self.sampler.update_from(draw, results)
+
+    def prepare(self, batch_size: int) -> None:
+        """Prepares a draw by score, if the last one was."""
+        if self.condition.previously_satisfied:
+            super().prepare(batch_size)
+
+    def timed(self, draw: Draw, seconds: float) -> None:
+        """Tells the condition, and the decorated sampler."""
+        self.condition.timed(draw, seconds)
+        super().timed(draw, seconds)
 
     def learns_from(self, draw: Draw) -> bool:
         """From uniform draws, and from whatever the decorated sampler learns from."""

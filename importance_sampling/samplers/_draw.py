@@ -43,13 +43,49 @@ def check_scores(scores: Any, idxs: np.ndarray | None = None) -> np.ndarray:
     )
 
 
-def draw_positions(scores: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
-    """Draws `size` positions with replacement, with probability `s_i / sum(s)`.
+def drawable(scores: np.ndarray) -> np.ndarray:
+    """The scores, or ones where all are zero: then nothing is worth more than anything else."""
+    return scores if scores.any() else np.ones_like(scores)
+
+
+RESAMPLINGS = ("multinomial", "systematic")
+
+
+def check_resampling(resampling: Any) -> str:
+    """One of `RESAMPLINGS`, or an error that names them."""
+    if resampling not in RESAMPLINGS:
+        raise ValueError(f"`resampling` must be one of {list(RESAMPLINGS)}, got {resampling!r}.")
+    return resampling
+
+
+def uniforms_for(resampling: str, size: int, rng: np.random.Generator) -> np.ndarray:
+    """Numbers in [0, 1), each uniform, for inverting a cumulative distribution.
+
+    Multinomial ones are independent. Systematic ones are equally spaced from one random start:
+    example i is then drawn either floor(b p_i) or ceil(b p_i) times, b p_i times on average,
+    which leaves the mean of a weighted batch as it is and takes variance away.
+
+    Args:
+        resampling: one of `RESAMPLINGS`.
+        size: int, how many.
+        rng: the training's generator.
+    """
+    if resampling == "systematic":
+        return (np.arange(size) + rng.random()) / size
+    return rng.random(size)
+
+
+def draw_positions(
+    scores: np.ndarray, size: int, rng: np.random.Generator, resampling: str = "multinomial"
+) -> np.ndarray:
+    """Draws `size` positions, each with probability `s_i / sum(s)`.
 
     Inverts the cumulative sum, O(B + b log B), with no Python loop.
     """
     cumulative = np.cumsum(scores)
-    positions = np.searchsorted(cumulative, rng.random(size) * cumulative[-1], side="right")
+    positions = np.searchsorted(
+        cumulative, uniforms_for(resampling, size, rng) * cumulative[-1], side="right"
+    )
     # Rounding may put a draw past the end or on a run of zero scores.
     return np.minimum(positions, np.flatnonzero(scores)[-1])
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._base import BaseSampler, Draw, dataset_length, score_rows
+from ._base import BaseSampler, Draw, dataset_length, score_rows, score_rows_later
 from ._conditions import VarianceReductionCondition
 
 if TYPE_CHECKING:
@@ -55,6 +56,25 @@ class ModelSampler(BaseSampler):
         length = dataset_length(dataset)
         self.large_batch = large_batch if length is None else min(large_batch, length)
         self.forward_batch_size = forward_batch_size
+        self._ahead: tuple[np.ndarray, tuple[Any, ...], Callable[[], np.ndarray]] | None = None
+
+    def prepare(self, batch_size: int) -> None:
+        """Reads the next pool and lets the model begin to score it, as it is now.
+
+        The draw after the step under way then finds the scores at hand. They are one step old,
+        which the weights, made of the probabilities drawn with, make up for. Streams are left
+        alone: reading on could end them before their last batch is trained on.
+        """
+        can_wait = hasattr(self.model, "score_later") and self._indices.n is not None
+        if self._ahead is None and can_wait:
+            idxs, xy = self._rows.next(self.large_batch)
+            later = score_rows_later(self.model, xy, self.forward_batch_size)
+            self._ahead = idxs, xy, later
+
+    @property
+    def prepared(self) -> bool:
+        """See `BaseSampler.prepared`."""
+        return self._ahead is not None
 
     def _get_samples_with_scores(
         self, batch_size: int
@@ -64,6 +84,9 @@ class ModelSampler(BaseSampler):
                 f"Cannot draw batch_size={batch_size} from a pool of {self.large_batch}. Use a "
                 "larger pool (`large_batch`, `presample`), a smaller batch or more data."
             )
+        if self._ahead is not None:
+            (idxs, xy, later), self._ahead = self._ahead, None
+            return idxs, later(), xy
         idxs, xy = self._rows.next(self.large_batch)
         return idxs, score_rows(self.model, xy, self.forward_batch_size), xy
 

@@ -10,7 +10,7 @@ import numpy as np
 from .._weights import unbiased_weights
 from ._base import BaseSampler, Draw, dataset_length, score_rows
 from ._conditions import _MovingAverage
-from ._draw import check_scores
+from ._draw import check_scores, uniforms_for
 from ._sum_tree import SumTree
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class StoredScoreSampler(BaseSampler):
 
     def _draw_stored(self, size: int) -> tuple[np.ndarray, np.ndarray, float]:
         """Indices, their scores and the sum of all scores."""
-        idxs = self._tree.draw(size, self.rng)
+        idxs = self._tree.draw(uniforms_for(self.resampling, size, self.rng))
         return idxs, self._tree.get(idxs), self._tree.total
 
     def sample(self, batch_size: int) -> Draw:
@@ -80,6 +80,7 @@ class StoredScoreSampler(BaseSampler):
         self._average.add(np.sqrt(max(scores.mean() * n / total, 1.0)))
         weights = unbiased_weights(scores, total, n)
         draw = Draw(idxs, self.dataset.train_data[idxs], w, scores, weights)
+        draw.kind = "history"
         self._announce(draw)
         return draw
 
@@ -161,13 +162,13 @@ class HistorySampler(StoredScoreSampler):
         mean = self._mean_seen()
         new = mean * self._unseen.total
         total = self._tree.total + new
-        from_new = self.rng.random(size) * total < new
+        positions = uniforms_for(self.resampling, size, self.rng) * total
+        from_new = positions < new
         idxs = np.empty(size, np.int64)
-        count = int(from_new.sum())
-        if count:
-            idxs[from_new] = self._unseen.draw(count, self.rng)
-        if count < size:
-            idxs[~from_new] = self._tree.draw(size - count, self.rng)
+        if from_new.any():
+            idxs[from_new] = self._unseen.draw(positions[from_new] / new)
+        if not from_new.all():
+            idxs[~from_new] = self._tree.draw((positions[~from_new] - new) / self._tree.total)
         return idxs, np.where(from_new, mean, self._tree.get(idxs)), total
 
     def update(self, idxs: np.ndarray, results: np.ndarray) -> None:

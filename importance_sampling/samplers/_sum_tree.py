@@ -68,28 +68,34 @@ class SumTree:
             sums = level[blocks].sum(axis=1)
         self.total = float(sums[0])
 
-    def draw(self, size: int, rng: np.random.Generator) -> np.ndarray:
-        """Draws `size` indices with replacement, index i with probability value_i / total.
+    def draw(self, uniforms: np.ndarray, plus: float = 0.0) -> np.ndarray:
+        """Inverts the cumulative sum: index i with probability (value_i + plus) / their sum.
 
         Args:
-            size: int, how many.
-            rng: the training's generator.
+            uniforms: `(size,)` random numbers in [0, 1); see `uniforms_for`.
+            plus: float >= 0, added to every value for this draw.
 
         Returns:
             int64 array `(size,)`.
         """
-        node = np.zeros(size, np.int64)
-        rest = rng.random(size) * self.total
-        for level in reversed(self._levels):
-            node, rest = _descend(level, node, rest)
-        return _descend(self._leaves, node, rest)[0]
+        node = np.zeros(len(uniforms), np.int64)
+        rest = uniforms * (self.total + plus * self.n)
+        span = _FAN_OUT ** len(self._levels)
+        for level in (*reversed(self._levels), self._leaves):
+            values = level[node]
+            if plus:
+                first = (node[:, None] * _FAN_OUT + np.arange(_FAN_OUT)) * span
+                values = values + plus * np.clip(self.n - first, 0, span)
+            node, rest = _descend(values, node, rest)
+            span //= _FAN_OUT
+        return node
 
 
 def _descend(
-    blocks: np.ndarray, node: np.ndarray, rest: np.ndarray
+    values: np.ndarray, node: np.ndarray, rest: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """From a block and a position in its sum to one of its children and a position in that."""
-    sums = np.cumsum(blocks[node], axis=1, dtype=np.float64)
+    sums = np.cumsum(values, axis=1, dtype=np.float64)
     # Rounding may leave a position at or past the end: the last child that is not empty has it.
     rest = np.minimum(rest, np.nextafter(sums[:, -1], 0.0))
     child = (sums <= rest[:, None]).sum(axis=1)

@@ -1,12 +1,14 @@
 """Trainings: wrap a compiled Keras model and call `fit` on the wrapper."""
 
 from ._base import BaseTraining
+from ._history import HistoryImportanceTraining, RobustImportanceTraining
+from ._importance import ImportanceTraining
+from ._report import TrainingReport
 from ._trainings import (
     ApproximateImportanceTraining,
     BiasedImportanceTraining,
     ConstantTimeImportanceTraining,
     ConstantVarianceImportanceTraining,
-    ImportanceTraining,
 )
 
 __all__ = [
@@ -15,5 +17,8 @@ __all__ = [
     "BiasedImportanceTraining",
     "ConstantTimeImportanceTraining",
     "ConstantVarianceImportanceTraining",
+    "HistoryImportanceTraining",
     "ImportanceTraining",
+    "RobustImportanceTraining",
+    "TrainingReport",
 ]

@@ -21,6 +21,7 @@ from ..samplers._base import dataset_length
 from . import _arguments, _data
 from ._fit import FitMethods
 from ._loop import Loop, OnSample, OnScores
+from ._report import TrainingReport
 from ._validation import Validation
 
 
@@ -35,6 +36,7 @@ class BaseTraining(FitMethods):
         score: the score to draw by; see `OracleWrapper`.
         layer: the layer that `"gnorm"` refers to.
         seed: int or None; all randomness of the training comes from one generator made of it.
+        score_dtype: the type that forward passes for scores compute in; see `OracleWrapper`.
     """
 
     def __init__(
@@ -44,13 +46,17 @@ class BaseTraining(FitMethods):
         score: str = "gnorm",
         layer: Any = None,
         seed: int | None = None,
+        score_dtype: str | None = None,
     ):
         self._reweighting = reweighting
         self.original_model = model
-        self.model = OracleWrapper(model, reweighting, score=score, layer=layer)
+        self.model = OracleWrapper(
+            model, reweighting, score=score, layer=layer, score_dtype=score_dtype
+        )
         self.history: keras.callbacks.History | None = None
         self._rng = np.random.default_rng(_arguments.check_optional_count("seed", seed, 0))
         self._shuffle = True
+        self._report: TrainingReport | None = None
 
     @property
     def reweighting(self) -> ReweightingPolicy:
@@ -61,6 +67,20 @@ class BaseTraining(FitMethods):
     def metrics_names(self) -> tuple[str, ...]:
         """`("loss", *metrics, "score")`; metrics are known once training has begun."""
         return self.model.metrics_names
+
+    def report(self) -> TrainingReport:
+        """What the last call of `fit` did and gained: `print(training.report())`.
+
+        Returns:
+            A `TrainingReport`: steps drawn by score and uniformly, time spent scoring, variance
+            reduction, effective sample size, the examples drawn most and least.
+
+        Raises:
+            RuntimeError: if nothing has been trained yet.
+        """
+        if self._report is None:
+            raise RuntimeError("There is nothing to report yet: call `fit` first.")
+        return self._report
 
     @property
     def _sampler_options(self) -> dict[str, Any]:
@@ -117,6 +137,7 @@ class BaseTraining(FitMethods):
             self.model.rehearse("validation_data", *validation.first_rows())
         sampler = self.sampler(dataset, batch_size, steps_per_epoch, epochs)
         loop = Loop(self.model, sampler, self.original_model, batch_size, on_sample, on_scores)
+        self._report = loop.report
         self.history = loop.run(
             epochs=epochs,
             steps_per_epoch=steps_per_epoch,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -16,6 +17,7 @@ from ..model_wrappers import ModelWrapper, StepResult
 from ..samplers import BaseSampler, Draw, VarianceReductionCondition
 from ..samplers._draw import InvalidScores, check_scores
 from ._callbacks import callback_list, first_epoch, looks_at_batches
+from ._report import TrainingReport
 from ._validation import Validation
 
 OnSample = Callable[[BaseSampler, np.ndarray, np.ndarray, np.ndarray], Any]
@@ -59,6 +61,7 @@ class Loop:
         self.on_scores = on_scores
         self.step = 0
         self.mean_score = 0.0
+        self.report = TrainingReport.of(sampler)
         self._pending: tuple[Draw, StepResult] | None = None
         self._own_estimate = VarianceReductionCondition(sample_size=batch_size)
         self._reset()
@@ -122,6 +125,7 @@ class Loop:
                 runtime.sync()
             if not late:
                 self._settle()
+            began = time.perf_counter()
             # Drawn before the callbacks hear of the step, which a stream may not have any more.
             try:
                 draw = self._sample()
@@ -136,10 +140,14 @@ class Loop:
                 )
                 self._finish_epoch()
                 return True
+            drawing = time.perf_counter() - began
             callbacks.on_train_batch_begin(step)
             if self.on_sample is not None:
                 idxs, _, w = draw
                 self.on_sample(self.sampler, idxs, w, draw.predicted_scores)
+            resumed = time.perf_counter()
+            if late and not self.wait and getattr(self.wrapper, "asynchronous", False):
+                self.sampler.prepare(self.batch_size)
             result = self.wrapper.train_draw(draw)
             self._settle()
             self._pending = (draw, result)
@@ -150,7 +158,10 @@ class Loop:
                 # The first logs want a score; one that is not finite is told after the callbacks.
                 with contextlib.suppress(InvalidScores):
                     self._settle()
+            seconds = drawing + time.perf_counter() - resumed
+            self.sampler.timed(draw, seconds)
             self._last_logs = self._logs(result, draw)
+            self.report.add(draw, seconds, drawing, self._last_logs["variance_reduction"])
             if exposed:
                 runtime.sync()
             callbacks.on_train_batch_end(step, self._last_logs)

@@ -1,4 +1,4 @@
-"""The trainings: each puts a sampler, a score and a reweighting together."""
+"""Trainings that put a sampler, a score and a reweighting together."""
 
 from __future__ import annotations
 
@@ -7,18 +7,13 @@ from typing import Any
 from ..reweighting import BiasedReweightingPolicy
 from ..samplers import (
     BaseSampler,
-    ConditionalStartSampler,
     ConstantTimeSampler,
     ConstantVarianceSampler,
     LSTMSampler,
     ModelSampler,
-    VarianceReductionCondition,
 )
 from ._arguments import check_count, check_number
 from ._base import BaseTraining, smoothed
-
-# Above this, a `presample` is surely meant as a number of samples.
-_LARGEST_FACTOR = 100
 
 
 def _check_pool(presample: int, batch_size: int) -> None:
@@ -27,96 +22,6 @@ def _check_pool(presample: int, batch_size: int) -> None:
             f"`presample`={presample} samples are fewer than batch_size={batch_size}; the pool "
             "must hold at least one batch."
         )
-
-
-class ImportanceTraining(BaseTraining):
-    r"""Trains uniformly until importance sampling pays, then by importance.
-
-    While it is on, `presample * batch_size` examples are drawn uniformly and scored by one
-    forward pass, `batch_size` of them are drawn by score and weighted so that the gradient
-    stays unbiased ([Not All Samples Are Created Equal](https://arxiv.org/abs/1803.00942),
-    algorithm 1). It goes on while the estimated variance reduction $\tau$ is above `tau_th`,
-
-    $$\tau = \left(1 - \frac{\sum_i (g_i - 1/B)^2}{\sum_i g_i^2}\right)^{-1/2}
-      > \frac{B + 3b}{3b}$$
-
-    with $g$ the normalised scores, $B$ the pool and $b$ the batch.
-
-    Args:
-        model: a compiled `keras.Model`, which is trained itself.
-        presample: float above 1, the pool in units of the batch size (not a number of
-            samples). Defaults to `3.0`.
-        tau_th: float, the variance reduction above which to draw by score. Defaults to the
-            right-hand side above.
-        forward_batch_size: int, most examples to score in one call. Defaults to the whole pool.
-        score: `"gnorm"`, `"loss"`, `"full_gnorm"` or `"acc"`; see `OracleWrapper`.
-        layer: None, an index or a layer: where `"gnorm"` takes the gradient.
-        k: keyword-only; float in (-inf, 1], the bias exponent; 1.0 is unbiased.
-        smooth: keyword-only; float >= 0, added to every score before drawing.
-        adaptive_smoothing: keyword-only; bool, whether `smooth` is a share of the mean score.
-        seed: keyword-only; int, makes the draws repeatable.
-
-    Example:
-
-    ```python
-    model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    ImportanceTraining(model).fit(x_train, y_train, batch_size=128, epochs=10)
-    ```
-    """
-
-    def __init__(
-        self,
-        model: Any,
-        presample: float = 3.0,
-        tau_th: float | None = None,
-        forward_batch_size: int | None = None,
-        score: str = "gnorm",
-        layer: Any = None,
-        *,
-        k: float = 1.0,
-        smooth: float = 0.0,
-        adaptive_smoothing: bool = False,
-        seed: int | None = None,
-    ):
-        presample = check_number("presample", presample, 1, open_end=True)
-        if presample > _LARGEST_FACTOR:
-            raise ValueError(
-                f"`presample`={presample:g} is the pool in units of the batch size, so the pool "
-                f"would hold {presample:g} batches. For a pool of {presample:g} samples pass "
-                f"presample={presample:g} / batch_size, or use BiasedImportanceTraining, whose "
-                "`presample` counts samples."
-            )
-        self._presample = presample
-        self._tau_th = None if tau_th is None else check_number("tau_th", tau_th)
-        self._forward_batch_size = (
-            None
-            if forward_batch_size is None
-            else check_count("forward_batch_size", forward_batch_size)
-        )
-        self._smooth = check_number("smooth", smooth, 0)
-        self._adaptive_smoothing = bool(adaptive_smoothing)
-        super().__init__(model, BiasedReweightingPolicy(k), score, layer, seed)
-
-    def sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
-    ) -> BaseSampler:
-        """See `BaseTraining.sampler`."""
-        pool = max(int(self._presample * batch_size), batch_size)
-        tau_th = self._tau_th
-        if tau_th is None:
-            tau_th = (pool + 3 * batch_size) / (3 * batch_size)
-        sampler = ModelSampler(
-            dataset,
-            self.reweighting,
-            self.model,
-            large_batch=pool,
-            forward_batch_size=self._forward_batch_size or pool,
-            **self._sampler_options,
-        )
-        # The condition sees raw scores, smoothing only what is drawn by.
-        condition = VarianceReductionCondition(tau_th, sample_size=batch_size)
-        conditional = ConditionalStartSampler(sampler, condition)
-        return smoothed(conditional, self._smooth, self._adaptive_smoothing)
 
 
 class BiasedImportanceTraining(BaseTraining):

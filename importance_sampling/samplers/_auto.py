@@ -1,0 +1,312 @@
+"""Chooses, while training, the way to draw that is measured to be worth most."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._base import BaseSampler, Draw, dataset_length
+from ._costs import _ENOUGH, StepTimes
+from ._gain import IdealReduction, MeasuredReduction
+from ._mixture import HistoryMixtureSampler
+from ._pool import ModelSampler
+from ._reuse import PoolReuseSampler
+
+if TYPE_CHECKING:
+    from ..reweighting import ReweightingPolicy
+
+# What another way to draw must promise to be changed to: measured times and variances scatter.
+_MARGIN = 1.05
+# Pools to choose from, in batches, and the mini-batches drawn from each. All are scored in
+# calls of the smallest, so that a compiled function sees one shape.
+_POOLS = (3, 6, 9)
+_REUSES = (1, 2, 4)
+# The share of the time of training that may go into trying a pool.
+_TRIAL_SHARE = 0.01
+# Decisions between two measurements of uniform steps, while draws are by score.
+_RECHECK = 16
+
+
+class AutoSampler(BaseSampler):
+    r"""Draws uniformly, by the history of scores or from scored pools, whatever pays most.
+
+    Each way to draw is worth its variance reduction $\tau$ per second of a step; the largest is
+    used, once it is 5 % ahead. All quantities are measured:
+
+    * uniform draws have $\tau = 1$;
+    * for the history (`HistoryMixtureSampler`) $\tau$ is that of its probabilities on the
+      scores that training passes then give: of uniform batches too, before it is ever used;
+    * a pool of B examples for m batches of b has $\tau^{-2} = \tau_*^{-2} + mb/B$, with $\tau_*$
+      that of exact scores for all examples. The second term is the variance of the pool itself,
+      which its m batches share;
+    * times are medians over the last steps of each kind. A pool is tried only when even the
+      time to compile and run the trial is below 1 % of the training, and only if it could win.
+
+    The first pass over the data is uniform. For a stream there is no history to keep.
+
+    Args:
+        dataset: a `BaseDataset`.
+        reweighting: a `ReweightingPolicy`.
+        model: anything with `score(x, y, batch_size)`.
+        steps: int, the steps of the whole training; None if that is not known.
+        forward_batch_size: int, most examples to score in one call. Defaults to three batches.
+        mix: float in (0, 1], as for `HistoryMixtureSampler`. Defaults to `0.3`.
+        resampling: `"multinomial"` or `"systematic"`, for draws from a pool.
+    """
+
+    def __init__(
+        self,
+        dataset: Any,
+        reweighting: ReweightingPolicy,
+        model: Any,
+        steps: int | None = None,
+        forward_batch_size: int | None = None,
+        mix: float = 0.3,
+        resampling: str = "multinomial",
+        **kwargs: Any,
+    ):
+        super().__init__(dataset, reweighting, resampling=resampling, **kwargs)
+        self.model = model
+        self.steps = steps
+        self.forward_batch_size = forward_batch_size
+        n = dataset_length(dataset)
+        self._history = None
+        if n is not None:
+            self._history = HistoryMixtureSampler(dataset, reweighting, mix=mix, rng=self.rng)
+            self._history._indices, self._history._rows = self._indices, self._rows
+        self._pool = PoolReuseSampler(
+            ModelSampler(
+                dataset, reweighting, model, large_batch=1, rng=self.rng, resampling=resampling
+            ),
+            1,
+        )
+        self._pool.sampler._indices, self._pool.sampler._rows = self._indices, self._rows
+        self._pool._indices = self._indices
+        self._ideal = IdealReduction()
+        self._stored = MeasuredReduction()
+        self._times = StepTimes()
+        self._first_step: float | None = None
+        self._elapsed = 0.0
+        self._step = self._decisions = 0
+        # Draws left of a measurement, whose kind is not the one chosen.
+        self._trial: list[Any] = []
+        self._tried_pool = False
+        self._choice: tuple[str, int, int] = ("uniform", 0, 0)
+        self.choices: list[dict[str, Any]] = []
+
+    @property
+    def _ready(self) -> bool:
+        """Whether all examples have been seen, so that the history knows them."""
+        n = self._indices.n
+        return n is not None and self._seen >= n
+
+    _seen = 0
+
+    def sample(self, batch_size: int) -> Draw:
+        """Draws a mini-batch; see `BaseSampler.sample`."""
+        if self._history is not None and self._ready:
+            self._history.end_first_pass()
+            self._history.catch_up(batch_size)
+        if self._trial:
+            choice = self._trial.pop()
+        else:
+            if self._step >= self._next_decision(batch_size):
+                self._decide(batch_size)
+            choice = self._trial.pop() if self._trial else self._choice
+        self._step += 1
+        kind, pool, reuse = choice
+        if kind == "history":
+            return self._history.sample(batch_size)
+        if kind == "pool":
+            chunk = self.forward_batch_size or _POOLS[0] * batch_size
+            model_sampler = self._pool.sampler
+            size = pool * batch_size
+            n = self._indices.n
+            model_sampler.large_batch = size if n is None else min(size, n)
+            model_sampler.forward_batch_size = chunk
+            self._pool.reuse = reuse
+            return self._pool.sample(batch_size)
+        idxs, xy = self._rows.next(batch_size)
+        self._seen += batch_size
+        return self._draw(idxs, None, xy, batch_size)
+
+    def _interval(self, batch_size: int) -> int:
+        n = self._indices.n
+        return 50 if n is None else int(np.clip(n // (4 * batch_size), 10, 500))
+
+    def _next_decision(self, batch_size: int) -> int:
+        # The first one right after the first pass.
+        n = self._indices.n
+        first = 50 if n is None else -(-n // batch_size) + 1
+        return first if self._decisions == 0 else self._decided_at + self._interval(batch_size)
+
+    _decided_at = 0
+
+    # -- what is measured -------------------------------------------------------------------
+
+    def update_from(self, draw: Draw, results: np.ndarray) -> None:
+        """Learns what the ways to draw would be worth; see `BaseSampler.update_from`."""
+        self._ideal.add(draw.metric_weights, results)
+        if self._history is None:
+            return
+        if draw.kind == "history":
+            self._stored.add(draw.metric_weights, results)
+        elif draw.kind == "uniform" and self._ready:
+            self._stored.add_uniform(self._history.weights_of(draw[0]), results)
+        self._history.update(draw[0], results)
+
+    def learns_from(self, draw: Draw) -> bool:
+        """From all draws."""
+        return True
+
+    def timed(self, draw: Draw, seconds: float) -> None:
+        """See `BaseSampler.timed`."""
+        if self._first_step is None:
+            self._first_step = seconds
+        self._elapsed += seconds
+        if draw.kind == "pool":
+            kind = "reused" if draw.pool_scores is None else f"pool {self._choice_pool(draw)}"
+            self._times.add(kind, seconds, "pool")
+        else:
+            self._times.add(draw.kind, seconds)
+
+    @staticmethod
+    def _choice_pool(draw: Draw) -> int:
+        return len(draw.pool_scores) // len(draw[0])
+
+    def _worth(self, batch_size: int) -> dict[tuple[str, int, int], tuple[float, float]]:
+        """Variance reduction and seconds per step of each way to draw, as far as known."""
+        uniform = self._times.median("uniform")
+        found = {("uniform", 0, 0): (1.0, uniform)}
+        if self._history is not None and self._ready:
+            known = self._times.known("history")
+            seconds = self._times.median("history") if known else uniform
+            found["history", 0, 0] = (self._stored.value, seconds)
+        smallest = f"pool {_POOLS[0]}"
+        if self._times.known(smallest, 3):
+            scoring = max(self._times.median(smallest) - uniform, 0.0) / _POOLS[0]
+            for pool in _POOLS:
+                if self._indices.n is not None and pool * batch_size > self._indices.n:
+                    continue
+                for reuse in (m for m in _REUSES if m < pool):
+                    reduction = (self._ideal.value**-2 + reuse / pool) ** -0.5
+                    found["pool", pool, reuse] = reduction, uniform + scoring * pool / reuse
+        return found
+
+    # -- what is decided --------------------------------------------------------------------
+
+    def _decide(self, batch_size: int) -> None:
+        self._decided_at = self._step
+        self._decisions += 1
+        if not self._times.known("uniform"):
+            return
+        worth = self._worth(batch_size)
+        rates = {choice: reduction / seconds for choice, (reduction, seconds) in worth.items()}
+        best = max(rates, key=rates.__getitem__)
+        present = rates.get(self._choice, 0.0)
+        uniform = rates["uniform", 0, 0]
+        if rates[best] > _MARGIN * present or present < uniform:
+            self._change(best, worth)
+        elif self._may_try_pool(batch_size, present):
+            # The first is left out of what is measured, for it compiles.
+            self._tried_pool = True
+            self._trial = (_ENOUGH + 1) * [("pool", _POOLS[0], 1)]
+        elif self._choice[0] != "uniform" and self._decisions % _RECHECK == 0:
+            self._trial = (_ENOUGH + 2) * [("uniform", 0, 0)]
+
+    def _may_try_pool(self, batch_size: int, present: float) -> bool:
+        n = self._indices.n
+        if self._tried_pool or (n is not None and n < _POOLS[0] * batch_size):
+            return False
+        uniform = self._times.median("uniform")
+        # With scores that cost nothing, the best that a pool could be.
+        best = max((self._ideal.value**-2 + m / p) ** -0.5 for p in _POOLS for m in _REUSES)
+        if best / uniform < _MARGIN**2 * present:
+            return False
+        total = self._elapsed if self.steps is None else self.steps * uniform
+        compiling = max(self._first_step - uniform, 0.0)
+        return compiling + (_ENOUGH + 1) * uniform < _TRIAL_SHARE * total
+
+    def _change(self, choice: tuple[str, int, int], worth: dict[Any, tuple[float, float]]) -> None:
+        if choice == self._choice:
+            return
+        self._choice = choice
+        kind, pool, reuse = choice
+        reduction, seconds = worth[choice]
+        cost = seconds / worth["uniform", 0, 0][1]
+        text = {
+            "uniform": "uniform draws",
+            "history": "draws from all examples by their scores so far",
+            "pool": f"pools of {pool} batches, {reuse} drawn from each",
+        }[kind]
+        self.choices.append(
+            {
+                "step": self._step,
+                "choice": f"{text} (variance reduction {reduction:.2f} at {cost:.2f} times the "
+                "time of a uniform step)",
+                "kind": kind,
+                "presample": pool,
+                "reuse": reuse,
+                "variance_reduction": reduction,
+                "cost": cost,
+            }
+        )
+
+    # -- the rest of a sampler --------------------------------------------------------------
+
+    def prepare(self, batch_size: int) -> None:
+        """Prepares the next pool, while draws are from pools."""
+        if self._choice[0] == "pool" and not self._trial:
+            self._pool.prepare(batch_size)
+
+    @property
+    def prepared(self) -> bool:
+        """See `BaseSampler.prepared`."""
+        return self._pool.prepared
+
+    @property
+    def variance_reduction(self) -> float:
+        """Of the way to draw that is used; of the history's, while draws are uniform."""
+        kind, pool, reuse = self._choice
+        if kind == "pool":
+            return (self._ideal.value**-2 + reuse / pool) ** -0.5
+        return self._stored.value if self._history is not None else self._ideal.value
+
+    def state_dict(self) -> dict[str, Any]:
+        """See `BaseSampler.state_dict`."""
+        return {
+            **super().state_dict(),
+            "history": None if self._history is None else self._history.state_dict(),
+            "pool": self._pool.state_dict(),
+            "ideal": self._ideal.state_dict(),
+            "stored": self._stored.state_dict(),
+            "times": self._times.state_dict(),
+            "first_step": self._first_step,
+            "elapsed": self._elapsed,
+            "step": self._step,
+            "seen": self._seen,
+            "decisions": self._decisions,
+            "decided_at": self._decided_at,
+            "trial": list(self._trial),
+            "tried_pool": self._tried_pool,
+            "choice": list(self._choice),
+            "choices": list(self.choices),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See `BaseSampler.load_state_dict`."""
+        if self._history is not None:
+            self._history.load_state_dict(state["history"])
+        self._pool.load_state_dict(state["pool"])
+        super().load_state_dict(state)
+        self._ideal.load_state_dict(state["ideal"])
+        self._stored.load_state_dict(state["stored"])
+        self._times.load_state_dict(state["times"])
+        self._first_step, self._elapsed = state["first_step"], float(state["elapsed"])
+        self._step, self._seen = int(state["step"]), int(state["seen"])
+        self._decisions, self._decided_at = int(state["decisions"]), int(state["decided_at"])
+        self._trial = [tuple(choice) for choice in state["trial"]]
+        self._tried_pool = bool(state["tried_pool"])
+        self._choice = tuple(state["choice"])
+        self.choices[:] = state["choices"]

@@ -1,0 +1,101 @@
+"""How much a draw really reduces the variance, measured on what was drawn."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ._conditions import _MovingAverage
+
+
+class MeasuredReduction:
+    r"""The variance reduction of a draw with probabilities p, from scores seen after the draw.
+
+    With weights $w_i = 1/(N p_i)$ the second moment of a uniformly drawn gradient,
+    $\frac1N \sum_i s_i^2$, has the unbiased estimate $\frac1b \sum_B w_i s_i^2$, that of the
+    weighted one, $\frac{1}{N^2} \sum_i s_i^2 / p_i$, has $\frac1b \sum_B w_i^2 s_i^2$. The root
+    of their ratio is the $\tau$ of 1803.00942 for the draw as it was, staleness included: below
+    1 where a draw does harm.
+
+    Args:
+        momentum: float in [0, 1), of the moving averages of both. Defaults to `0.98`.
+    """
+
+    def __init__(self, momentum: float = 0.98):
+        self._uniform = _MovingAverage(momentum)
+        self._weighted = _MovingAverage(momentum)
+
+    def add(self, weights: np.ndarray, scores: np.ndarray) -> None:
+        """Learns from a batch drawn with these weights.
+
+        Args:
+            weights: `(b,)` weights 1/(N p).
+            scores: `(b,)` the scores of the training pass.
+        """
+        squares = np.asarray(scores, np.float64) ** 2
+        self._uniform.add(np.mean(weights * squares))
+        self._weighted.add(np.mean(weights**2 * squares))
+
+    def add_uniform(self, weights: np.ndarray, scores: np.ndarray) -> None:
+        """Learns from a batch drawn uniformly what a draw with these weights would have given."""
+        squares = np.asarray(scores, np.float64) ** 2
+        self._uniform.add(np.mean(squares))
+        self._weighted.add(np.mean(weights * squares))
+
+    @property
+    def value(self) -> float:
+        """The present estimate; 1.0, no reduction, before the first batch."""
+        if not self._weighted.value > 0:
+            return 1.0
+        return float(np.sqrt(self._uniform.value / self._weighted.value))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What changes, as plain numbers."""
+        return {"uniform": self._uniform.state_dict(), "weighted": self._weighted.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes back to where `state_dict` was taken."""
+        self._uniform.load_state_dict(state["uniform"])
+        self._weighted.load_state_dict(state["weighted"])
+
+
+class IdealReduction:
+    """The variance reduction that drawing by exact scores would give, on all examples.
+
+    It is the root of E[s^2] / E[s]^2, from batches drawn in any way.
+
+    Args:
+        momentum: float in [0, 1), of the moving averages. Defaults to `0.98`.
+    """
+
+    def __init__(self, momentum: float = 0.98):
+        self._mean = _MovingAverage(momentum)
+        self._square = _MovingAverage(momentum)
+
+    def add(self, weights: np.ndarray, scores: np.ndarray) -> None:
+        """Learns from a batch.
+
+        Args:
+            weights: `(b,)` weights 1/(N p); ones if it was drawn uniformly.
+            scores: `(b,)` its scores.
+        """
+        weighted = weights * scores
+        self._mean.add(np.mean(weighted))
+        self._square.add(np.mean(weighted * scores))
+
+    @property
+    def value(self) -> float:
+        """The present estimate; 1.0, no reduction, before the first batch."""
+        if not self._mean.value > 0:
+            return 1.0
+        return max(1.0, float(np.sqrt(self._square.value) / self._mean.value))
+
+    def state_dict(self) -> dict[str, Any]:
+        """What changes, as plain numbers."""
+        return {"mean": self._mean.state_dict(), "square": self._square.state_dict()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes back to where `state_dict` was taken."""
+        self._mean.load_state_dict(state["mean"])
+        self._square.load_state_dict(state["square"])

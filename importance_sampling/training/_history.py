@@ -1,0 +1,143 @@
+"""Training by the scores that training produces anyway."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..reweighting import BiasedReweightingPolicy
+from ..samplers import BaseSampler, HistoryMixtureSampler
+from ..samplers._draw import check_resampling
+from ._arguments import check_number
+from ._base import BaseTraining
+
+
+class HistoryImportanceTraining(BaseTraining):
+    r"""Draws from the whole data set by the scores of training's own passes.
+
+    Every training pass says what score its examples have. Kept for all of them, they tell
+    whom to draw next without a single forward pass of their own, so that a step costs what a
+    uniform one does. After a first epoch that visits every example once, example i is drawn
+    with probability
+
+    $$p_i = (1 - \text{mix}) \frac{\hat s_i}{\sum_j \hat s_j} + \frac{\text{mix}}{N}, \qquad
+      \hat s_i = \sqrt{E[s_i^2 \mid \text{score seen last, its age}]}$$
+
+    and weighted by $(1/(N p_i))^k$, rescaled for k below 1 as in
+    [1706.00043](https://arxiv.org/abs/1706.00043). With k = 1 the mean step is that of uniform
+    training, however stale the scores. What to expect of a score of a given size and age is
+    learnt from training itself. Streams are not supported: they have no examples to come back
+    to.
+
+    Args:
+        model: a compiled `keras.Model`, which is trained itself.
+        k: float in (-inf, 1], the bias exponent; 1.0 is unbiased, smaller values lower the
+            training loss faster by stressing hard examples. Defaults to `1.0`.
+        mix: float in (0, 1], share of the draws that are uniform; no weight is above 1/mix.
+            Defaults to `0.3`.
+        score: `"gnorm"`, `"loss"`, `"full_gnorm"` or `"acc"`; see `OracleWrapper`.
+        layer: None, an index or a layer: where `"gnorm"` takes the gradient.
+        refresh: keyword-only; float >= 0, examples scored by a forward pass for each example
+            trained on, those not seen for longest first. Defaults to `0.0`.
+        resampling: keyword-only; `"systematic"` (less variance) or `"multinomial"`.
+        seed: keyword-only; int, makes the draws repeatable.
+
+    Example:
+
+    ```python
+    HistoryImportanceTraining(model, k=0.5).fit(x_train, y_train, batch_size=128, epochs=10)
+    ```
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        k: float = 1.0,
+        mix: float = 0.3,
+        score: str = "gnorm",
+        layer: Any = None,
+        *,
+        refresh: float = 0.0,
+        resampling: str = "systematic",
+        seed: int | None = None,
+    ):
+        self._mix = check_number("mix", mix, 0, open_end=True)
+        if self._mix > 1:
+            raise ValueError(f"`mix` must be in (0, 1], got {mix!r}.")
+        self._refresh = check_number("refresh", refresh, 0)
+        self._resampling = check_resampling(resampling)
+        super().__init__(model, BiasedReweightingPolicy(k), score, layer, seed)
+
+    def sampler(
+        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    ) -> BaseSampler:
+        """See `BaseTraining.sampler`."""
+        return HistoryMixtureSampler(
+            dataset,
+            self.reweighting,
+            mix=self._mix,
+            robust=self._robust,
+            refresh=self._refresh,
+            model=self.model,
+            resampling=self._resampling,
+            **self._sampler_options,
+        )
+
+    @property
+    def _robust(self) -> float:
+        return 0.0
+
+
+class RobustImportanceTraining(HistoryImportanceTraining):
+    r"""As `HistoryImportanceTraining`, by the worst scores that what is known allows.
+
+    RAIS ([Johnson & Guestrin, NeurIPS 2018](https://papers.nips.cc/paper/7957)): probabilities
+    solve $\min_p \max_{v \in U} \frac{1}{N^2} \sum_i v_i / p_i$ over an ellipsoid around the
+    expected squared scores,
+
+    $$U = \left\{ v \ge 0 : \frac1N \sum_i \frac{(v_i - E[s_i^2])^2}{\mathrm{Var}[s_i^2]}
+      \le \text{radius}^2 \right\}$$
+
+    so that examples whose score is uncertain are drawn more often. Expectation and variance,
+    given the score seen last and its age, are learnt from training itself; the problem is solved
+    exactly (see `robust_second_moments`).
+
+    Args:
+        model: a compiled `keras.Model`, which is trained itself.
+        k: float in (-inf, 1], the bias exponent. Defaults to `1.0`, unbiased.
+        mix: float in (0, 1], share of the draws that are uniform. Defaults to `0.1`.
+        radius: float >= 0, how far the truth may be from what is expected, in standard
+            deviations; 0 trusts the expectations. Defaults to `1.0`.
+        score: `"gnorm"`, `"loss"`, `"full_gnorm"` or `"acc"`; see `OracleWrapper`.
+        layer: None, an index or a layer: where `"gnorm"` takes the gradient.
+        refresh: keyword-only; float >= 0, as for `HistoryImportanceTraining`.
+        resampling: keyword-only; `"systematic"` or `"multinomial"`.
+        seed: keyword-only; int, makes the draws repeatable.
+
+    Example:
+
+    ```python
+    RobustImportanceTraining(model).fit(x_train, y_train, batch_size=128, epochs=10)
+    ```
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        k: float = 1.0,
+        mix: float = 0.1,
+        radius: float = 1.0,
+        score: str = "gnorm",
+        layer: Any = None,
+        *,
+        refresh: float = 0.0,
+        resampling: str = "systematic",
+        seed: int | None = None,
+    ):
+        self._radius = check_number("radius", radius, 0)
+        super().__init__(
+            model, k, mix, score, layer, refresh=refresh, resampling=resampling, seed=seed
+        )
+
+    @property
+    def _robust(self) -> float:
+        return self._radius

@@ -1,0 +1,239 @@
+"""What a run of training did and what it gained by drawing as it drew."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .._files import write_whole
+from ..samplers import BaseSampler, Draw
+from ..samplers._base import dataset_length
+
+# Points of the course of training that are kept; twice as many are merged in pairs.
+_POINTS = 256
+
+
+class _Course:
+    """Averages of some numbers over the run, at no more than `2 * _POINTS` points."""
+
+    def __init__(self, names: tuple[str, ...]):
+        self.names = names
+        self._per_point = 1
+        self._rows: list[np.ndarray] = []
+        self._sum = np.zeros(len(names))
+        self._count = 0
+
+    def add(self, *values: float) -> None:
+        self._sum += values
+        self._count += 1
+        if self._count == self._per_point:
+            self._rows.append(self._sum / self._count)
+            self._sum, self._count = np.zeros(len(self.names)), 0
+            if len(self._rows) == 2 * _POINTS:
+                self._rows = [
+                    (a + b) / 2 for a, b in zip(self._rows[::2], self._rows[1::2], strict=True)
+                ]
+                self._per_point *= 2
+
+    def columns(self) -> dict[str, list[float]]:
+        rows = [*self._rows, self._sum / self._count] if self._count else self._rows
+        table = np.array(rows).reshape(-1, len(self.names))
+        steps = np.minimum(
+            self._per_point * np.arange(1, len(table) + 1),
+            self._per_point * len(self._rows) + self._count,
+        )
+        return {
+            "step": steps.tolist(),
+            **{name: table[:, i].tolist() for i, name in enumerate(self.names)},
+        }
+
+
+class TrainingReport:
+    """What a run of training did: returned by `training.report()`.
+
+    Attributes:
+        steps: dict of how batches were drawn (`"uniform"`, `"pool"`, `"history"`) to steps.
+        seconds: the same, to seconds of these steps; callbacks and validation are left out.
+        drawing_seconds: float, the part of `seconds` spent drawing: fetching a pool, scoring it
+            and choosing from it.
+        variance_reduction: float, mean estimate over the steps drawn by score; 1.0 without any.
+        effective_sample_size: float in (0, 1], mean of (sum w)^2 / (b sum w^2) over the steps
+            drawn by score: the share of the batch that as many equal weights would be.
+        draws: int array, how often each example was drawn; None for a stream.
+        choices: list of dicts, the decisions of `presample="auto"`, first to last.
+    """
+
+    def __init__(self, n: int | None):
+        self.steps: dict[str, int] = {}
+        self.seconds: dict[str, float] = {}
+        self.drawing_seconds = 0.0
+        self.draws = None if n is None else np.zeros(n, np.int32)
+        self.choices: list[dict[str, Any]] = []
+        self._reductions = 0.0
+        self._sizes = 0.0
+        self._course = _Course(("variance_reduction", "effective_sample_size", "by_score"))
+
+    @classmethod
+    def of(cls, sampler: BaseSampler) -> TrainingReport:
+        """An empty report for what a sampler will draw."""
+        report = cls(dataset_length(sampler.dataset))
+        report.choices = getattr(sampler, "choices", report.choices)
+        return report
+
+    def add(self, draw: Draw, seconds: float, drawing: float, reduction: float) -> None:
+        """Counts a step in.
+
+        Args:
+            draw: what was drawn.
+            seconds: how long the step took in all.
+            drawing: how long the draw took.
+            reduction: the present estimate of the variance reduction.
+        """
+        kind = draw.kind
+        self.steps[kind] = self.steps.get(kind, 0) + 1
+        self.seconds[kind] = self.seconds.get(kind, 0.0) + seconds
+        self.drawing_seconds += drawing
+        size = 1.0
+        if draw.importance:
+            w = draw.metric_weights
+            size = float(w.sum() ** 2 / (len(w) * (w**2).sum()))
+            self._reductions += reduction
+            self._sizes += size
+        if self.draws is not None:
+            np.add.at(self.draws, draw[0], 1)
+        self._course.add(reduction, size, float(draw.importance))
+
+    @property
+    def steps_on(self) -> int:
+        """Steps whose batch was drawn by score."""
+        return sum(self.steps.values()) - self.steps_off
+
+    @property
+    def steps_off(self) -> int:
+        """Steps whose batch was drawn uniformly."""
+        return self.steps.get("uniform", 0)
+
+    @property
+    def variance_reduction(self) -> float:
+        """See the class."""
+        return self._reductions / self.steps_on if self.steps_on else 1.0
+
+    @property
+    def effective_sample_size(self) -> float:
+        """See the class."""
+        return self._sizes / self.steps_on if self.steps_on else 1.0
+
+    @property
+    def gain(self) -> float | None:
+        r"""Estimated progress per second in units of uniform training's; None if not known.
+
+        A step by score counts for as many uniform steps as the variance reduction $\tau$ says,
+        the measure that `tau_th` compares with the cost; what uniform steps take is measured on
+        those that were made.
+        """
+        total = sum(self.seconds.values())
+        if not self.steps_on:
+            return 1.0
+        if not self.steps_off or not total:
+            return None
+        uniform = self.seconds["uniform"] / self.steps_off
+        return (self.seconds["uniform"] + self._reductions * uniform) / total
+
+    def most_drawn(self, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
+        """Indices and draws of the examples drawn most often, `(count,)` each."""
+        order = self._order()[::-1][:count]
+        return order, self.draws[order]
+
+    def least_drawn(self, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
+        """Indices and draws of the examples drawn least often, `(count,)` each."""
+        order = self._order()[:count]
+        return order, self.draws[order]
+
+    def _order(self) -> np.ndarray:
+        if self.draws is None:
+            raise ValueError("The examples of a stream have no indices to count draws for.")
+        return np.argsort(self.draws, kind="stable")
+
+    def course(self) -> dict[str, list[float]]:
+        """How variance reduction, effective sample size and the share of steps by score went.
+
+        Returns:
+            dict of lists of equal length, with `"step"` for the last step of each point.
+        """
+        return self._course.columns()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the draws of each example, as plain numbers."""
+        found = {
+            "steps": dict(self.steps),
+            "steps_on": self.steps_on,
+            "steps_off": self.steps_off,
+            "seconds": dict(self.seconds),
+            "drawing_seconds": self.drawing_seconds,
+            "variance_reduction": self.variance_reduction,
+            "effective_sample_size": self.effective_sample_size,
+            "gain": self.gain,
+            "choices": list(self.choices),
+            "course": self.course(),
+        }
+        if self.draws is not None:
+            for name, (idxs, draws) in (
+                ("most_drawn", self.most_drawn()),
+                ("least_drawn", self.least_drawn()),
+            ):
+                found[name] = {"indices": idxs.tolist(), "draws": draws.tolist()}
+        # Through JSON and back: whatever numpy scalars samplers report become plain numbers.
+        return json.loads(json.dumps(found, default=float))
+
+    def __str__(self) -> str:
+        total = sum(self.seconds.values())
+        lines = []
+        for kind, steps in self.steps.items():
+            each = 1e3 * self.seconds[kind] / steps
+            lines.append(f"{steps:>9} steps drawn by {kind:<8} {each:9.2f} ms each")
+            if kind == "uniform":
+                lines[-1] = f"{steps:>9} steps drawn uniformly {each:9.2f} ms each"
+        share = self.drawing_seconds / total if total else 0.0
+        lines.append(
+            f"{total:9.1f} seconds of training, {self.drawing_seconds:.1f} of them ({share:.0%}) "
+            "spent on drawing and scoring"
+        )
+        if self.steps_on:
+            lines.append(f"{self.variance_reduction:9.2f} variance reduction, while by score")
+            lines.append(f"{self.effective_sample_size:9.0%} effective sample size, while by score")
+        if self.gain is not None:
+            lines.append(f"{self.gain:9.2f} estimated progress per second, uniform training = 1")
+        if self.draws is not None and len(self.draws):
+            for name, (idxs, draws) in (
+                ("most", self.most_drawn(5)),
+                ("least", self.least_drawn(5)),
+            ):
+                pairs = ", ".join(
+                    f"{i} ({d}x)" for i, d in zip(idxs.tolist(), draws.tolist(), strict=True)
+                )
+                lines.append(f"          {name} drawn examples: {pairs}")
+        for choice in self.choices:
+            lines.append(f"   from step {choice['step']}: {choice['choice']}")
+        return "\n".join(lines)
+
+    def plot(self, path: str | os.PathLike, x: Any = None) -> Path:
+        """Draws the report as a picture.
+
+        Args:
+            path: the file to write; its ending (png, svg, pdf) says the kind.
+            x: the training inputs; where they are images, those drawn most and least often are
+                shown.
+
+        Returns:
+            The path.
+        """
+        from .._requirements import require
+
+        require("matplotlib", "plots", "A report's picture")
+        from ..plots import training_report
+
+        return write_whole(Path(path), lambda target: training_report(self, x).savefig(target))
