@@ -14,7 +14,9 @@ __all__ = [
     "BiasedImportanceTraining",
     "ConstantTimeImportanceTraining",
     "ConstantVarianceImportanceTraining",
+    "HistoryImportanceTraining",
     "ImportanceTraining",
+    "RobustImportanceTraining",
     "__version__",
 ]
 

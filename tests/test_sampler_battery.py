@@ -57,6 +57,23 @@ def condition():
     return samplers.VarianceReductionCondition(1.1, momentum=0.5)
 
 
+def mixture(data, policy, rng, **kwargs):
+    return samplers.HistoryMixtureSampler(data, policy, rng=rng, **kwargs)
+
+
+def warmed(make):
+    """After its first pass, which is uniform: where a sampler shows what it is for."""
+
+    def build(data, policy, rng):
+        sampler = make(data, policy, rng)
+        if isinstance(data, InMemoryDataset):
+            for _ in range(N // BATCH + 12):
+                step(sampler)
+        return sampler
+
+    return build
+
+
 ROWS = {
     "UniformSampler": lambda d, p, r: samplers.UniformSampler(d, p, rng=r),
     "ModelSampler": pool,
@@ -83,6 +100,18 @@ ROWS = {
     "ConditionalStartSampler": lambda d, p, r: samplers.ConditionalStartSampler(
         pool(d, p, r), condition()
     ),
+    "HistoryMixtureSampler": mixture,
+    "HistoryMixtureSampler later": warmed(mixture),
+    "HistoryMixtureSampler robust": warmed(lambda d, p, r: mixture(d, p, r, robust=1.0, mix=0.1)),
+    "HistoryMixtureSampler refreshed": warmed(
+        lambda d, p, r: mixture(d, p, r, refresh=0.5, model=Scorer())
+    ),
+    "AdditiveSmoothingSampler of mixture": warmed(
+        lambda d, p, r: samplers.AdditiveSmoothingSampler(mixture(d, p, r), 0.1)
+    ),
+    "PoolReuseSampler": lambda d, p, r: samplers.PoolReuseSampler(pool(d, p, r), 3),
+    "AutoSampler": lambda d, p, r: samplers.AutoSampler(d, p, Scorer(), rng=r),
+    "AutoSampler later": warmed(lambda d, p, r: samplers.AutoSampler(d, p, Scorer(), rng=r)),
     "PowerSmoothingSampler of history": lambda d, p, r: samplers.PowerSmoothingSampler(
         samplers.HistorySampler(d, p, Scorer(), recompute=0, rng=r)
     ),
@@ -98,16 +127,26 @@ NEEDS_LENGTH = {
     "LSTMComparisonSampler",
     "HistorySampler",
     "OnlineBatchSelectionSampler",
+    "HistoryMixtureSampler",
+    "HistoryMixtureSampler later",
+    "HistoryMixtureSampler robust",
+    "HistoryMixtureSampler refreshed",
+    "AdditiveSmoothingSampler of mixture",
     "PowerSmoothingSampler of history",
     "AdditiveSmoothingSampler of LSTM",
 }
 every_sampler = pytest.mark.parametrize("name", ROWS)
 
 
+# The variance reduction of these is measured on what they drew, and may turn out below one.
+MEASURED = ("HistoryMixtureSampler", "AutoSampler", "AdditiveSmoothingSampler of mixture")
+
+
 def step(sampler):
     """One draw, and an update with the scores of what was drawn."""
     draw = sampler.sample(BATCH)
     sampler.update_from(draw, truth(draw[0]))
+    sampler.timed(draw, 0.001 if draw.pool_scores is None else 0.0011)
     return draw
 
 
@@ -138,7 +177,7 @@ def test_shapes_and_rows(name):
             np.testing.assert_allclose(draw.metric_weights, w[:, 0], rtol=1e-5)
     assert len(heard) == 12
     estimate = sampler.variance_reduction
-    assert estimate is None or estimate >= 1 - 1e-6
+    assert estimate is None or estimate >= (0.5 if name.startswith(MEASURED) else 1 - 1e-6)
 
 
 @pytest.mark.exact
@@ -250,7 +289,15 @@ def test_streams(name):
 
 @pytest.mark.statistical
 @pytest.mark.parametrize(
-    "name", ["HistorySampler", "PerClassGaussian", "LSTMSampler", "CacheSampler"]
+    "name",
+    [
+        "HistorySampler",
+        "PerClassGaussian",
+        "LSTMSampler",
+        "CacheSampler",
+        "HistoryMixtureSampler",
+        "AutoSampler",
+    ],
 )
 def test_learns_what_is_hard(name):
     """Examples of the class with the largest scores are drawn more often than by chance.
@@ -376,6 +423,23 @@ def test_tree_draws_in_proportion(n):
         mass = share[group::16].sum()
         count = np.isin(drawn % 16, [group]).sum()
         assert abs(count - size * mass) <= 5 * np.sqrt(size * mass * (1 - mass)) + 1e-9
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("n", [1, 5, 256, 257, 70_000])
+def test_tree_draws_with_a_number_added_to_every_value(n):
+    """The same index as inverting the cumulative sum of all values and the number."""
+    rng = np.random.default_rng(n)
+    values = (rng.random(n) * (rng.random(n) > 0.5)).astype(np.float32)
+    tree = SumTree(n)
+    tree.fill(values)
+    uniforms = rng.random(5000)
+    sums = np.cumsum(values.astype(np.float64) + 0.37)
+    expected = np.minimum(np.searchsorted(sums, uniforms * sums[-1], side="right"), n - 1)
+    drawn = tree.draw(uniforms, 0.37)
+    # A position within rounding of a border may fall on either side.
+    assert (drawn != expected).mean() < 1e-3
+    assert np.abs(drawn - expected).max() <= 1
 
 
 @pytest.mark.exact

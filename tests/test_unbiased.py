@@ -23,7 +23,9 @@ from importance_sampling.samplers import (
     ConditionalStartSampler,
     ConstantTimeSampler,
     ConstantVarianceSampler,
+    HistoryMixtureSampler,
     ModelSampler,
+    PoolReuseSampler,
     PowerSmoothingSampler,
     UniformSampler,
     WarmupCondition,
@@ -63,6 +65,13 @@ SAMPLERS = {
     "stale": lambda d, p, m: Fixed(d, p, rng=5),
     "variance": lambda d, p, m: _started(ConstantVarianceSampler(d, p, m, rng=5)),
     "time": lambda d, p, m: _started(ConstantTimeSampler(d, p, m, rng=5)),
+    "systematic": lambda d, p, m: _pool(d, p, m, resampling="systematic"),
+    "reused": lambda d, p, m: PoolReuseSampler(_pool(d, p, m), 2),
+    "reused, systematic": lambda d, p, m: PoolReuseSampler(
+        _pool(d, p, m, resampling="systematic"), 2
+    ),
+    "history": lambda d, p, m: HistoryMixtureSampler(d, p, rng=5),
+    "robust history": lambda d, p, m: HistoryMixtureSampler(d, p, mix=0.1, robust=1.0, rng=5),
 }
 UNBIASED = [(name, BiasedReweightingPolicy(1.0), "gnorm") for name in SAMPLERS]
 UNBIASED += [

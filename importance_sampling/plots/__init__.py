@@ -24,6 +24,7 @@ require("seaborn", "plots", "Drawing")
 from ._animations import animate_distribution, animate_predictions, save_animation  # noqa: E402
 from ._curves import Curve, training_curves, variance_reduction  # noqa: E402
 from ._draws import draws_in_plane, example_grid, frequency_bar  # noqa: E402
+from ._report import training_report  # noqa: E402
 from ._scores import predictions, score_distribution  # noqa: E402
 from ._style import COLOURS, LINES, style  # noqa: E402
 
@@ -41,5 +42,6 @@ __all__ = [
     "score_distribution",
     "style",
     "training_curves",
+    "training_report",
     "variance_reduction",
 ]

@@ -20,7 +20,9 @@ from importance_sampling import (
     BiasedImportanceTraining,
     ConstantTimeImportanceTraining,
     ConstantVarianceImportanceTraining,
+    HistoryImportanceTraining,
     ImportanceTraining,
+    RobustImportanceTraining,
 )
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -35,12 +37,20 @@ TRAININGS: dict[str, Callable[..., Any]] = {
     ),
     "constant-time": ConstantTimeImportanceTraining,
     "approximate": lambda model, **k: ApproximateImportanceTraining(model, presample=32, **k),
+    "history": HistoryImportanceTraining,
+    "robust": RobustImportanceTraining,
+    "auto": lambda model, **k: ImportanceTraining(model, presample="auto", **k),
+    "reuse": lambda model, **k: ImportanceTraining(
+        model, presample=2.5, tau_th=0.0, reuse=2, resampling="systematic", **k
+    ),
 }
 SURELY_ON = ("importance", "biased", "approximate")
-# What a training that predicts losses by example and class cannot take.
-NOT_APPROXIMATE = {
-    "stream": "a stream has no examples to come back to",
-    "targets": "This sampler (needs classes|predicts by class)",
+# What a training that keeps something for every example, or predicts by class, cannot take.
+_NO_STREAM = {"stream": "a stream has no examples to come back to"}
+REFUSED_KINDS = {
+    "approximate": _NO_STREAM | {"targets": "This sampler (needs classes|predicts by class)"},
+    "history": _NO_STREAM,
+    "robust": _NO_STREAM,
 }
 
 
@@ -123,8 +133,8 @@ def run(feature: Feature, cell: Cell) -> None:
         error = feature.instead.get(backend)
         if error is None:
             pytest.skip(f"{feature.name}: not on {backend}")
-    if error is None and cell.training == "approximate":
-        error = NOT_APPROXIMATE.get(feature.kind)
+    if error is None and cell.training in REFUSED_KINDS:
+        error = REFUSED_KINDS[cell.training].get(feature.kind)
     if error is None:
         feature.check(cell)
         return
@@ -144,7 +154,9 @@ def markdown() -> str:
             if feature.error is None and feature.backends != BACKENDS:
                 state = f"on {', '.join(NAMES[b] for b in feature.backends)}"
             if feature.error is None and feature.kind:
-                state += ", but for `ApproximateImportanceTraining`"
+                refusing = [t for t, kinds in REFUSED_KINDS.items() if feature.kind in kinds]
+                names = " and ".join(f"`{t.capitalize()}ImportanceTraining`" for t in refusing)
+                state += f", but for {names}"
             lines.append(f"| {feature.name} | {state} | {feature.note} |")
     return "\n".join(lines).strip() + "\n"
 
