@@ -2,9 +2,11 @@
 
 A budget is the time that `model.fit` takes for some epochs, measured first. Every arm then trains
 the same network from the same weights for exactly that time, the learning rate decayed over it
-(constant for the first half, then a cosine to zero), in a process of its own; compiling and
-measuring stand beside the clock. Runs are written as they end, and those already in the file are
-not made again. Tables give means over the seeds with 95 % confidence intervals (Student's t).
+(constant for the first half, then a cosine to zero), in a process of its own. The arms of a seed
+take turns of a second, so that all of them meet the machine in the same mood; compiling,
+measuring and waiting stand beside the clock. Runs are written as they end, and those already in
+the file are not made again. Tables give means over the seeds with 95 % confidence intervals
+(Student's t).
 
 Example:
 
@@ -22,6 +24,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -33,6 +36,7 @@ import numpy as np
 _STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}
 _CONSTANT = 0.5
 _POINTS = 12
+_TURN = 1.0
 
 
 def arms() -> dict[str, Callable[[Any, int], Any]]:
@@ -96,6 +100,12 @@ def _outputs(model: Any, x: np.ndarray) -> np.ndarray:
     return np.concatenate(parts).astype(np.float64)
 
 
+def wait_for_turn() -> None:
+    """Lets the other arms train until the driver says that it is this one's turn."""
+    print("turn", flush=True)
+    sys.stdin.readline()
+
+
 def make_clock(task: Any, seconds: float, seed: int) -> Any:
     """The callback that keeps the budget, the learning rate and the measurements."""
     import keras
@@ -116,7 +126,8 @@ def make_clock(task: Any, seconds: float, seed: int) -> Any:
 
         def on_train_begin(self, logs: Any = None) -> None:
             self.measure(0.0, some)
-            self.start = time.perf_counter()
+            wait_for_turn()
+            self.start = self.turn = time.perf_counter()
 
         def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
             self.steps += 1
@@ -132,9 +143,13 @@ def make_clock(task: Any, seconds: float, seed: int) -> Any:
             if elapsed >= seconds:
                 self.model.stop_training = True
                 self.measure(elapsed, task.train)
-            elif share >= len(self.history) / _POINTS:
+                return
+            if share >= len(self.history) / _POINTS:
                 self.measure(elapsed, some)
-                self.paused += time.perf_counter() - now
+            if now - self.turn > _TURN:
+                wait_for_turn()
+                self.turn = time.perf_counter()
+            self.paused += time.perf_counter() - now
 
         def measure(self, elapsed: float, train: Any) -> None:
             row = {"seconds": elapsed, "steps": self.steps}
@@ -215,19 +230,63 @@ def _time_fit(model: Any, task: Any) -> dict[str, Any]:
 # -- the driver -------------------------------------------------------------------------------
 
 
+class Arm:
+    """An order that is carried out in a fresh process, turn by turn."""
+
+    def __init__(self, order: dict[str, Any], backend: str):
+        environment = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        self.order = order
+        # Closed, and with that removed, when the process is forgotten.
+        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
+        self.process = subprocess.Popen(
+            [sys.executable, __file__, "--one", json.dumps(order)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self.errors,
+            text=True,
+        )
+
+    def next(self) -> dict[str, Any] | None:
+        """Waits until its turn ends; the result, if it is done."""
+        for line in self.process.stdout:
+            if line == "turn\n":
+                return None
+            if line.startswith("{"):
+                self.process.wait()
+                return json.loads(line)
+        self.errors.seek(0)
+        raise RuntimeError(f"The run {self.order} failed:\n{self.errors.read()[-2000:]}")
+
+    def go(self) -> None:
+        """Gives it a turn."""
+        self.process.stdin.write("go\n")
+        self.process.stdin.flush()
+
+
 def ask(order: dict[str, Any], backend: str) -> dict[str, Any]:
-    """Runs an order in a fresh process."""
-    environment = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-    done = subprocess.run(
-        [sys.executable, __file__, "--one", json.dumps(order)],
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RuntimeError(f"The run {order} failed:\n{done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
+    """Carries out an order that takes no turns."""
+    return Arm(order, backend).next()
+
+
+def take_turns(orders: list[dict[str, Any]], backend: str) -> list[dict[str, Any]]:
+    """Carries out orders in turns; the results in the order of the orders."""
+    waiting = []
+    for i, order in enumerate(orders):
+        arm = Arm(order, backend)
+        # Compiled and measured before the next one starts.
+        arm.next()
+        waiting.append((i, arm))
+    results = {}
+    while waiting:
+        i, arm = waiting.pop(0)
+        arm.go()
+        result = arm.next()
+        if result is None:
+            waiting.append((i, arm))
+        else:
+            results[i] = result
+    return [results[i] for i in range(len(orders))]
 
 
 def interval(values: list[float]) -> tuple[float, float]:
@@ -353,21 +412,22 @@ def main() -> None:
             raise SystemExit(f"{target} holds runs of {stored['backend']}; name another file.")
     done = {(r["task"], r["epochs"], r["arm"], r["seed"]) for r in stored["runs"]}
     for task in options.tasks:
-        if task not in stored["timing"]:
-            order = {"task": task, "arm": "time", "seed": 0}
-            stored["timing"][task] = ask(order, options.backend)
-        epoch = stored["timing"][task]["epoch_seconds"]
         for epochs in options.epochs:
             for seed in range(1, options.seeds + 1):
-                for arm in options.arms:
-                    if (task, epochs, arm, seed) in done:
-                        continue
-                    order = {"task": task, "epochs": epochs, "arm": arm, "seed": seed}
-                    result = ask(order | {"seconds": epochs * epoch}, options.backend)
-                    stored["runs"].append(result)
-                    write_json(target, stored)
+                left = [a for a in options.arms if (task, epochs, a, seed) not in done]
+                if not left:
+                    continue
+                # Anew for each seed: machines change their speed.
+                timing = ask({"task": task, "arm": "time", "seed": 0}, options.backend)
+                stored["timing"].setdefault(task, []).append(timing)
+                seconds = epochs * timing["epoch_seconds"]
+                order = {"task": task, "epochs": epochs, "seed": seed, "seconds": seconds}
+                orders = [order | {"arm": arm} for arm in left]
+                stored["runs"] += take_turns(orders, options.backend)
+                write_json(target, stored)
+                for result in stored["runs"][-len(left) :]:
                     print(
-                        f"{task} {epochs:g} {arm} seed {seed}: {result['steps']} steps, "
+                        f"{task} {epochs:g} {result['arm']} seed {seed}: {result['steps']} steps, "
                         f"training loss {result['train_loss']:.5f}, "
                         f"test error {result['test_error']:.3f}",
                         flush=True,

@@ -143,7 +143,7 @@ def robust_second_moments(
         for _ in range(60):
             step = (u**3 - c * u - multiplier * d) / np.maximum(3 * u**2 - c, 1e-300)
             u = u - step
-            if np.all(np.abs(step) <= 1e-12 * u):
+            if np.all(np.abs(step) <= 1e-9 * u):
                 break
         return u**2
 
@@ -153,7 +153,8 @@ def robust_second_moments(
     low, high = 0.0, 1.0
     while not outside(high):
         low, high = high, 2.0 * high
-    for _ in range(60):
+    # To a part in a million: far closer than expectations are known.
+    while high - low > 1e-6 * high:
         middle = 0.5 * (low + high)
         low, high = (low, middle) if outside(middle) else (middle, high)
     result[used] = worst(low)

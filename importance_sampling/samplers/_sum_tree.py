@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
-# Children per node. Wide, because numpy adds up a row of them faster than it goes down a level.
-_FAN_OUT = 256
+# Values per block: few enough to be added up for every draw, which inverts their sums.
+_BLOCK = 64
+# Sums that need no further level: one cumulative sum over all of them serves a whole batch.
+_TOP = 4096
 
 
 class SumTree:
@@ -25,7 +27,7 @@ class SumTree:
         if n < 1:
             raise ValueError(f"`n` must be at least 1, got {n!r}.")
         self.n = n
-        self._leaves = np.zeros((-(-n // _FAN_OUT), _FAN_OUT), np.float32)
+        self._leaves = np.zeros((-(-n // _BLOCK), _BLOCK), np.float32)
         self._leaves.reshape(-1)[:n] = value
         self._levels: list[np.ndarray] = []
         self._add_up()
@@ -34,12 +36,13 @@ class SumTree:
         """Sums of all blocks of all levels."""
         self._levels = []
         sums = self._leaves.sum(axis=1, dtype=np.float64)
-        while len(sums) > 1:
-            blocks = np.zeros((-(-len(sums) // _FAN_OUT), _FAN_OUT))
+        while len(sums) > _TOP:
+            blocks = np.zeros((-(-len(sums) // _BLOCK), _BLOCK))
             blocks.reshape(-1)[: len(sums)] = sums
             self._levels.append(blocks)
             sums = blocks.sum(axis=1)
-        self.total = float(sums[0])
+        self._top = sums
+        self.total = float(sums.sum())
 
     @property
     def values(self) -> np.ndarray:
@@ -47,6 +50,11 @@ class SumTree:
         view = self._leaves.reshape(-1)[: self.n]
         view.flags.writeable = False
         return view
+
+    @property
+    def nbytes(self) -> int:
+        """Memory that values and sums take."""
+        return sum(a.nbytes for a in (self._leaves, *self._levels, self._top))
 
     def fill(self, values: Any) -> None:
         """Sets all values; O(n)."""
@@ -60,13 +68,14 @@ class SumTree:
     def set(self, idxs: np.ndarray, values: Any) -> None:
         """Sets the values at `idxs`; of an index that comes twice, the last one stays."""
         self._leaves.reshape(-1)[idxs] = values
-        blocks = np.unique(np.asarray(idxs) // _FAN_OUT)
+        blocks = np.unique(np.asarray(idxs) // _BLOCK)
         sums = self._leaves[blocks].sum(axis=1, dtype=np.float64)
         for level in self._levels:
             level.reshape(-1)[blocks] = sums
-            blocks = np.unique(blocks // _FAN_OUT)
+            blocks = np.unique(blocks // _BLOCK)
             sums = level[blocks].sum(axis=1)
-        self.total = float(sums[0])
+        self._top[blocks] = sums
+        self.total = float(self._top.sum())
 
     def draw(self, uniforms: np.ndarray, plus: float = 0.0) -> np.ndarray:
         """Inverts the cumulative sum: index i with probability (value_i + plus) / their sum.
@@ -78,16 +87,21 @@ class SumTree:
         Returns:
             int64 array `(size,)`.
         """
-        node = np.zeros(len(uniforms), np.int64)
-        rest = uniforms * (self.total + plus * self.n)
-        span = _FAN_OUT ** len(self._levels)
+        span = _BLOCK ** (len(self._levels) + 1)
+        sums = self._top
+        if plus:
+            sums = sums + plus * np.clip(self.n - span * np.arange(len(sums)), 0, span)
+        sums = np.cumsum(sums)
+        rest = np.minimum(uniforms * sums[-1], np.nextafter(sums[-1], 0.0))
+        node = np.searchsorted(sums, rest, side="right")
+        rest = rest - np.where(node > 0, sums[np.maximum(node - 1, 0)], 0.0)
         for level in (*reversed(self._levels), self._leaves):
+            span //= _BLOCK
             values = level[node]
             if plus:
-                first = (node[:, None] * _FAN_OUT + np.arange(_FAN_OUT)) * span
+                first = (node[:, None] * _BLOCK + np.arange(_BLOCK)) * span
                 values = values + plus * np.clip(self.n - first, 0, span)
             node, rest = _descend(values, node, rest)
-            span //= _FAN_OUT
         return node
 
 
@@ -100,4 +114,4 @@ def _descend(
     rest = np.minimum(rest, np.nextafter(sums[:, -1], 0.0))
     child = (sums <= rest[:, None]).sum(axis=1)
     before = np.where(child > 0, sums[np.arange(len(node)), np.maximum(child - 1, 0)], 0.0)
-    return node * _FAN_OUT + child, rest - before
+    return node * _BLOCK + child, rest - before
