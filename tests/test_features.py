@@ -11,14 +11,20 @@ ROWS = features.load()
 
 
 # Marked so that a short run, as on an older Keras, may leave out what only repeats a feature.
-COLUMNS = [
-    pytest.param(name, marks=[pytest.mark.repeats_feature] if column else [])
-    for column, name in enumerate(features.TRAININGS)
+CELLS = [
+    pytest.param(
+        name,
+        training,
+        marks=[pytest.mark.repeats_feature] if column else [],
+        id=f"{name}-{training}",
+    )
+    for name, row in ROWS.items()
+    for column, training in enumerate(features.TRAININGS)
+    if row.section in features.SECTIONS.get(training, features.MODULES)
 ]
 
 
-@pytest.mark.parametrize("training", COLUMNS)
-@pytest.mark.parametrize("name", ROWS)
+@pytest.mark.parametrize(("name", "training"), CELLS)
 def test_feature(name, training, tmp_path):
     features.run(ROWS[name], features.Cell(training, tmp_path))
 

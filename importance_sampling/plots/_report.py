@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
 
 from ._curves import variance_reduction
 from ._draws import example_grid
@@ -34,10 +35,11 @@ def training_report(report: TrainingReport, x: Any = None) -> Figure:
         course = report.course()
         by_score = np.array(course["by_score"]) > 0.5
         variance_reduction(axes[0, 0], course["step"], course["variance_reduction"], by_score)
+        axes[0, 0].set_ylabel("variance reduction")
         axes[0, 1].plot(course["step"], course["effective_sample_size"], color=COLOURS[0])
         axes[0, 1].set(
             xlabel="steps",
-            ylabel="effective sample size (share of the batch)",
+            ylabel="share of the batch",
             title="effective sample size",
             ylim=(0, 1.05),
         )
@@ -58,10 +60,10 @@ def _times(axes: Any, report: TrainingReport) -> None:
     each = [1e3 * report.seconds[kind] / report.steps[kind] for kind in kinds]
     bars = axes.barh(range(len(kinds)), each, color=COLOURS[: len(kinds)])
     axes.bar_label(
-        bars, [f"{ms:.3g} ms x {report.steps[k]} steps" for k, ms in zip(kinds, each, strict=True)]
+        bars, [f" {ms:.3g} ms, {report.steps[k]} steps" for k, ms in zip(kinds, each, strict=True)]
     )
     axes.set_yticks(range(len(kinds)), kinds)
-    axes.set_xlim(0, 1.5 * max(each, default=1.0))
+    axes.set_xlim(0, 1.9 * max(each, default=1.0))
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     total = sum(report.seconds.values())
@@ -82,4 +84,6 @@ def _draws(axes: Any, report: TrainingReport) -> None:
     axes.axhline(ordered.mean(), color=COLOURS[1], linestyle="--", label="uniform training")
     axes.set_yscale("symlog", linthresh=1)
     axes.set(xlabel="examples, drawn most often first (%)", ylabel="times drawn", xlim=(0, 100))
+    axes.set_ylim(bottom=0)
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.legend()

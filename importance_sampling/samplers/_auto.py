@@ -232,6 +232,7 @@ class AutoSampler(BaseSampler):
         if choice == self._choice:
             return
         self._choice = choice
+        self._pool.forget()
         kind, pool, reuse = choice
         reduction, seconds = worth[choice]
         cost = seconds / worth["uniform", 0, 0][1]

@@ -49,6 +49,10 @@ class PoolReuseSampler(SamplerDecorator):
         self._positions = list(positions.reshape(self.reuse, batch_size))
         return self._draw_at(self._positions.pop(), idxs, scores, xy, scores)
 
+    def forget(self) -> None:
+        """Drops what is left of the present pool."""
+        self._pool, self._positions = None, []
+
     def prepare(self, batch_size: int) -> None:
         """Prepares a pool, if this one is used up."""
         if not self._positions:
@@ -65,7 +69,7 @@ class PoolReuseSampler(SamplerDecorator):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `BaseSampler.load_state_dict`."""
         super().load_state_dict(state)
-        self._pool, self._positions = None, []
+        self.forget()
         pool = state["pool"]
         if pool is not None:
             idxs = np.array(pool["idxs"])

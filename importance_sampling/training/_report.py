@@ -12,6 +12,7 @@ import numpy as np
 from .._files import write_whole
 from ..samplers import BaseSampler, Draw
 from ..samplers._base import dataset_length
+from ..samplers._costs import StepTimes
 
 # Points of the course of training that are kept; twice as many are merged in pairs.
 _POINTS = 256
@@ -73,6 +74,7 @@ class TrainingReport:
         self.drawing_seconds = 0.0
         self.draws = None if n is None else np.zeros(n, np.int32)
         self.choices: list[dict[str, Any]] = []
+        self._times = StepTimes()
         self._reductions = 0.0
         self._sizes = 0.0
         self._course = _Course(("variance_reduction", "effective_sample_size", "by_score"))
@@ -97,6 +99,7 @@ class TrainingReport:
         self.steps[kind] = self.steps.get(kind, 0) + 1
         self.seconds[kind] = self.seconds.get(kind, 0.0) + seconds
         self.drawing_seconds += drawing
+        self._times.add(kind, seconds)
         size = 1.0
         if draw.importance:
             w = draw.metric_weights
@@ -129,19 +132,19 @@ class TrainingReport:
 
     @property
     def gain(self) -> float | None:
-        r"""Estimated progress per second in units of uniform training's; None if not known.
+        r"""Variance reduction per second, in units of uniform training's; None if not known.
 
-        A step by score counts for as many uniform steps as the variance reduction $\tau$ says,
-        the measure that `tau_th` compares with the cost; what uniform steps take is measured on
-        those that were made.
+        A step by score counts for $\tau$ uniform ones, the measure that `tau_th` compares with
+        the cost. Times are medians of the last steps of each kind, so that neither compiling nor
+        a hiccup counts. It is an estimate of what was gained in gradient noise per second, not
+        of what is gained in accuracy.
         """
-        total = sum(self.seconds.values())
         if not self.steps_on:
             return 1.0
-        if not self.steps_off or not total:
+        if not all(self._times.known(kind, 1) for kind in (*self.steps, "uniform")):
             return None
-        uniform = self.seconds["uniform"] / self.steps_off
-        return (self.seconds["uniform"] + self._reductions * uniform) / total
+        seconds = sum(n * self._times.median(kind) for kind, n in self.steps.items())
+        return (self.steps_off + self._reductions) * self._times.median("uniform") / seconds
 
     def most_drawn(self, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """Indices and draws of the examples drawn most often, `(count,)` each."""
@@ -206,7 +209,7 @@ class TrainingReport:
             lines.append(f"{self.variance_reduction:9.2f} variance reduction, while by score")
             lines.append(f"{self.effective_sample_size:9.0%} effective sample size, while by score")
         if self.gain is not None:
-            lines.append(f"{self.gain:9.2f} estimated progress per second, uniform training = 1")
+            lines.append(f"{self.gain:9.2f} variance reduction per second, uniform training = 1")
         if self.draws is not None and len(self.draws):
             for name, (idxs, draws) in (
                 ("most", self.most_drawn(5)),

@@ -44,7 +44,16 @@ TRAININGS: dict[str, Callable[..., Any]] = {
         model, presample=2.5, tau_th=0.0, reuse=2, resampling="systematic", **k
     ),
 }
+# Trainings that share all code but their sampler's with another column have rows only where
+# samplers matter.
+SECTIONS = {
+    "robust": ("data",),
+    "auto": ("arguments", "data", "again"),
+    "reuse": ("data", "again"),
+}
 SURELY_ON = ("importance", "biased", "approximate")
+# Predictions never reach zero, and mixtures draw everything now and then.
+NEVER_ZERO = ("approximate", "history", "robust", "auto")
 # What a training that keeps something for every example, or predicts by class, cannot take.
 _NO_STREAM = {"stream": "a stream has no examples to come back to"}
 REFUSED_KINDS = {
@@ -155,8 +164,9 @@ def markdown() -> str:
                 state = f"on {', '.join(NAMES[b] for b in feature.backends)}"
             if feature.error is None and feature.kind:
                 refusing = [t for t, kinds in REFUSED_KINDS.items() if feature.kind in kinds]
-                names = " and ".join(f"`{t.capitalize()}ImportanceTraining`" for t in refusing)
-                state += f", but for {names}"
+                names = [f"`{t.capitalize()}ImportanceTraining`" for t in refusing]
+                before = f"{', '.join(names[:-1])} and " if names[1:] else ""
+                state += f", but for {before}{names[-1]}"
             lines.append(f"| {feature.name} | {state} | {feature.note} |")
     return "\n".join(lines).strip() + "\n"
 
