@@ -52,6 +52,21 @@ def test_the_first_epoch_visits_every_example_once():
 
 
 @pytest.mark.exact
+def test_a_second_fit_goes_on_with_what_is_known_of_the_same_data():
+    x, y = data(64)
+    training = HistoryImportanceTraining(adam_mlp(), seed=0)
+    options = {"batch_size": 16, "epochs": 1, "verbose": 0}
+    by_score = []
+    for rows in ((x, y), (x, y), (x.copy(), y)):
+        training.fit(*rows, **options)
+        by_score.append(training.report().steps_on)
+    # One epoch of four steps each: uniform, by what it learnt, and anew for other arrays.
+    assert by_score == [0, 4, 0]
+    training.fit(x, y, **options | {"batch_size": 32})
+    assert training.report().steps_on == 0
+
+
+@pytest.mark.exact
 @pytest.mark.parametrize("mix", [0.05, 0.3, 1.0])
 def test_probabilities_are_the_mixture(mix):
     truth = np.random.default_rng(0).exponential(size=N) + 0.01

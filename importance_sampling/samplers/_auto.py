@@ -55,6 +55,8 @@ class AutoSampler(BaseSampler):
         resampling: `"multinomial"` or `"systematic"`, for draws from a pool.
     """
 
+    keeps_history = True
+
     def __init__(
         self,
         dataset: Any,

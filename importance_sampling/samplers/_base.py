@@ -110,6 +110,9 @@ class BaseSampler:
         self._indices = IndexStream(dataset_length(dataset), self.rng, shuffle)
         self._rows = RowReader(dataset, self._indices)
 
+    keeps_history = False
+    """Whether what it learnt of the examples is worth keeping from one `fit` to the next."""
+
     @property
     def predicts(self) -> bool:
         """Whether the scores drawn by are predictions, not what the model says now."""

@@ -51,6 +51,8 @@ class HistoryMixtureSampler(StoredScoreSampler):
         resampling: `"systematic"` or `"multinomial"`. Defaults to `"systematic"`.
     """
 
+    keeps_history = True
+
     def __init__(
         self,
         dataset: Any,

@@ -57,6 +57,7 @@ class BaseTraining(FitMethods):
         self._rng = np.random.default_rng(_arguments.check_optional_count("seed", seed, 0))
         self._shuffle = True
         self._report: TrainingReport | None = None
+        self._last: tuple[BaseSampler, int] | None = None
 
     @property
     def reweighting(self) -> ReweightingPolicy:
@@ -136,6 +137,7 @@ class BaseTraining(FitMethods):
         if validation is not None:
             self.model.rehearse("validation_data", *validation.first_rows())
         sampler = self.sampler(dataset, batch_size, steps_per_epoch, epochs)
+        self._recall(sampler, batch_size)
         loop = Loop(self.model, sampler, self.original_model, batch_size, on_sample, on_scores)
         self._report = loop.report
         self.history = loop.run(
@@ -147,6 +149,20 @@ class BaseTraining(FitMethods):
             initial_epoch=initial_epoch,
         )
         return self.history
+
+    def _recall(self, sampler: BaseSampler, batch_size: int) -> None:
+        """Goes on with what was learnt of the same examples by an earlier call of `fit`."""
+        last, self._last = self._last, None
+        if not sampler.keeps_history:
+            return
+        if (
+            last is not None
+            and type(last[0]) is type(sampler)
+            and last[1] == batch_size
+            and _data.same_data(last[0].dataset, sampler.dataset)
+        ):
+            sampler.load_state_dict(last[0].state_dict())
+        self._last = sampler, batch_size
 
     def _check_targets(self, dataset: BaseDataset) -> None:
         """Checks all targets that are in memory now, and those of a stream when they are read."""

@@ -63,6 +63,21 @@ class ArrayDataset(InMemoryDataset):
         return self._y_train if in_memory else None
 
 
+def same_data(one: Any, other: Any) -> bool:
+    """Whether two data sets hold the same arrays; both must be alive."""
+    if one is other:
+        return True
+    if not isinstance(one, ArrayDataset) or not isinstance(other, ArrayDataset):
+        return False
+    places = []
+    for data in (one, other):
+        arrays = flatten((data._x_train, data._y_train, data._sample_weight))
+        if not all(isinstance(a, np.ndarray) for a in arrays):
+            return False
+        places.append([(a.ctypes.data, a.shape, a.strides, a.dtype) for a in arrays])
+    return places[0] == places[1]
+
+
 def check_lengths(x: Any, y: Any, sample_weight: Any, what: str = "") -> int:
     """Number of examples.
 
