@@ -167,12 +167,14 @@ def _warm_up(model: Any, training: Any, task: Any) -> None:
 
     size = task.batch_size
     x, y = task.train[0][: 8 * size], task.train[1][: 8 * size]
+    # The last batch of an epoch has a shape of its own, for which `model.fit` compiles again.
+    few = 3 * size + len(task.train[0]) % size
     model(x[:1])
     model.optimizer.build(model.trainable_variables)
     variables = [*model.variables, *model.optimizer.variables]
     start = [keras.ops.convert_to_numpy(v.value).copy() for v in variables]
     if training is None:
-        model.fit(x[: 3 * size], y[: 3 * size], batch_size=size, verbose=0)
+        model.fit(x[:few], y[:few], batch_size=size, verbose=0)
     else:
         training.fit(x[: 3 * size], y[: 3 * size], batch_size=size, verbose=0)
         for pool in (3 * size, 8 * size):

@@ -215,7 +215,7 @@ def test_measured_reduction_is_that_of_the_draw():
         measured.add(1 / (2000 * p[drawn]), scores[drawn])
         ideal.add(1 / (2000 * p[drawn]), scores[drawn])
         chance = rng.choice(2000, 64)
-        predicted.add_uniform(1 / (2000 * p[chance]), scores[chance])
+        predicted.add(np.ones(64), scores[chance], 1 / (2000 * p[chance]))
     # About 1000 batches of 64 count. Relative errors of the moments, by their spread:
     w = 1 / (2000 * p)
     spread = max(

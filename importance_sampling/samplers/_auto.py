@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 # What another way to draw must promise to be changed to: measured times and variances scatter.
 _MARGIN = 1.05
+# The same for pools, whose variance reduction is worked out, not measured.
+_POOL_MARGIN = 1.25
+# Batches to measure the history on before it is judged.
+_EVIDENCE = 16
 # Pools to choose from, in batches, and the mini-batches drawn from each. All are scored in
 # calls of the smallest, so that a compiled function sees one shape.
 _POOLS = (3, 6, 9)
@@ -39,7 +43,7 @@ class AutoSampler(BaseSampler):
       scores that training passes then give: of uniform batches too, before it is ever used;
     * a pool of B examples for m batches of b has $\tau^{-2} = \tau_*^{-2} + mb/B$, with $\tau_*$
       that of exact scores for all examples. The second term is the variance of the pool itself,
-      which its m batches share;
+      which its m batches share. Worked out and not measured, it must be 25 % better;
     * times are medians over the last steps of each kind. A pool is tried only when even the
       time to compile and run the trial is below 1 % of the training, and only if it could win.
 
@@ -138,9 +142,9 @@ class AutoSampler(BaseSampler):
         return 50 if n is None else int(np.clip(n // (4 * batch_size), 10, 500))
 
     def _next_decision(self, batch_size: int) -> int:
-        # The first one right after the first pass.
+        # The first one soon after the first pass, when there is something to decide by.
         n = self._indices.n
-        first = 50 if n is None else -(-n // batch_size) + 1
+        first = 50 if n is None else -(-n // batch_size) + _EVIDENCE + 1
         return first if self._decisions == 0 else self._decided_at + self._interval(batch_size)
 
     _decided_at = 0
@@ -152,10 +156,10 @@ class AutoSampler(BaseSampler):
         self._ideal.add(draw.metric_weights, results)
         if self._history is None:
             return
-        if draw.kind == "history":
-            self._stored.add(draw.metric_weights, results)
-        elif draw.kind == "uniform" and self._ready:
-            self._stored.add_uniform(self._history.weights_of(draw[0]), results)
+        if self._ready:
+            # What its probabilities give, or would have given, on what was drawn anyway.
+            would_be = None if draw.kind == "history" else self._history.weights_of(draw[0])
+            self._stored.add(draw.metric_weights, results, would_be)
         self._history.update(draw[0], results)
 
     def learns_from(self, draw: Draw) -> bool:
@@ -191,10 +195,16 @@ class AutoSampler(BaseSampler):
             for pool in _POOLS:
                 if self._indices.n is not None and pool * batch_size > self._indices.n:
                     continue
+                pool_seconds = scoring * pool
+                if self._times.known(f"pool {pool}"):
+                    pool_seconds = max(self._times.median(f"pool {pool}") - uniform, 0.0)
                 for reuse in (m for m in _REUSES if m < pool):
-                    reduction = (self._ideal.value**-2 + reuse / pool) ** -0.5
-                    found["pool", pool, reuse] = reduction, uniform + scoring * pool / reuse
+                    reduction = self._pool_reduction(pool, reuse)
+                    found["pool", pool, reuse] = reduction, uniform + pool_seconds / reuse
         return found
+
+    def _pool_reduction(self, pool: int, reuse: int) -> float:
+        return (self._ideal.value**-2 + reuse / pool) ** -0.5
 
     # -- what is decided --------------------------------------------------------------------
 
@@ -205,6 +215,10 @@ class AutoSampler(BaseSampler):
             return
         worth = self._worth(batch_size)
         rates = {choice: reduction / seconds for choice, (reduction, seconds) in worth.items()}
+        for choice in rates:
+            if choice[0] == "pool":
+                # So that leaving and coming back are judged alike.
+                rates[choice] /= _POOL_MARGIN
         best = max(rates, key=rates.__getitem__)
         present = rates.get(self._choice, 0.0)
         uniform = rates["uniform", 0, 0]
@@ -223,8 +237,8 @@ class AutoSampler(BaseSampler):
             return False
         uniform = self._times.median("uniform")
         # With scores that cost nothing, the best that a pool could be.
-        best = max((self._ideal.value**-2 + m / p) ** -0.5 for p in _POOLS for m in _REUSES)
-        if best / uniform < _MARGIN**2 * present:
+        best = max(self._pool_reduction(pool, 1) for pool in _POOLS)
+        if best / uniform < _POOL_MARGIN * present:
             return False
         total = self._elapsed if self.steps is None else self.steps * uniform
         compiling = max(self._first_step - uniform, 0.0)
@@ -273,7 +287,7 @@ class AutoSampler(BaseSampler):
         """Of the way to draw that is used; of the history's, while draws are uniform."""
         kind, pool, reuse = self._choice
         if kind == "pool":
-            return (self._ideal.value**-2 + reuse / pool) ** -0.5
+            return self._pool_reduction(pool, reuse)
         return self._stored.value if self._history is not None else self._ideal.value
 
     def state_dict(self) -> dict[str, Any]:

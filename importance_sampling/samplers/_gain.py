@@ -23,25 +23,25 @@ class MeasuredReduction:
     """
 
     def __init__(self, momentum: float = 0.98):
+        self.batches = 0
         self._uniform = _MovingAverage(momentum)
         self._weighted = _MovingAverage(momentum)
 
-    def add(self, weights: np.ndarray, scores: np.ndarray) -> None:
-        """Learns from a batch drawn with these weights.
+    def add(
+        self, weights: np.ndarray, scores: np.ndarray, would_be: np.ndarray | None = None
+    ) -> None:
+        """Learns from a batch.
 
         Args:
-            weights: `(b,)` weights 1/(N p).
+            weights: `(b,)` weights 1/(N p) of the draw; ones if it was uniform.
             scores: `(b,)` the scores of the training pass.
+            would_be: `(b,)` weights 1/(N p) of another draw, to measure that one on what this
+                one drew. Defaults to `weights`.
         """
-        squares = np.asarray(scores, np.float64) ** 2
-        self._uniform.add(np.mean(weights * squares))
-        self._weighted.add(np.mean(weights**2 * squares))
-
-    def add_uniform(self, weights: np.ndarray, scores: np.ndarray) -> None:
-        """Learns from a batch drawn uniformly what a draw with these weights would have given."""
-        squares = np.asarray(scores, np.float64) ** 2
+        squares = weights * np.asarray(scores, np.float64) ** 2
         self._uniform.add(np.mean(squares))
-        self._weighted.add(np.mean(weights * squares))
+        self._weighted.add(np.mean(squares * (weights if would_be is None else would_be)))
+        self.batches += 1
 
     @property
     def value(self) -> float:
@@ -52,10 +52,15 @@ class MeasuredReduction:
 
     def state_dict(self) -> dict[str, Any]:
         """What changes, as plain numbers."""
-        return {"uniform": self._uniform.state_dict(), "weighted": self._weighted.state_dict()}
+        return {
+            "batches": self.batches,
+            "uniform": self._uniform.state_dict(),
+            "weighted": self._weighted.state_dict(),
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes back to where `state_dict` was taken."""
+        self.batches = int(state["batches"])
         self._uniform.load_state_dict(state["uniform"])
         self._weighted.load_state_dict(state["weighted"])
 
