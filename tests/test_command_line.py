@@ -35,7 +35,12 @@ def check_demo(result, folder):
     assert result.returncode == 0, result.stderr
     content = json.loads((folder / "demo.json").read_text())
     arms = {r["arm"]: r for r in content["results"]}
-    assert set(arms) == {"uniform", "random third of each pool", "importance sampling"}
+    assert set(arms) == {
+        "uniform",
+        "random third of each pool",
+        "importance sampling",
+        "history of scores",
+    }
     starts = {(r["history"][0]["train_loss"], r["history"][0]["test_loss"]) for r in arms.values()}
     assert len(starts) == 1  # the same network from the same weights
     for r in arms.values():

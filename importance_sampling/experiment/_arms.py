@@ -1,4 +1,4 @@
-"""What the demo compares: three ways to spend the same time."""
+"""What the demo compares: four ways to spend the same time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from ..reweighting import BiasedReweightingPolicy
 from ..samplers import BaseSampler, ModelSampler, UniformSampler
-from ..training import BaseTraining, ImportanceTraining
+from ..training import BaseTraining, HistoryImportanceTraining, ImportanceTraining
 
 
 class UniformTraining(BaseTraining):
@@ -53,4 +53,6 @@ ARMS = {
     "uniform": UniformTraining,
     "random third of each pool": RandomSubsetTraining,
     "importance sampling": ImportanceTraining,
+    "history of scores": HistoryImportanceTraining,
 }
+BY_SCORE = ("importance sampling", "history of scores")

@@ -183,7 +183,7 @@ def _slice(text: str) -> slice:
 
 
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "demo": ("compare three ways to spend the same training time", _demo),
+    "demo": ("compare four ways to spend the same training time", _demo),
     "run": ("run one experiment", _run),
     "compare": ("a table over runs", _compare),
     "list": ("what runs lie in a directory", _list),

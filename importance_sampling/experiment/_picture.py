@@ -12,12 +12,14 @@ from matplotlib.figure import Figure
 from .. import plots
 from ..datasets import BaseDataset
 from ..datasets._canevet import boundary
+from ._arms import BY_SCORE
 
 # Okabe and Ito's colours, told apart by colour-blind readers; line styles serve grey print.
 _STYLES = {
     "uniform": ("#0072B2", "-"),
     "random third of each pool": ("#999999", "--"),
     "importance sampling": ("#D55E00", "-."),
+    "history of scores": ("#009E73", ":"),
 }
 
 
@@ -67,30 +69,24 @@ def draw(
     axes[0, 0].legend(frameon=False)
     axes[0, 0].set_title("training loss over time")
     axes[0, 1].set_title("test error over time")
-    by_score = counts["importance sampling"]
     if name == "canevet":
         points = dataset.train_data[:][0]
-        _plane(axes[1, 0], points, counts["uniform"], "where uniform training drew")
-        title = "where importance sampling drew, while on"
-        if not by_score.any():
-            title = "importance sampling never switched on"
-        image = _plane(axes[1, 1], points, by_score, title)
+        for axis, arm in zip(axes[1], BY_SCORE, strict=True):
+            title = f"where {arm} drew"
+            if not counts[arm].any():
+                title = f"{arm} never switched on"
+            image = _plane(axis, points, counts[arm], title)
         plots.frequency_bar(figure, image, axes[1])
     else:
+        by_score = counts["history of scores"]
         order = np.argsort(-by_score, kind="stable")
-        most, least = order[:32], order[-32:]
-        _images(
-            axes[1, 0],
-            dataset,
-            most,
-            f"drawn most often ({by_score[most].min()} to {by_score[most].max()} times)",
-        )
-        _images(
-            axes[1, 1],
-            dataset,
-            least,
-            f"drawn least often ({by_score[least].min()} to {by_score[least].max()} times)",
-        )
+        for axis, shown, word in (
+            (axes[1, 0], order[:32], "most"),
+            (axes[1, 1], order[-32:], "least"),
+        ):
+            least, most = by_score[shown].min(), by_score[shown].max()
+            title = f"history of scores: drawn {word} often ({least} to {most} times)"
+            _images(axis, dataset, shown, title)
     seconds = results[0]["seconds"]
     figure.suptitle(
         f"{name}: the same network and start, {seconds:.0f} seconds of training for each curve"

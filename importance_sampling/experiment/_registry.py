@@ -176,6 +176,29 @@ def _history(dataset: Any, policy: Any, wrapper: Any, hp: Hyperparams, **options
     )
 
 
+def _mixture(dataset: Any, policy: Any, wrapper: Any, hp: Hyperparams, **options: Any) -> Any:
+    return samplers.HistoryMixtureSampler(
+        dataset,
+        policy,
+        mix=hp.get("mix", 0.3),
+        refresh=hp.get("refresh", 0.0),
+        model=wrapper,
+        **options,
+    )
+
+
+def _robust(dataset: Any, policy: Any, wrapper: Any, hp: Hyperparams, **options: Any) -> Any:
+    return samplers.HistoryMixtureSampler(
+        dataset,
+        policy,
+        mix=hp.get("mix", 0.1),
+        robust=hp.get("radius", 1.0),
+        refresh=hp.get("refresh", 0.0),
+        model=wrapper,
+        **options,
+    )
+
+
 def _cache(dataset: Any, policy: Any, wrapper: Any, hp: Hyperparams, **options: Any) -> Any:
     return samplers.CacheSampler(
         dataset,
@@ -205,6 +228,8 @@ _BASE: dict[str, Callable[..., Any]] = {
     "pcg": _pcg,
     "obs": _obs,
     "history": _history,
+    "mixture": _mixture,
+    "robust": _robust,
     "cache": _cache,
     "lstm-comparison": _comparison,
 }

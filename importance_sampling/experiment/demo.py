@@ -1,4 +1,4 @@
-"""`importance-sampling demo`: three ways to spend the same time, a table and a picture."""
+"""`importance-sampling demo`: four ways to spend the same time, a table and a picture."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 from .. import _requirements
 from .._files import make_directory, write_json, write_whole
 from ..datasets import MNIST, BaseDataset, CanevetICML2016
-from ._arms import ARMS
+from ._arms import ARMS, BY_SCORE
 from ._budget import Budget
 
 BATCH_SIZE = 128
@@ -132,7 +132,7 @@ def table(results: list[dict[str, Any]]) -> str:
         f"{'test error':>11} {'steps by score':>15}"
     ]
     for r in results:
-        share = "-" if r["arm"] != "importance sampling" else f"{100 * r['share_on']:.0f} %"
+        share = "-" if r["arm"] not in BY_SCORE else f"{100 * r['share_on']:.0f} %"
         lines.append(
             f"{r['arm']:<26} {r['steps']:>7} {r['seconds']:>8.1f} {r['train_loss']:>14.4f} "
             f"{r['test_loss']:>10.4f} {100 * r['test_error']:>9.2f} % {share:>15}"
