@@ -47,6 +47,8 @@ TRAININGS: dict[str, Callable[..., Any]] = {
 # Trainings that share all code but their sampler's with another column have rows only where
 # samplers matter.
 SECTIONS = {
+    "biased": ("arguments", "data", "again"),
+    "constant-time": ("arguments", "data", "again"),
     "robust": ("data",),
     "auto": ("arguments", "data", "again"),
     "reuse": ("data", "again"),
