@@ -167,8 +167,7 @@ def _warm_up(model: Any, training: Any, task: Any) -> None:
 
     size = task.batch_size
     x, y = task.train[0][: 8 * size], task.train[1][: 8 * size]
-    # The last batch of an epoch has a shape of its own, for which `model.fit` compiles again.
-    few = 3 * size + len(task.train[0]) % size
+    few = 3 * size
     model(x[:1])
     model.optimizer.build(model.trainable_variables)
     variables = [*model.variables, *model.optimizer.variables]
