@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._base import BaseSampler, Draw, dataset_length
-from ._costs import _ENOUGH, StepTimes
-from ._gain import IdealReduction, MeasuredReduction
+from ._costs import _ENOUGH
 from ._mixture import HistoryMixtureSampler
 from ._pool import ModelSampler
 from ._reuse import PoolReuseSampler
+from ._worth import POOLS, UNIFORM, Choice, Worth
 
 if TYPE_CHECKING:
     from ..reweighting import ReweightingPolicy
@@ -22,10 +22,6 @@ _MARGIN = 1.05
 _POOL_MARGIN = 1.25
 # Batches to measure the history on before it is judged.
 _EVIDENCE = 16
-# Pools to choose from, in batches, and the mini-batches drawn from each. All are scored in
-# calls of the smallest, so that a compiled function sees one shape.
-_POOLS = (3, 6, 9)
-_REUSES = (1, 2, 4)
 # The share of the time of training that may go into trying a pool.
 _TRIAL_SHARE = 0.01
 # Decisions between two measurements of uniform steps, while draws are by score.
@@ -89,16 +85,12 @@ class AutoSampler(BaseSampler):
         )
         self._pool.sampler._indices, self._pool.sampler._rows = self._indices, self._rows
         self._pool._indices = self._indices
-        self._ideal = IdealReduction()
-        self._stored = MeasuredReduction()
-        self._times = StepTimes()
-        self._first_step: float | None = None
-        self._elapsed = 0.0
-        self._step = self._decisions = 0
+        self._worth = Worth()
+        self._step = self._seen = self._decisions = self._decided_at = 0
         # Draws left of a measurement, whose kind is not the one chosen.
-        self._trial: list[Any] = []
+        self._trial: list[Choice] = []
         self._tried_pool = False
-        self._choice: tuple[str, int, int] = ("uniform", 0, 0)
+        self._choice = UNIFORM
         self.choices: list[dict[str, Any]] = []
 
     @property
@@ -106,8 +98,6 @@ class AutoSampler(BaseSampler):
         """Whether all examples have been seen, so that the history knows them."""
         n = self._indices.n
         return n is not None and self._seen >= n
-
-    _seen = 0
 
     def sample(self, batch_size: int) -> Draw:
         """Draws a mini-batch; see `BaseSampler.sample`."""
@@ -125,7 +115,7 @@ class AutoSampler(BaseSampler):
         if kind == "history":
             return self._history.sample(batch_size)
         if kind == "pool":
-            chunk = self.forward_batch_size or _POOLS[0] * batch_size
+            chunk = self.forward_batch_size or POOLS[0] * batch_size
             model_sampler = self._pool.sampler
             size = pool * batch_size
             n = self._indices.n
@@ -147,20 +137,14 @@ class AutoSampler(BaseSampler):
         first = 50 if n is None else -(-n // batch_size) + _EVIDENCE + 1
         return first if self._decisions == 0 else self._decided_at + self._interval(batch_size)
 
-    _decided_at = 0
-
     # -- what is measured -------------------------------------------------------------------
 
     def update_from(self, draw: Draw, results: np.ndarray) -> None:
         """Learns what the ways to draw would be worth; see `BaseSampler.update_from`."""
-        self._ideal.add(draw.metric_weights, results)
-        if self._history is None:
-            return
-        if self._ready:
-            # What its probabilities give, or would have given, on what was drawn anyway.
-            would_be = None if draw.kind == "history" else self._history.weights_of(draw[0])
-            self._stored.add(draw.metric_weights, results, would_be)
-        self._history.update(draw[0], results)
+        would_be = self._history.weights_of(draw[0]) if self._ready else None
+        self._worth.add(draw, results, would_be)
+        if self._history is not None:
+            self._history.update(draw[0], results)
 
     def learns_from(self, draw: Draw) -> bool:
         """From all draws."""
@@ -168,52 +152,16 @@ class AutoSampler(BaseSampler):
 
     def timed(self, draw: Draw, seconds: float) -> None:
         """See `BaseSampler.timed`."""
-        if self._first_step is None:
-            self._first_step = seconds
-        self._elapsed += seconds
-        if draw.kind == "pool":
-            kind = "reused" if draw.pool_scores is None else f"pool {self._choice_pool(draw)}"
-            self._times.add(kind, seconds, "pool")
-        else:
-            self._times.add(draw.kind, seconds)
-
-    @staticmethod
-    def _choice_pool(draw: Draw) -> int:
-        return len(draw.pool_scores) // len(draw[0])
-
-    def _worth(self, batch_size: int) -> dict[tuple[str, int, int], tuple[float, float]]:
-        """Variance reduction and seconds per step of each way to draw, as far as known."""
-        uniform = self._times.median("uniform")
-        found = {("uniform", 0, 0): (1.0, uniform)}
-        if self._history is not None and self._ready:
-            known = self._times.known("history")
-            seconds = self._times.median("history") if known else uniform
-            found["history", 0, 0] = (self._stored.value, seconds)
-        smallest = f"pool {_POOLS[0]}"
-        if self._times.known(smallest, 3):
-            scoring = max(self._times.median(smallest) - uniform, 0.0) / _POOLS[0]
-            for pool in _POOLS:
-                if self._indices.n is not None and pool * batch_size > self._indices.n:
-                    continue
-                pool_seconds = scoring * pool
-                if self._times.known(f"pool {pool}"):
-                    pool_seconds = max(self._times.median(f"pool {pool}") - uniform, 0.0)
-                for reuse in (m for m in _REUSES if m < pool):
-                    reduction = self._pool_reduction(pool, reuse)
-                    found["pool", pool, reuse] = reduction, uniform + pool_seconds / reuse
-        return found
-
-    def _pool_reduction(self, pool: int, reuse: int) -> float:
-        return (self._ideal.value**-2 + reuse / pool) ** -0.5
+        self._worth.timed(draw, seconds)
 
     # -- what is decided --------------------------------------------------------------------
 
     def _decide(self, batch_size: int) -> None:
         self._decided_at = self._step
         self._decisions += 1
-        if not self._times.known("uniform"):
+        if not self._worth.times.known("uniform"):
             return
-        worth = self._worth(batch_size)
+        worth = self._worth.of_all(self._ready, self._largest_pool(batch_size))
         rates = {choice: reduction / seconds for choice, (reduction, seconds) in worth.items()}
         for choice in rates:
             if choice[0] == "pool":
@@ -221,37 +169,40 @@ class AutoSampler(BaseSampler):
                 rates[choice] /= _POOL_MARGIN
         best = max(rates, key=rates.__getitem__)
         present = rates.get(self._choice, 0.0)
-        uniform = rates["uniform", 0, 0]
+        uniform = rates[UNIFORM]
         if rates[best] > _MARGIN * present or present < uniform:
             self._change(best, worth)
         elif self._may_try_pool(batch_size, present):
             # The first is left out of what is measured, for it compiles.
             self._tried_pool = True
-            self._trial = (_ENOUGH + 1) * [("pool", _POOLS[0], 1)]
-        elif self._choice[0] != "uniform" and self._decisions % _RECHECK == 0:
-            self._trial = (_ENOUGH + 2) * [("uniform", 0, 0)]
+            self._trial = (_ENOUGH + 1) * [("pool", POOLS[0], 1)]
+        elif self._choice != UNIFORM and self._decisions % _RECHECK == 0:
+            self._trial = (_ENOUGH + 2) * [UNIFORM]
+
+    def _largest_pool(self, batch_size: int) -> float:
+        n = self._indices.n
+        return np.inf if n is None else n / batch_size
 
     def _may_try_pool(self, batch_size: int, present: float) -> bool:
-        n = self._indices.n
-        if self._tried_pool or (n is not None and n < _POOLS[0] * batch_size):
+        if self._tried_pool or POOLS[0] > self._largest_pool(batch_size):
             return False
-        uniform = self._times.median("uniform")
+        worth, uniform = self._worth, self._worth.uniform_seconds
         # With scores that cost nothing, the best that a pool could be.
-        best = max(self._pool_reduction(pool, 1) for pool in _POOLS)
+        best = max(worth.pool_reduction(pool, 1) for pool in POOLS)
         if best / uniform < _POOL_MARGIN * present:
             return False
-        total = self._elapsed if self.steps is None else self.steps * uniform
-        compiling = max(self._first_step - uniform, 0.0)
+        total = worth.elapsed if self.steps is None else self.steps * uniform
+        compiling = max(worth.first_step - uniform, 0.0)
         return compiling + (_ENOUGH + 1) * uniform < _TRIAL_SHARE * total
 
-    def _change(self, choice: tuple[str, int, int], worth: dict[Any, tuple[float, float]]) -> None:
+    def _change(self, choice: Choice, worth: dict[Choice, tuple[float, float]]) -> None:
         if choice == self._choice:
             return
         self._choice = choice
         self._pool.forget()
         kind, pool, reuse = choice
         reduction, seconds = worth[choice]
-        cost = seconds / worth["uniform", 0, 0][1]
+        cost = seconds / worth[UNIFORM][1]
         text = {
             "uniform": "uniform draws",
             "history": "draws from all examples by their scores so far",
@@ -287,8 +238,9 @@ class AutoSampler(BaseSampler):
         """Of the way to draw that is used; of the history's, while draws are uniform."""
         kind, pool, reuse = self._choice
         if kind == "pool":
-            return self._pool_reduction(pool, reuse)
-        return self._stored.value if self._history is not None else self._ideal.value
+            return self._worth.pool_reduction(pool, reuse)
+        known = self._worth.ideal if self._history is None else self._worth.stored
+        return known.value
 
     def state_dict(self) -> dict[str, Any]:
         """See `BaseSampler.state_dict`."""
@@ -296,11 +248,7 @@ class AutoSampler(BaseSampler):
             **super().state_dict(),
             "history": None if self._history is None else self._history.state_dict(),
             "pool": self._pool.state_dict(),
-            "ideal": self._ideal.state_dict(),
-            "stored": self._stored.state_dict(),
-            "times": self._times.state_dict(),
-            "first_step": self._first_step,
-            "elapsed": self._elapsed,
+            "worth": self._worth.state_dict(),
             "step": self._step,
             "seen": self._seen,
             "decisions": self._decisions,
@@ -317,10 +265,7 @@ class AutoSampler(BaseSampler):
             self._history.load_state_dict(state["history"])
         self._pool.load_state_dict(state["pool"])
         super().load_state_dict(state)
-        self._ideal.load_state_dict(state["ideal"])
-        self._stored.load_state_dict(state["stored"])
-        self._times.load_state_dict(state["times"])
-        self._first_step, self._elapsed = state["first_step"], float(state["elapsed"])
+        self._worth.load_state_dict(state["worth"])
         self._step, self._seen = int(state["step"]), int(state["seen"])
         self._decisions, self._decided_at = int(state["decisions"]), int(state["decided_at"])
         self._trial = [tuple(choice) for choice in state["trial"]]
