@@ -125,6 +125,7 @@ def test_names_are_those_of_the_interface():
         for s in ("model", "lstm", "pcg", "history")
     ]
     base = ["uniform", "model", "lstm", "pcg", "obs", "history", "cache", "lstm-comparison"]
+    base += ["mixture", "robust"]
     conditional = [
         c + s
         for c in ("warmup-", "exp-", "tv-", "vr-")
