@@ -62,6 +62,32 @@ def sample_gradient_norms(fn: Callable[..., Any], inputs: Any, values: Sequence[
     return tf.vectorized_map(norm, inputs)
 
 
+# Shapes that are looked up here; for more, TensorFlow makes a function that takes them all.
+_MOST_SHAPES = 8
+
+
+def _dispatched(function: Any) -> Callable[..., Any]:
+    """Calls `function` by looking up what was traced for the tensors' shapes and types.
+
+    `tf.function` finds that out with Python for every call, which for a small network takes a
+    tenth of a step. Structures of tensors are left to it.
+    """
+    traced: dict[tuple[Any, ...], Any] = {}
+
+    def call(*tensors: Any) -> Any:
+        if not all(t is None or isinstance(t, tf.Tensor) for t in tensors):
+            return function(*tensors)
+        key = tuple(None if t is None else (t.dtype, tuple(t.shape)) for t in tensors)
+        known = traced.get(key)
+        if known is None:
+            if len(traced) == _MOST_SHAPES:
+                return function(*tensors)
+            known = traced[key] = function.get_concrete_function(*tensors)
+        return known(*tensors)
+
+    return call
+
+
 class Runtime:
     """Runs functions over one model's state, which stays in its variables."""
 
@@ -92,9 +118,10 @@ class Runtime:
     def _compile(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         if self.model.run_eagerly:
             return fn
-        return tf.function(
+        function = tf.function(
             fn, reduce_retracing=True, jit_compile=self.model.jit_compile, autograph=False
         )
+        return _dispatched(function)
 
     def compile_train(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Compiles `step(run_train_step, *tensors)`, which may change the model's state."""
