@@ -449,7 +449,11 @@ def main() -> None:
                         flush=True,
                     )
     rows = summary(stored["runs"])
-    stored["summary"] = rows
+    # JSON knows no NaN, which is the interval of a single run.
+    stored["summary"] = [
+        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
+        for row in rows
+    ]
     write_json(target, stored)
     print("\n" + table(rows))
     write_whole(options.output.with_suffix(".png"), lambda path: draw(stored["runs"], path))
