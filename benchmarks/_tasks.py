@@ -107,20 +107,19 @@ def canevet() -> Task:
     )
 
 
+def _mnist(build: Callable[[], Any]) -> Task:
+    train, test = _images("mnist.npz")
+    return Task(train, test, build, "sparse_categorical_crossentropy", 1e-3, _classes)
+
+
 def mnist_mlp() -> Task:
     """MNIST, two hidden layers of 512 units."""
     from keras import layers
 
-    train, test = _images("mnist.npz")
-    return Task(
-        train,
-        test,
+    return _mnist(
         lambda: _dense(
             (28, 28, 1), 512, 512, activation="relu", last=layers.Dense(10, activation="softmax")
-        ),
-        "sparse_categorical_crossentropy",
-        1e-3,
-        _classes,
+        )
     )
 
 
@@ -128,15 +127,7 @@ def mnist_small_cnn() -> Task:
     """MNIST, the network `small_cnn`."""
     from importance_sampling import models
 
-    train, test = _images("mnist.npz")
-    return Task(
-        train,
-        test,
-        lambda: models.small_cnn((28, 28, 1), 10),
-        "sparse_categorical_crossentropy",
-        1e-3,
-        _classes,
-    )
+    return _mnist(lambda: models.small_cnn((28, 28, 1), 10))
 
 
 def _residual(shape: tuple[int, ...], classes: int) -> Any:

@@ -176,27 +176,19 @@ def _history(dataset: Any, policy: Any, wrapper: Any, hp: Hyperparams, **options
     )
 
 
-def _mixture(dataset: Any, policy: Any, wrapper: Any, hp: Hyperparams, **options: Any) -> Any:
-    return samplers.HistoryMixtureSampler(
-        dataset,
-        policy,
-        mix=hp.get("mix", 0.3),
-        refresh=hp.get("refresh", 0.0),
-        model=wrapper,
-        **options,
-    )
+def _mixture(mix: float, radius: float) -> Callable[..., Any]:
+    def build(dataset: Any, policy: Any, wrapper: Any, hp: Hyperparams, **options: Any) -> Any:
+        return samplers.HistoryMixtureSampler(
+            dataset,
+            policy,
+            mix=hp.get("mix", mix),
+            robust=hp.get("radius", radius),
+            refresh=hp.get("refresh", 0.0),
+            model=wrapper,
+            **options,
+        )
 
-
-def _robust(dataset: Any, policy: Any, wrapper: Any, hp: Hyperparams, **options: Any) -> Any:
-    return samplers.HistoryMixtureSampler(
-        dataset,
-        policy,
-        mix=hp.get("mix", 0.1),
-        robust=hp.get("radius", 1.0),
-        refresh=hp.get("refresh", 0.0),
-        model=wrapper,
-        **options,
-    )
+    return build
 
 
 def _cache(dataset: Any, policy: Any, wrapper: Any, hp: Hyperparams, **options: Any) -> Any:
@@ -228,8 +220,8 @@ _BASE: dict[str, Callable[..., Any]] = {
     "pcg": _pcg,
     "obs": _obs,
     "history": _history,
-    "mixture": _mixture,
-    "robust": _robust,
+    "mixture": _mixture(mix=0.3, radius=0.0),
+    "robust": _mixture(mix=0.1, radius=1.0),
     "cache": _cache,
     "lstm-comparison": _comparison,
 }
