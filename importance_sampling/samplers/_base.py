@@ -110,6 +110,7 @@ class BaseSampler:
         self._indices = IndexStream(dataset_length(dataset), self.rng, shuffle)
         self._rows = RowReader(dataset, self._indices)
 
+    resampling = "multinomial"
     keeps_history = False
     """Whether what it learnt of the examples is worth keeping from one `fit` to the next."""
 
