@@ -69,8 +69,8 @@ _MOST_SHAPES = 8
 def _dispatched(function: Any) -> Callable[..., Any]:
     """Calls `function` by looking up what was traced for the tensors' shapes and types.
 
-    `tf.function` finds that out with Python for every call, which for a small network takes a
-    tenth of a step. Structures of tensors are left to it.
+    `tf.function` finds that out with Python for every call, which steps of a few milliseconds
+    feel. Structures of tensors are left to it.
     """
     traced: dict[tuple[Any, ...], Any] = {}
 

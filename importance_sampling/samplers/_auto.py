@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._base import BaseSampler, Draw, dataset_length
-from ._costs import _ENOUGH
+from ._costs import ENOUGH
 from ._mixture import HistoryMixtureSampler
 from ._pool import ModelSampler
 from ._reuse import PoolReuseSampler
@@ -51,7 +51,7 @@ class AutoSampler(BaseSampler):
         model: anything with `score(x, y, batch_size)`.
         steps: int, the steps of the whole training; None if that is not known.
         forward_batch_size: int, most examples to score in one call. Defaults to three batches.
-        mix: float in (0, 1], as for `HistoryMixtureSampler`. Defaults to `0.3`.
+        mix: float in (0, 1), as for `HistoryMixtureSampler`. Defaults to `0.3`.
         resampling: `"multinomial"` or `"systematic"`, for draws from a pool.
     """
 
@@ -75,16 +75,11 @@ class AutoSampler(BaseSampler):
         n = dataset_length(dataset)
         self._history = None
         if n is not None:
-            self._history = HistoryMixtureSampler(dataset, reweighting, mix=mix, rng=self.rng)
-            self._history._indices, self._history._rows = self._indices, self._rows
-        self._pool = PoolReuseSampler(
-            ModelSampler(
-                dataset, reweighting, model, large_batch=1, rng=self.rng, resampling=resampling
-            ),
-            1,
-        )
-        self._pool.sampler._indices, self._pool.sampler._rows = self._indices, self._rows
-        self._pool._indices = self._indices
+            self._history = HistoryMixtureSampler(dataset, reweighting, mix=mix)
+            self._history._join(self)
+        pool = ModelSampler(dataset, reweighting, model, large_batch=1, resampling=resampling)
+        pool._join(self)
+        self._pool = PoolReuseSampler(pool, 1)
         self._worth = Worth()
         self._step = self._seen = self._decisions = self._decided_at = 0
         # Draws left of a measurement, whose kind is not the one chosen.
@@ -141,7 +136,11 @@ class AutoSampler(BaseSampler):
 
     def update_from(self, draw: Draw, results: np.ndarray) -> None:
         """Learns what the ways to draw would be worth; see `BaseSampler.update_from`."""
-        would_be = self._history.weights_of(draw[0]) if self._ready else None
+        would_be = None
+        if draw.kind == "history":
+            would_be = draw.metric_weights
+        elif self._ready:
+            would_be = self._history.weights_of(draw[0])
         self._worth.add(draw, results, would_be)
         if self._history is not None:
             self._history.update(draw[0], results)
@@ -175,9 +174,9 @@ class AutoSampler(BaseSampler):
         elif self._may_try_pool(batch_size, present):
             # The first is left out of what is measured, for it compiles.
             self._tried_pool = True
-            self._trial = (_ENOUGH + 1) * [("pool", POOLS[0], 1)]
+            self._trial = (ENOUGH + 1) * [("pool", POOLS[0], 1)]
         elif self._choice != UNIFORM and self._decisions % _RECHECK == 0:
-            self._trial = (_ENOUGH + 2) * [UNIFORM]
+            self._trial = (ENOUGH + 2) * [UNIFORM]
 
     def _largest_pool(self, batch_size: int) -> float:
         n = self._indices.n
@@ -193,7 +192,7 @@ class AutoSampler(BaseSampler):
             return False
         total = worth.elapsed if self.steps is None else self.steps * uniform
         compiling = max(worth.first_step - uniform, 0.0)
-        return compiling + (_ENOUGH + 1) * uniform < _TRIAL_SHARE * total
+        return compiling + (ENOUGH + 1) * uniform < _TRIAL_SHARE * total
 
     def _change(self, choice: Choice, worth: dict[Choice, tuple[float, float]]) -> None:
         if choice == self._choice:

@@ -114,6 +114,10 @@ class BaseSampler:
     keeps_history = False
     """Whether what it learnt of the examples is worth keeping from one `fit` to the next."""
 
+    def _join(self, other: BaseSampler) -> None:
+        """Takes its random numbers, and uniform draws and their rows, from where `other` does."""
+        self.rng, self._indices, self._rows = other.rng, other._indices, other._rows
+
     @property
     def predicts(self) -> bool:
         """Whether the scores drawn by are predictions, not what the model says now."""

@@ -14,7 +14,7 @@ from ._conditions import VarianceReductionCondition
 # a machine that gets busier.
 _WINDOW = 21
 # Steps of a kind before its cost counts as known.
-_ENOUGH = 4
+ENOUGH = 4
 
 
 class StepTimes:
@@ -42,7 +42,7 @@ class StepTimes:
             self._times.setdefault(kind, deque(maxlen=_WINDOW)).append(seconds)
         self._group = group
 
-    def known(self, kind: Hashable, enough: int = _ENOUGH) -> bool:
+    def known(self, kind: Hashable, enough: int = ENOUGH) -> bool:
         """Whether the kind was seen often enough."""
         return len(self._times.get(kind, ())) >= enough
 
@@ -120,9 +120,9 @@ class MeasuredReductionCondition(VarianceReductionCondition):
         if self._probes == 0:
             if self._average.known and self.cost is None and self._times.known("off"):
                 # Two more than what is needed: the first is left out, the last may come late.
-                self._probes, self._probe_on = _ENOUGH + 2, True
+                self._probes, self._probe_on = ENOUGH + 2, True
             elif self._draws % self._INTERVAL == 0:
-                self._probes, self._probe_on = _ENOUGH + 2, not self._last
+                self._probes, self._probe_on = ENOUGH + 2, not self._last
         if self._probes > 0:
             self._probes -= 1
             return self._probe_on

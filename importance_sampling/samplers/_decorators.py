@@ -25,9 +25,8 @@ class SamplerDecorator(BaseSampler):
         self.dataset = sampler.dataset
         self.reweighting = sampler.reweighting
         # One generator and one stream of indices for the whole stack.
-        self.rng = sampler.rng
+        self._join(sampler)
         self.resampling = sampler.resampling
-        self._indices, self._rows = sampler._indices, sampler._rows
 
     def _get_samples_with_scores(self, batch_size: int) -> Proposal:
         return self.sampler._get_samples_with_scores(batch_size)
@@ -168,8 +167,8 @@ class ConditionalStartSampler(SamplerDecorator):
     def __init__(self, sampler: BaseSampler, condition: Condition):
         super().__init__(sampler)
         self.condition = condition
-        self.uniform = UniformSampler(sampler.dataset, sampler.reweighting, rng=self.rng)
-        self.uniform._indices, self.uniform._rows = self._indices, self._rows
+        self.uniform = UniformSampler(sampler.dataset, sampler.reweighting)
+        self.uniform._join(self)
 
     def _get_samples_with_scores(self, batch_size: int) -> Proposal:
         # What was prepared while the condition held is used, whatever it says now.

@@ -23,7 +23,6 @@ class MeasuredReduction:
     """
 
     def __init__(self, momentum: float = 0.98):
-        self.batches = 0
         self._uniform = _MovingAverage(momentum)
         self._weighted = _MovingAverage(momentum)
 
@@ -41,7 +40,6 @@ class MeasuredReduction:
         squares = weights * np.asarray(scores, np.float64) ** 2
         self._uniform.add(np.mean(squares))
         self._weighted.add(np.mean(squares * (weights if would_be is None else would_be)))
-        self.batches += 1
 
     @property
     def value(self) -> float:
@@ -53,14 +51,12 @@ class MeasuredReduction:
     def state_dict(self) -> dict[str, Any]:
         """What changes, as plain numbers."""
         return {
-            "batches": self.batches,
             "uniform": self._uniform.state_dict(),
             "weighted": self._weighted.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes back to where `state_dict` was taken."""
-        self.batches = int(state["batches"])
         self._uniform.load_state_dict(state["uniform"])
         self._weighted.load_state_dict(state["weighted"])
 

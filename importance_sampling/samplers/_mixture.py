@@ -41,7 +41,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
     Args:
         dataset: a `BaseDataset` with a length.
         reweighting: a `ReweightingPolicy`.
-        mix: float in (0, 1], share of the draws that are uniform. Defaults to `0.3`.
+        mix: float in (0, 1), share of the draws that are uniform. Defaults to `0.3`.
         robust: float >= 0, radius of the ellipsoid around the expected squared scores within
             which the worst ones are drawn by instead (Johnson & Guestrin, NeurIPS 2018); 0
             trusts the expectations. Defaults to `0.0`.
@@ -65,9 +65,9 @@ class HistoryMixtureSampler(StoredScoreSampler):
         **kwargs: Any,
     ):
         super().__init__(dataset, reweighting, resampling=resampling, **kwargs)
-        if not 0 < mix <= 1 or not robust >= 0 or not refresh >= 0:
+        if not 0 < mix < 1 or not robust >= 0 or not refresh >= 0:
             raise ValueError(
-                "Expected 0 < mix <= 1, robust >= 0 and refresh >= 0, got "
+                "Expected 0 < mix < 1, robust >= 0 and refresh >= 0, got "
                 f"mix={mix!r}, robust={robust!r}, refresh={refresh!r}."
             )
         if refresh and model is None:
@@ -94,8 +94,6 @@ class HistoryMixtureSampler(StoredScoreSampler):
         return self.mix / (1.0 - self.mix) * self._tree.total / self._tree.n
 
     def _all_scores(self) -> np.ndarray:
-        if self.mix == 1:
-            return np.ones(self._tree.n)
         return super()._all_scores() + self._plus
 
     def _get_samples_with_scores(
@@ -104,10 +102,13 @@ class HistoryMixtureSampler(StoredScoreSampler):
         """All examples with their scores, for decorators; O(N)."""
         self.catch_up(batch_size)
         if self._first_pass > 0:
-            self._first_pass -= batch_size
-            idxs, xy = self._rows.next(batch_size)
-            return idxs, None, xy
+            return self._next_of_first_pass(batch_size)
         return super()._get_samples_with_scores(batch_size)
+
+    def _next_of_first_pass(self, batch_size: int) -> tuple[np.ndarray, None, tuple[Any, ...]]:
+        self._first_pass -= batch_size
+        idxs, xy = self._rows.next(batch_size)
+        return idxs, None, xy
 
     def end_first_pass(self) -> None:
         """Draws by score from now on, whoever has told it of all examples."""
@@ -140,10 +141,8 @@ class HistoryMixtureSampler(StoredScoreSampler):
     def sample(self, batch_size: int) -> Draw:
         """Draws a mini-batch; see `BaseSampler.sample`."""
         self.catch_up(batch_size)
-        if self._first_pass > 0 or self.mix == 1:
-            self._first_pass -= batch_size
-            idxs, xy = self._rows.next(batch_size)
-            return self._draw(idxs, None, xy, batch_size)
+        if self._first_pass > 0:
+            return self._draw(*self._next_of_first_pass(batch_size), batch_size)
         return super().sample(batch_size)
 
     def _draw_stored(self, size: int) -> tuple[np.ndarray, np.ndarray, float]:

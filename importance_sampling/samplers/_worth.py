@@ -45,8 +45,7 @@ class Worth:
         self.ideal.add(draw.metric_weights, scores)
         if would_be is not None:
             # What its probabilities give, or would have given, on what was drawn anyway.
-            weights = draw.metric_weights
-            self.stored.add(weights, scores, None if draw.kind == "history" else would_be)
+            self.stored.add(draw.metric_weights, scores, would_be)
 
     def timed(self, draw: Draw, seconds: float) -> None:
         """Learns how long a step took."""

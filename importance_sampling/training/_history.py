@@ -32,7 +32,7 @@ class HistoryImportanceTraining(BaseTraining):
         model: a compiled `keras.Model`, which is trained itself.
         k: float in (-inf, 1], the bias exponent; 1.0 is unbiased, smaller values lower the
             training loss faster by stressing hard examples. Defaults to `1.0`.
-        mix: float in (0, 1], share of the draws that are uniform; no weight is above 1/mix.
+        mix: float in (0, 1), share of the draws that are uniform; no weight is above 1/mix.
             Defaults to `0.3`.
         score: `"gnorm"`, `"loss"`, `"full_gnorm"` or `"acc"`; see `OracleWrapper`.
         layer: None, an index or a layer: where `"gnorm"` takes the gradient.
@@ -48,6 +48,8 @@ class HistoryImportanceTraining(BaseTraining):
     ```
     """
 
+    _radius = 0.0
+
     def __init__(
         self,
         model: Any,
@@ -61,8 +63,8 @@ class HistoryImportanceTraining(BaseTraining):
         seed: int | None = None,
     ):
         self._mix = check_number("mix", mix, 0, open_end=True)
-        if self._mix > 1:
-            raise ValueError(f"`mix` must be in (0, 1], got {mix!r}.")
+        if self._mix >= 1:
+            raise ValueError(f"`mix` must be in (0, 1), got {mix!r}: 1 is uniform training.")
         self._refresh = check_number("refresh", refresh, 0)
         self._resampling = check_resampling(resampling)
         super().__init__(model, BiasedReweightingPolicy(k), score, layer, seed)
@@ -75,16 +77,12 @@ class HistoryImportanceTraining(BaseTraining):
             dataset,
             self.reweighting,
             mix=self._mix,
-            robust=self._robust,
+            robust=self._radius,
             refresh=self._refresh,
             model=self.model,
             resampling=self._resampling,
             **self._sampler_options,
         )
-
-    @property
-    def _robust(self) -> float:
-        return 0.0
 
 
 class RobustImportanceTraining(HistoryImportanceTraining):
@@ -104,7 +102,7 @@ class RobustImportanceTraining(HistoryImportanceTraining):
     Args:
         model: a compiled `keras.Model`, which is trained itself.
         k: float in (-inf, 1], the bias exponent. Defaults to `1.0`, unbiased.
-        mix: float in (0, 1], share of the draws that are uniform. Defaults to `0.1`.
+        mix: float in (0, 1), share of the draws that are uniform. Defaults to `0.1`.
         radius: float >= 0, how far the truth may be from what is expected, in standard
             deviations; 0 trusts the expectations. Defaults to `1.0`.
         score: `"gnorm"`, `"loss"`, `"full_gnorm"` or `"acc"`; see `OracleWrapper`.
@@ -137,7 +135,3 @@ class RobustImportanceTraining(HistoryImportanceTraining):
         super().__init__(
             model, k, mix, score, layer, refresh=refresh, resampling=resampling, seed=seed
         )
-
-    @property
-    def _robust(self) -> float:
-        return self._radius
