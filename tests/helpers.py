@@ -7,8 +7,10 @@ import numpy as np
 import pytest
 from keras import layers, ops
 
+from importance_sampling.datasets import InMemoryDataset
 from importance_sampling.model_wrappers import OracleWrapper
 from importance_sampling.reweighting import BiasedReweightingPolicy
+from importance_sampling.samplers import Draw
 
 CLASSES = 4
 FEATURES = 6
@@ -88,3 +90,29 @@ def check_like_numpy(view):
     for wrong in (n, -n - 1, [0, n]):
         with pytest.raises(IndexError, match=f"has {n} rows"):
             view[wrong]
+
+
+class Scorer:
+    """Scores of its own for each of the `numbered` examples; counts how many it was asked for."""
+
+    def __init__(self, scores):
+        self.scores = scores
+        self.asked = 0
+
+    def score(self, x, y, batch_size=128):
+        self.asked += len(x)
+        return self.scores[x[:, 0].astype(int)]
+
+
+def numbered(n):
+    """Examples whose only feature is their index."""
+    x = np.arange(n, dtype="float32")[:, None]
+    return InMemoryDataset(x, np.arange(n) % 3, x[:3], np.arange(3), categorical=False)
+
+
+def fixed_draw(importance, scored=True):
+    """A draw of four examples, of a scored or reused pool or uniform."""
+    scores = np.ones(4) if importance else None
+    draw = Draw(np.arange(4), (), np.ones((4, 1)), scores)
+    draw.pool_scores = np.ones(8) if importance and scored else None
+    return draw

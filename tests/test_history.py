@@ -3,10 +3,9 @@
 import keras
 import numpy as np
 import pytest
-from helpers import adam_mlp, data, mlp
+from helpers import adam_mlp, data, mlp, numbered
 
 from importance_sampling import HistoryImportanceTraining, RobustImportanceTraining
-from importance_sampling.datasets import InMemoryDataset
 from importance_sampling.reweighting import BiasedReweightingPolicy
 from importance_sampling.samplers import HistoryMixtureSampler
 from importance_sampling.samplers._draw import draw_positions, uniforms_for
@@ -20,13 +19,8 @@ from importance_sampling.samplers._score_cells import (
 N, BATCH = 240, 20
 
 
-def dataset(n=N):
-    x = np.arange(n, dtype="float32")[:, None]
-    return InMemoryDataset(x, np.arange(n) % 3, x[:3], np.arange(3), categorical=False)
-
-
 def after_one_pass(truth, **kwargs):
-    sampler = HistoryMixtureSampler(dataset(len(truth)), BiasedReweightingPolicy(), **kwargs)
+    sampler = HistoryMixtureSampler(numbered(len(truth)), BiasedReweightingPolicy(), **kwargs)
     for _ in range(len(truth) // BATCH):
         draw = sampler.sample(BATCH)
         sampler.update_from(draw, truth[draw[0]])
@@ -98,7 +92,7 @@ def test_systematic_draws_are_within_one_of_the_expected_number():
 @pytest.mark.exact
 def test_the_store_takes_at_most_16_bytes_per_example():
     n = 100_000
-    sampler = HistoryMixtureSampler(dataset(n), BiasedReweightingPolicy(), rng=0)
+    sampler = HistoryMixtureSampler(numbered(n), BiasedReweightingPolicy(), rng=0)
     for _ in range(n // 1000 + 3):
         draw = sampler.sample(1000)
         sampler.update_from(draw, np.ones(1000))
@@ -144,7 +138,7 @@ def test_streams_and_bad_settings_are_refused():
     with pytest.raises(ValueError, match="radius"):
         RobustImportanceTraining(mlp(), radius=-1.0)
     with pytest.raises(ValueError, match="needs a `model`"):
-        HistoryMixtureSampler(dataset(), BiasedReweightingPolicy(), refresh=1.0)
+        HistoryMixtureSampler(numbered(N), BiasedReweightingPolicy(), refresh=1.0)
 
 
 # -- what is learnt of scores by size and age -----------------------------------------------------
