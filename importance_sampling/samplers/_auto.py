@@ -24,6 +24,8 @@ _POOL_MARGIN = 1.25
 _EVIDENCE = 16
 # The share of the time of training that may go into trying a pool.
 _TRIAL_SHARE = 0.01
+# While draws are uniform, the scores of one batch in so many are read.
+_LOOK = 8
 # Decisions between two measurements of uniform steps, while draws are by score.
 _RECHECK = 16
 
@@ -40,7 +42,9 @@ class AutoSampler(BaseSampler):
     * a pool of B examples for m batches of b has $\tau^{-2} = \tau_*^{-2} + mb/B$, with $\tau_*$
       that of exact scores for all examples. The second term is the variance of the pool itself,
       which its m batches share. Worked out and not measured, it must be 25 % better;
-    * times are medians over the last steps of each kind. A pool is tried only when even the
+    * times are medians over the last steps of each kind. Once there was something to decide by,
+      the scores of one uniform batch in 8 are read, which training without them does not pay
+      for. A pool is tried only when even the
       time to compile and run the trial is below 1 % of the training, and only if it could win.
 
     The first pass over the data is uniform. For a stream there is no history to keep.
@@ -99,12 +103,10 @@ class AutoSampler(BaseSampler):
         if self._history is not None and self._ready:
             self._history.end_first_pass()
             self._history.catch_up(batch_size)
-        if self._trial:
-            choice = self._trial.pop()
-        else:
-            if self._step >= self._next_decision(batch_size):
-                self._decide(batch_size)
-            choice = self._trial.pop() if self._trial else self._choice
+        if not self._trial and self._step >= self._next_decision(batch_size):
+            self._decide(batch_size)
+        trial = bool(self._trial)
+        choice = self._trial.pop() if trial else self._choice
         self._step += 1
         kind, pool, reuse = choice
         if kind == "history":
@@ -120,7 +122,11 @@ class AutoSampler(BaseSampler):
             return self._pool.sample(batch_size)
         idxs, xy = self._rows.next(batch_size)
         self._seen += batch_size
-        return self._draw(idxs, None, xy, batch_size)
+        draw = self._draw(idxs, None, xy, batch_size)
+        draw.wants_scores = not trial and (self._decisions == 0 or self._step % _LOOK == 0)
+        if not draw.wants_scores and self._history is not None:
+            self._history.pass_over()
+        return draw
 
     def _interval(self, batch_size: int) -> int:
         n = self._indices.n
@@ -159,6 +165,10 @@ class AutoSampler(BaseSampler):
         self._decided_at = self._step
         self._decisions += 1
         if not self._worth.times.known("uniform"):
+            # Two more than it takes: the first is left out, the last may come late.
+            self._trial = (ENOUGH + 2) * [UNIFORM]
+            # So that the next decision is right after.
+            self._decided_at += len(self._trial) - self._interval(batch_size)
             return
         worth = self._worth.of_all(self._ready, self._largest_pool(batch_size))
         rates = {choice: reduction / seconds for choice, (reduction, seconds) in worth.items()}
@@ -199,6 +209,8 @@ class AutoSampler(BaseSampler):
             return
         self._choice = choice
         self._pool.forget()
+        if self._history is not None:
+            self._history.forget_drawn()
         kind, pool, reuse = choice
         reduction, seconds = worth[choice]
         cost = seconds / worth[UNIFORM][1]

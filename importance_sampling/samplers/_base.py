@@ -35,6 +35,8 @@ class Draw(tuple):
         pool_scores: `(B,)` scores of the whole pool by the model as it is, or None if it was
             not asked.
         kind: how it was drawn, for reports: `"uniform"`, `"pool"` or `"history"`.
+        wants_scores: whether the scores of the training pass are of use to anybody; True unless
+            the sampler says otherwise.
     """
 
     predicted_scores: np.ndarray
@@ -42,6 +44,7 @@ class Draw(tuple):
     importance: bool
     pool_scores: np.ndarray | None
     kind: str
+    wants_scores: bool
 
     def __new__(
         cls,
@@ -59,6 +62,7 @@ class Draw(tuple):
         draw.metric_weights = ones if metric_weights is None else metric_weights
         draw.pool_scores = pool_scores
         draw.kind = "pool" if draw.importance else "uniform"
+        draw.wants_scores = True
         return draw
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from .._weights import unbiased_weights
 from ._base import Draw, score_rows
+from ._blocks import DrawnBatches, NotedScores, batches_at_once
 from ._draw import check_scores, uniforms_for
 from ._gain import MeasuredReduction
 from ._score_cells import ScoreCells, robust_second_moments, score_bin
@@ -36,7 +37,8 @@ class HistoryMixtureSampler(StoredScoreSampler):
     k = 1 the mean step is the full one however wrong the expectations are.
 
     No forward pass but training's own is made unless `refresh` asks for some. A step costs
-    O(b log N), the store 13 bytes per example.
+    O(b log N), the store 13 bytes per example. Where an epoch has batches enough, up to 8 are
+    drawn by the same probabilities, independently, which costs little more than drawing one.
 
     Args:
         dataset: a `BaseDataset` with a length.
@@ -82,6 +84,8 @@ class HistoryMixtureSampler(StoredScoreSampler):
         self._seen = np.zeros(n, np.int32)
         self._step = 0
         self._first_pass = n
+        self._drawn = DrawnBatches()
+        self._noted = NotedScores()
         self._next_refit = 0
         self._cells: ScoreCells | None = None
         self._fresh = np.ones(1)
@@ -103,6 +107,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
         self.catch_up(batch_size)
         if self._first_pass > 0:
             return self._next_of_first_pass(batch_size)
+        self._learn_noted()
         return super()._get_samples_with_scores(batch_size)
 
     def _next_of_first_pass(self, batch_size: int) -> tuple[np.ndarray, None, tuple[Any, ...]]:
@@ -113,6 +118,14 @@ class HistoryMixtureSampler(StoredScoreSampler):
     def end_first_pass(self) -> None:
         """Draws by score from now on, whoever has told it of all examples."""
         self._first_pass = 0
+
+    def forget_drawn(self) -> None:
+        """Drops batches that were drawn ahead, by what may have grown old."""
+        self._drawn.forget()
+
+    def pass_over(self) -> None:
+        """Counts a step whose scores nobody looks at, so that scores grow older."""
+        self._step += 1
 
     def weights_of(self, idxs: np.ndarray) -> np.ndarray:
         """The weights 1/(N p) that examples would have if they were drawn now."""
@@ -129,14 +142,15 @@ class HistoryMixtureSampler(StoredScoreSampler):
         """
         if self._cells is None:
             self._cells = ScoreCells(-(-self._tree.n // batch_size))
-        if self._first_pass <= 0 and self._step >= self._next_refit:
+        if self._first_pass <= 0 and self._step >= self._next_refit and not len(self._drawn):
             self._refit(batch_size)
         if self.refresh and self._first_pass <= 0:
             self._refresher.earn(self.refresh * batch_size)
             for idxs in self._refresher.due(self._seen, batch_size, self._tree.n):
                 rows = self.dataset.train_data[idxs]
                 scores = check_scores(score_rows(self.model, rows, batch_size), idxs)
-                self._learn(idxs, scores)
+                steps = np.full(len(idxs), self._step, np.int32)
+                self._learn(idxs, scores, steps, 1)
 
     def sample(self, batch_size: int) -> Draw:
         """Draws a mini-batch; see `BaseSampler.sample`."""
@@ -146,13 +160,21 @@ class HistoryMixtureSampler(StoredScoreSampler):
         return super().sample(batch_size)
 
     def _draw_stored(self, size: int) -> tuple[np.ndarray, np.ndarray, float]:
-        uniforms = uniforms_for(self.resampling, size, self.rng)
+        drawn = self._drawn.next(size)
+        if drawn is not None:
+            return drawn
+        self._learn_noted()
+        batches = batches_at_once(self._tree.n, size)
+        uniforms = [uniforms_for(self.resampling, size, self.rng) for _ in range(batches)]
         plus = self._plus
-        idxs = self._tree.draw(uniforms, plus)
-        return idxs, self._tree.get(idxs) + plus, self._tree.total + plus * self._tree.n
+        idxs = self._tree.draw(np.concatenate(uniforms), plus).reshape(batches, size)
+        total = self._tree.total + plus * self._tree.n
+        self._drawn.fill(idxs, self._tree.get(idxs) + plus, total)
+        return self._drawn.next(size)
 
     def _refit(self, batch_size: int) -> None:
         """Works out anew what to expect of every example, O(N)."""
+        self._learn_noted()
         self._next_refit = self._step + max(1, self._tree.n // (_REFITS * batch_size))
         mean, variance = self._cells.moments()
         ages = self._cells.age_bin(self._step - self._seen)
@@ -173,7 +195,10 @@ class HistoryMixtureSampler(StoredScoreSampler):
     def update(self, idxs: np.ndarray, results: np.ndarray) -> None:
         """Keeps the scores, and learns what became of the ones seen before."""
         self._step += 1
-        self._learn(np.asarray(idxs), np.asarray(results, np.float64).reshape(-1))
+        scores = np.asarray(results, np.float64).reshape(-1)
+        self._noted.add(np.asarray(idxs), scores, self._step)
+        if len(self._noted) >= batches_at_once(self._tree.n, len(scores)):
+            self._learn_noted()
 
     def update_from(self, draw: Draw, results: np.ndarray) -> None:
         """See `BaseSampler.update_from`."""
@@ -181,17 +206,23 @@ class HistoryMixtureSampler(StoredScoreSampler):
             self._reduction.add(draw.metric_weights, results)
         self.update(draw[0], results)
 
-    def _learn(self, idxs: np.ndarray, scores: np.ndarray) -> None:
+    def _learn_noted(self) -> None:
+        if len(self._noted):
+            batches = len(self._noted)
+            self._learn(*self._noted.take(), batches)
+
+    def _learn(self, idxs: np.ndarray, scores: np.ndarray, steps: np.ndarray, batches: int) -> None:
         if self._cells is None:
-            self._cells = ScoreCells(-(-self._tree.n // len(idxs)))
+            self._cells = ScoreCells(-(-self._tree.n * batches // len(idxs)))
         seen = self._seen[idxs]
         known = seen > 0
         if known.any():
-            ages = self._step - seen[known]
-            self._cells.observe(self._bins[idxs[known]], ages, scores[known])
+            ages = steps[known] - seen[known]
+            self._cells.observe(self._bins[idxs[known]], ages, scores[known], batches)
         bins = score_bin(scores)
+        # Of an example that comes twice, the last score stays.
         self._bins[idxs] = bins
-        self._seen[idxs] = max(self._step, 1)
+        self._seen[idxs] = np.maximum(steps, 1)
         if len(self._fresh) > 1:
             self._tree.set(idxs, self._fresh[bins])
 
@@ -214,6 +245,8 @@ class HistoryMixtureSampler(StoredScoreSampler):
             "fresh": self._fresh.copy(),
             "reduction": self._reduction.state_dict(),
             "refresher": self._refresher.state_dict(),
+            "drawn": self._drawn.state_dict(),
+            "noted": self._noted.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -230,6 +263,8 @@ class HistoryMixtureSampler(StoredScoreSampler):
         self._fresh = np.array(state["fresh"])
         self._reduction.load_state_dict(state["reduction"])
         self._refresher.load_state_dict(state["refresher"])
+        self._drawn.load_state_dict(state["drawn"])
+        self._noted.load_state_dict(state["noted"])
 
 
 class _Refresher:

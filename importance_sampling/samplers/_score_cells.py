@@ -51,15 +51,18 @@ class ScoreCells:
         octave = np.floor(np.log2(np.maximum(age, 1) / self.epoch)) + _AGE_BINS // 2
         return np.clip(octave, 0, _AGE_BINS - 1).astype(np.int64)
 
-    def observe(self, bins: np.ndarray, ages: np.ndarray, scores: np.ndarray) -> None:
+    def observe(
+        self, bins: np.ndarray, ages: np.ndarray, scores: np.ndarray, steps: int = 1
+    ) -> None:
         """Learns from examples whose scores have been seen before.
 
         Args:
             bins: `(n,)` bins of the scores seen before.
             ages: `(n,)` steps since then.
             scores: `(n,)` scores now.
+            steps: int, the steps of training that they are from. Defaults to `1`.
         """
-        self._weight /= self._decay
+        self._weight /= self._decay**steps
         cells = bins.astype(np.int64) * _AGE_BINS + self.age_bin(ages)
         squares = np.asarray(scores, np.float64) ** 2
         for total, values in (

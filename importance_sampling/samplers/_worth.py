@@ -52,7 +52,10 @@ class Worth:
         if self.first_step is None:
             self.first_step = seconds
         self.elapsed += seconds
-        if draw.kind != "pool":
+        if draw.kind == "uniform" and draw.wants_scores:
+            # Whoever trains uniformly need not read scores, which is not free.
+            self.times.add("uniform, scored", seconds)
+        elif draw.kind != "pool":
             self.times.add(draw.kind, seconds)
         elif draw.pool_scores is None:
             self.times.add("reused", seconds, "pool")
@@ -78,9 +81,8 @@ class Worth:
         uniform = self.uniform_seconds
         found = {UNIFORM: (1.0, uniform)}
         if with_history:
-            known = self.times.known("history")
-            seconds = self.times.median("history") if known else uniform
-            found[HISTORY] = (self.stored.value, seconds)
+            kinds = [k for k in ("history", "uniform, scored", "uniform") if self.times.known(k)]
+            found[HISTORY] = (self.stored.value, self.times.median(kinds[0]))
         if not self.times.known(f"pool {POOLS[0]}", _SCORED):
             return found
         per_batch = self._scoring(POOLS[0]) / POOLS[0]

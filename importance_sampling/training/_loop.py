@@ -199,6 +199,9 @@ class Loop:
         if self._pending is None:
             return
         draw, result = self._pending
+        if not draw.wants_scores and self.on_scores is None:
+            self._pending = None
+            return
         known = draw.pool_scores
         mean = None if known is None else float(known.mean())
         if known is None or self.sampler.learns_from(draw):
@@ -238,7 +241,7 @@ class Loop:
     def _own_logs(self) -> dict[str, float]:
         estimate = self.sampler.variance_reduction
         return {
-            "score": self._score_sum / self._settled if self._settled else 0.0,
+            "score": self._score_sum / self._settled if self._settled else self.mean_score,
             "variance_reduction": (
                 self._own_estimate.variance_reduction if estimate is None else estimate
             ),

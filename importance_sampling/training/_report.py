@@ -16,6 +16,8 @@ from ..samplers._costs import StepTimes
 
 # Points of the course of training that are kept; twice as many are merged in pairs.
 _POINTS = 256
+# Batches whose draws are counted together.
+_COUNTED_AT_ONCE = 64
 
 
 class _Course:
@@ -64,7 +66,6 @@ class TrainingReport:
         variance_reduction: float, mean estimate over the steps drawn by score; 1.0 without any.
         effective_sample_size: float in (0, 1], mean of (sum w)^2 / (b sum w^2) over the steps
             drawn by score: the share of the batch that as many equal weights would be.
-        draws: int array, how often each example was drawn; None for a stream.
         choices: list of dicts, the decisions of `presample="auto"`, first to last.
     """
 
@@ -72,7 +73,8 @@ class TrainingReport:
         self.steps: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
         self.drawing_seconds = 0.0
-        self.draws = None if n is None else np.zeros(n, np.int32)
+        self._draws = None if n is None else np.zeros(n, np.int32)
+        self._uncounted: list[np.ndarray] = []
         self.choices: list[dict[str, Any]] = []
         self._times = StepTimes()
         self._reductions = 0.0
@@ -106,9 +108,22 @@ class TrainingReport:
             size = float(w.sum() ** 2 / (len(w) * (w**2).sum()))
             self._reductions += reduction
             self._sizes += size
-        if self.draws is not None:
-            np.add.at(self.draws, draw[0], 1)
+        if self._draws is not None:
+            self._uncounted.append(draw[0])
+            if len(self._uncounted) == _COUNTED_AT_ONCE:
+                self._count()
         self._course.add(reduction, size, float(draw.importance))
+
+    def _count(self) -> None:
+        if self._uncounted:
+            np.add.at(self._draws, np.concatenate(self._uncounted), 1)
+            self._uncounted = []
+
+    @property
+    def draws(self) -> np.ndarray | None:
+        """How often each example was drawn, `(N,)`; None for a stream."""
+        self._count()
+        return self._draws
 
     @property
     def steps_on(self) -> int:
