@@ -8,6 +8,7 @@ from helpers import adam_mlp, data, mlp, numbered
 from importance_sampling import HistoryImportanceTraining, RobustImportanceTraining
 from importance_sampling.reweighting import BiasedReweightingPolicy
 from importance_sampling.samplers import HistoryMixtureSampler
+from importance_sampling.samplers._blocks import batches_at_once
 from importance_sampling.samplers._draw import draw_positions, uniforms_for
 from importance_sampling.samplers._gain import IdealReduction, MeasuredReduction
 from importance_sampling.samplers._score_cells import (
@@ -75,6 +76,71 @@ def test_probabilities_are_the_mixture(mix):
     # Where nothing was learnt of their fate, scores are taken to stay: in half octaves.
     ratio = expected * N / (truth / truth.mean())
     assert np.log2(ratio).max() - np.log2(ratio).min() <= 0.5 + 1e-6
+
+
+MANY = 1600
+"""Of so many examples, eight batches of twenty are drawn at once."""
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize("resampling", ["systematic", "multinomial"])
+def test_batches_drawn_at_once_have_the_same_probabilities(resampling):
+    truth = np.random.default_rng(0).exponential(size=MANY) + 0.01
+    sampler = after_one_pass(truth, rng=0, resampling=resampling)
+    assert batches_at_once(MANY, BATCH) == 8 and batches_at_once(N, BATCH) == 1
+    for _ in range(3):
+        first = sampler.sample(BATCH)
+        values = sampler._tree.values.astype("float64")
+        p = 0.7 * values / values.sum() + 0.3 / MANY
+        for i, draw in enumerate([first, *(sampler.sample(BATCH) for _ in range(7))]):
+            np.testing.assert_allclose(draw[2][:, 0], 1 / (MANY * p[draw[0]]), rtol=1e-5)
+            sampler.update_from(draw, np.full(BATCH, 10.0 + i))
+            # What was drawn is drawn: all is learnt once the last one was trained on.
+            assert (len(sampler._noted) > 0) == (i < 7)
+        # Of an example that came twice, the last score is kept.
+        np.testing.assert_array_equal(sampler._bins[draw[0]], score_bin(np.full(BATCH, 10.0 + 7)))
+    # Another batch size draws anew.
+    assert len(sampler.sample(BATCH)[0]) == BATCH
+    assert len(sampler.sample(2 * BATCH)[0]) == 2 * BATCH
+
+
+@pytest.mark.exact
+def test_a_state_between_batches_drawn_at_once_goes_on_exactly():
+    truth = np.random.default_rng(0).exponential(size=MANY) + 0.01
+
+    def step(sampler):
+        draw = sampler.sample(BATCH)
+        sampler.update_from(draw, truth[draw[0]] / (1 + sampler._step))
+        return draw
+
+    one = after_one_pass(truth, rng=0)
+    for _ in range(3):
+        step(one)
+    other = HistoryMixtureSampler(numbered(MANY), BiasedReweightingPolicy(), rng=1)
+    other.load_state_dict(one.state_dict())
+    for _ in range(40):
+        first, second = step(one), step(other)
+        np.testing.assert_array_equal(first[0], second[0])
+        np.testing.assert_array_equal(first[2], second[2])
+
+
+@pytest.mark.statistical
+@pytest.mark.parametrize("resampling", ["systematic", "multinomial"])
+def test_batches_drawn_at_once_are_independent_and_unbiased(resampling):
+    """Means of weighted batches: right on average, and without a word about each other."""
+    rng = np.random.default_rng(0)
+    truth, values = rng.exponential(size=MANY) + 0.01, rng.normal(size=MANY)
+    sampler = after_one_pass(truth, rng=0, resampling=resampling)
+    sampler.catch_up(BATCH)
+    rounds = [[sampler.sample(BATCH) for _ in range(8)] for _ in range(600)]
+    means = [[draw[2][:, 0] @ values[draw[0]] / BATCH for draw in drawn] for drawn in rounds]
+    # Nothing was learnt meanwhile, so that all 4800 have the same distribution.
+    errors = np.array(means) - values.mean()
+    spread = errors.std()
+    assert abs(errors.mean()) < 4.5 * spread / np.sqrt(errors.size)
+    # 28 correlations of 600 pairs, each of a standard deviation of 1 / sqrt(600).
+    correlations = np.corrcoef(errors.T)[np.triu_indices(8, 1)]
+    assert np.abs(correlations).max() < 4.5 / np.sqrt(600)
 
 
 @pytest.mark.exact

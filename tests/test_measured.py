@@ -7,6 +7,7 @@ import pytest
 from helpers import Scorer, adam_mlp, data, fixed_draw, numbered
 
 from importance_sampling import ImportanceTraining
+from importance_sampling.model_wrappers import StepResult
 from importance_sampling.reweighting import BiasedReweightingPolicy
 from importance_sampling.samplers import AutoSampler
 from importance_sampling.samplers._costs import MeasuredReductionCondition, StepTimes
@@ -25,7 +26,8 @@ def drive(sampler, scores, steps, seconds):
     kinds = []
     for _ in range(steps):
         draw = sampler.sample(BATCH)
-        sampler.update_from(draw, scores[draw[0]])
+        if draw.wants_scores:
+            sampler.update_from(draw, scores[draw[0]])
         time = seconds.get(draw.kind, seconds["uniform"])
         if draw.pool_scores is not None:
             time = seconds["uniform"] + seconds["batch"] * len(draw.pool_scores) / BATCH
@@ -135,6 +137,26 @@ def test_auto_tries_no_pool_when_there_is_no_time_for_it():
     sampler = auto(SKEWED, steps=300)
     drive(sampler, SKEWED, 300, {"uniform": 1.0, "history": 50.0, "batch": 0.001})
     assert sampler.model.asked == 0
+
+
+def test_auto_reads_few_scores_while_draws_are_uniform(monkeypatch):
+    """All up to the first decision, then those of one batch in eight."""
+    reads = []
+    scores = StepResult.scores.fget
+    monkeypatch.setattr(StepResult, "scores", property(lambda r: reads.append(1) or scores(r)))
+    monkeypatch.setattr(AutoSampler, "_change", lambda *_: None)
+    monkeypatch.setattr(AutoSampler, "_may_try_pool", lambda *_: False)
+    x, y = data(320)
+    options = {"batch_size": 16, "epochs": 12, "verbose": 0}
+    training = ImportanceTraining(adam_mlp(), presample="auto", seed=0)
+    training.fit(x, y, **options)
+    assert training.report().steps == {"uniform": 240}
+    # One pass of 20 and 17 more to judge by, six timed ones, and then 197 steps.
+    assert 37 + 197 // 8 - 1 <= len(reads) <= 37 + 197 // 8 + 1
+    reads.clear()
+    training = ImportanceTraining(adam_mlp(), presample="auto", seed=0)
+    training.fit(x, y, **options, on_scores=lambda sampler, scores: None)
+    assert len(reads) == 240
 
 
 def test_auto_trains_and_reports():

@@ -84,6 +84,13 @@ CASES = {
     "sigmoid-one": ("sigmoid", 1, "binary_crossentropy", "binary", _bce),
     "sigmoid-many": ("sigmoid", 4, "binary_crossentropy", "multilabel", _bce),
     "sigmoid-logits": ("linear", 1, L.BinaryCrossentropy(from_logits=True), "binary", _bce),
+    "linear-mae": (
+        "linear",
+        4,
+        L.MeanAbsoluteError(),
+        "real",
+        lambda z, t: (np.abs(z - t).mean(-1), np.sign(z - t) / z.shape[-1]),
+    ),
     "linear-mse": ("linear", 4, "mse", "real", _mse(lambda z: z, lambda z: 1)),
     "tanh-mse": ("tanh", 4, "mse", "real", _mse(np.tanh, lambda z: 1 - np.tanh(z) ** 2)),
     "relu-mse": ("relu", 4, "mse", "real", _mse(lambda z: np.maximum(z, 0), lambda z: z > 0)),
@@ -123,6 +130,18 @@ def test_losses_and_scores_equal_float64(name, separate):
     for score, values in expected.items():
         wrapper = oracle(model, score)
         np.testing.assert_allclose(wrapper.score(x, t), values, rtol=1e-4, atol=1e-6)
+
+
+def test_eager_steps_score_the_common_losses_in_closed_form():
+    x, y = data(40)
+    general = {"softmax-smoothed", "tanh-mse", "relu-mse", "sigmoid-mse", "softplus-mse"}
+    for name, (activation, units, loss, kind, _) in CASES.items():
+        model = mlp(activation, units, loss=loss, run_eagerly=True)
+        wrapper = oracle(model)
+        wrapper.score(x, _targets(kind, y))
+        found = wrapper.engine.objective._closed_form
+        eager = not wrapper.engine.runtime.traces
+        assert (found is not None) == (eager and name not in general), name
 
 
 @pytest.mark.parametrize("loss", ["sparse_categorical_crossentropy", "categorical_crossentropy"])

@@ -1,4 +1,4 @@
-"""Gradient norms of the common classifiers, p - y, in a handful of operations.
+"""Gradient norms of the common losses, as p - y for classifiers, in a handful of operations.
 
 `Objective.measure` gives the same by differentiating the compiled loss, for any loss. That is
 free where the step is compiled, but not where every operation is dispatched on its own; there,
@@ -38,16 +38,52 @@ def _binary(target: Any, output: Any, classes: int) -> Any:
     return _dense(target, output, classes) / classes
 
 
+def _probabilities(logits: Any) -> Any:
+    xp = np if isinstance(logits, np.ndarray) else ops
+    powers = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
+    return powers / xp.sum(powers, axis=-1, keepdims=True)
+
+
+def _sparse_logits(target: Any, output: Any, classes: int) -> Any:
+    return _sparse(target, _probabilities(output), classes)
+
+
+def _dense_logits(target: Any, output: Any, classes: int) -> Any:
+    return _dense(target, _probabilities(output), classes)
+
+
+def _binary_logits(target: Any, output: Any, classes: int) -> Any:
+    xp = np if isinstance(output, np.ndarray) else ops
+    # The sigmoid, without a power that could overflow.
+    return _binary(target, 0.5 + 0.5 * xp.tanh(0.5 * output), classes)
+
+
+def _squared(target: Any, output: Any, values: int) -> Any:
+    return _dense(target, output, values) * (2.0 / values)
+
+
+def _absolute(target: Any, output: Any, values: int) -> Any:
+    xp = np if isinstance(output, np.ndarray) else ops
+    return xp.sign(_dense(target, output, values)) / values
+
+
 _RULES: dict[tuple[Any, Any], Callable[[Any, Any, int], Any]] = {
     (losses.sparse_categorical_crossentropy, activations.softmax): _sparse,
     (losses.categorical_crossentropy, activations.softmax): _dense,
     (losses.binary_crossentropy, activations.sigmoid): _binary,
+    (losses.sparse_categorical_crossentropy, activations.linear): _sparse_logits,
+    (losses.categorical_crossentropy, activations.linear): _dense_logits,
+    (losses.binary_crossentropy, activations.linear): _binary_logits,
+    (losses.mean_squared_error, activations.linear): _squared,
+    (losses.mean_absolute_error, activations.linear): _absolute,
 }
 
 _FUNCTIONS = {
     losses.SparseCategoricalCrossentropy: losses.sparse_categorical_crossentropy,
     losses.CategoricalCrossentropy: losses.categorical_crossentropy,
     losses.BinaryCrossentropy: losses.binary_crossentropy,
+    losses.MeanSquaredError: losses.mean_squared_error,
+    losses.MeanAbsoluteError: losses.mean_absolute_error,
 }
 
 
@@ -75,7 +111,7 @@ def find(model: keras.Model, info: Any) -> ClosedForm | None:
         return None
     rule = _RULES.get((loss, info.ending[0]))
     classes = spec.shape[-1]
-    if rule is None or (rule is _sparse and classes == 1):
+    if rule is None or (rule in (_sparse, _sparse_logits) and classes == 1):
         return None
 
     def norms(target: Any, output: Any) -> Any:
