@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 _CONSTANT = 0.5
-_POINTS = 12
+_POINTS = 10
 _TURN = 1.0
 
 
@@ -72,7 +72,7 @@ def make_clock(task: Any, seconds: float, seed: int) -> Any:
     """The callback that keeps the budget, the learning rate and the measurements."""
     import keras
 
-    rows = np.random.default_rng(seed).permutation(len(task.train[0]))[:10_000]
+    rows = np.random.default_rng(seed).permutation(len(task.train[0]))[:4000]
     some = (task.train[0][rows], task.train[1][rows])
 
     class Clock(keras.callbacks.Callback):

@@ -23,6 +23,7 @@ import numpy as np
 from importance_sampling.reweighting import BiasedReweightingPolicy
 from importance_sampling.samplers import (
     CacheSampler,
+    HistoryMixtureSampler,
     HistorySampler,
     OnlineBatchSelectionSampler,
 )
@@ -42,7 +43,15 @@ class NoData:
         return idxs, idxs
 
 
+def mixture(data: Any, policy: Any, rng: np.random.Generator) -> HistoryMixtureSampler:
+    """Past its first pass, whose draws are uniform."""
+    sampler = HistoryMixtureSampler(data, policy, rng=rng)
+    sampler.end_first_pass()
+    return sampler
+
+
 SAMPLERS = {
+    "HistoryMixtureSampler": mixture,
     "HistorySampler": lambda d, p, r: HistorySampler(d, p, None, recompute=0, rng=r),
     "CacheSampler": lambda d, p, r: CacheSampler(d, p, rng=r),
     "OnlineBatchSelectionSampler": lambda d, p, r: OnlineBatchSelectionSampler(
