@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from helpers import adam_mlp, data, mlp, numbered
+from helpers import Scorer, adam_mlp, data, mlp, numbered
 
 from importance_sampling import HistoryImportanceTraining, RobustImportanceTraining
 from importance_sampling.reweighting import BiasedReweightingPolicy
@@ -186,6 +186,20 @@ def test_refresh_scores_the_oldest_within_its_budget():
         draw = sampler.sample(BATCH)
         sampler.update_from(draw, truth[draw[0]])
         assert len(asked) == i // 4
+
+
+@pytest.mark.exact
+def test_a_refreshed_score_is_not_replaced_by_an_older_one():
+    truth = np.random.default_rng(0).exponential(size=MANY) + 0.01
+    sampler = after_one_pass(truth, rng=0, refresh=1.0, model=Scorer(np.full(MANY, 100.0)))
+    draw = sampler.sample(BATCH)
+    sampler.update_from(draw, truth[draw[0]])
+    assert len(sampler._noted) == 1
+    sampler._refresher._queue = draw[0]
+    sampler.catch_up(BATCH)
+    sampler._learn_noted()
+    assert len(sampler._refresher._queue) == 0
+    np.testing.assert_array_equal(sampler._bins[draw[0]], score_bin(np.full(BATCH, 100.0)))
 
 
 @pytest.mark.exact

@@ -11,6 +11,7 @@ from ._base import Draw, score_rows
 from ._blocks import DrawnBatches, NotedScores, batches_at_once
 from ._draw import check_scores, uniforms_for
 from ._gain import MeasuredReduction
+from ._refresher import Refresher
 from ._score_cells import ScoreCells, robust_second_moments, score_bin
 from ._stored import _LEAST_SHARE, StoredScoreSampler
 
@@ -90,7 +91,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
         self._cells: ScoreCells | None = None
         self._fresh = np.ones(1)
         self._reduction = MeasuredReduction()
-        self._refresher = _Refresher()
+        self._refresher = Refresher()
 
     @property
     def _plus(self) -> float:
@@ -149,6 +150,8 @@ class HistoryMixtureSampler(StoredScoreSampler):
             for idxs in self._refresher.due(self._seen, batch_size, self._tree.n):
                 rows = self.dataset.train_data[idxs]
                 scores = check_scores(score_rows(self.model, rows, batch_size), idxs)
+                # What is noted is older, and must not replace these.
+                self._learn_noted()
                 steps = np.full(len(idxs), self._step, np.int32)
                 self._learn(idxs, scores, steps, 1)
 
@@ -265,35 +268,3 @@ class HistoryMixtureSampler(StoredScoreSampler):
         self._refresher.load_state_dict(state["refresher"])
         self._drawn.load_state_dict(state["drawn"])
         self._noted.load_state_dict(state["noted"])
-
-
-class _Refresher:
-    """Which examples to score by forward passes: those not seen for longest, within a budget."""
-
-    def __init__(self):
-        self._budget = 0.0
-        self._queue = np.zeros(0, np.int64)
-
-    def earn(self, examples: float) -> None:
-        """Adds to the budget."""
-        self._budget += examples
-
-    def due(self, seen: np.ndarray, batch_size: int, n: int) -> list[np.ndarray]:
-        """Batches to score now, whole ones, so that a compiled function sees one shape."""
-        batches = []
-        while self._budget >= batch_size:
-            self._budget -= batch_size
-            if len(self._queue) < batch_size:
-                # An eighth of the data at a time: O(N) work for O(N) examples scored.
-                size = min(n, max(batch_size, n // 8))
-                oldest = np.argpartition(seen, size - 1)[:size]
-                self._queue = oldest[np.argsort(seen[oldest], kind="stable")]
-            batches.append(self._queue[:batch_size])
-            self._queue = self._queue[batch_size:]
-        return batches
-
-    def state_dict(self) -> dict[str, Any]:
-        return {"budget": self._budget, "queue": self._queue.copy()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        self._budget, self._queue = float(state["budget"]), np.array(state["queue"], np.int64)
