@@ -11,6 +11,7 @@ from importance_sampling.model_wrappers import StepResult
 from importance_sampling.reweighting import BiasedReweightingPolicy
 from importance_sampling.samplers import AutoSampler
 from importance_sampling.samplers._costs import MeasuredReductionCondition, StepTimes
+from importance_sampling.samplers._gain import MeasuredReduction
 
 pytestmark = pytest.mark.exact
 
@@ -94,7 +95,9 @@ def test_training_by_the_measured_switch_measures():
 
 
 def auto(scores, steps=None, **kwargs):
-    return AutoSampler(numbered(N), BiasedReweightingPolicy(), Scorer(scores), steps=steps, rng=0)
+    return AutoSampler(
+        numbered(len(scores)), BiasedReweightingPolicy(), Scorer(scores), steps=steps, rng=0
+    )
 
 
 def test_auto_draws_by_history_where_scores_differ():
@@ -112,9 +115,10 @@ def test_auto_stays_uniform_where_nothing_is_gained():
 
 def test_auto_goes_back_where_history_costs_more_than_it_gains():
     sampler = auto(SKEWED)
-    kinds = drive(sampler, SKEWED, 300, {"uniform": 1.0, "history": 9.0, "batch": 3.0})
-    assert "history" in kinds
-    assert kinds[-50:].count("uniform") == 50
+    kinds = drive(sampler, SKEWED, 800, {"uniform": 1.0, "history": 9.0, "batch": 3.0})
+    # The time between two decisions, at most, and a few uniform ones to compare with.
+    assert 290 < kinds.count("history") <= 300
+    assert "history" not in kinds[-400:]
     assert [c["kind"] for c in sampler.choices] == ["history", "uniform"]
 
 
@@ -124,13 +128,43 @@ def test_auto_takes_pools_where_scoring_is_nearly_free():
     sampler = auto(SKEWED, steps=10_000)
     seconds = {"uniform": 1.0, "history": 1.0, "batch": 0.001}
     kinds = []
-    for _ in range(300):
+    for _ in range(900):
         sampler.model.scores = rng.permutation(SKEWED)
         kinds += drive(sampler, sampler.model.scores, 1, seconds)
     assert kinds[-100:].count("pool") > 80
     last = sampler.choices[-1]
     # The larger the pool, the better, if scores cost nothing.
     assert (last["kind"], last["presample"], last["reuse"]) == ("pool", 9, 1)
+
+
+def test_auto_compares_times_of_the_same_minute():
+    """A machine that gets three times slower tells nothing about the ways to draw."""
+    sampler = auto(SKEWED)
+    seconds = {"uniform": 1.0, "history": 1.05, "batch": 3.0}
+    for slow in (1, 3, 9, 3, 1):
+        drive(sampler, SKEWED, 400, {kind: slow * time for kind, time in seconds.items()})
+    assert [c["kind"] for c in sampler.choices] == ["history"]
+    np.testing.assert_allclose(sampler._worth.costs["history"], 1.05)
+
+
+def test_auto_is_not_alarmed_by_a_single_batch():
+    """One example thought to be easy makes the variance of the last batches, not of an epoch's."""
+    scores = np.random.default_rng(0).exponential(size=6000) ** 3 + 1e-3
+    sampler = auto(scores)
+    seconds = {"uniform": 1.0, "history": 1.0, "batch": 3.0}
+    assert drive(sampler, scores, 615, seconds)[-200:] == 200 * ["history"]
+    short = MeasuredReduction(momentum=0.98)
+    short.load_state_dict(sampler._worth.stored.state_dict())
+    # Right before a decision.
+    draw = sampler.sample(BATCH)
+    surprise = scores[draw[0]].copy()
+    surprise[draw.metric_weights.argmax()] = 20 * np.sqrt(np.mean(scores**2))
+    short.add(draw.metric_weights, surprise)
+    assert draw.metric_weights.max() > 3 and short.value < 1
+    sampler.update_from(draw, surprise)
+    sampler.timed(draw, 1.0)
+    kinds = drive(sampler, scores, 60, seconds)
+    assert kinds.count("uniform") == 6 and kinds[-20:] == 20 * ["history"]
 
 
 def test_auto_tries_no_pool_when_there_is_no_time_for_it():

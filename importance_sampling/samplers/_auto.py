@@ -24,10 +24,11 @@ _POOL_MARGIN = 1.25
 _EVIDENCE = 16
 # The share of the time of training that may go into trying a pool.
 _TRIAL_SHARE = 0.01
+# Steps between decisions, at least and at most; an epoch within that. Uniform steps to compare
+# with are 2 % of the least.
+_INTERVAL = (300, 2000)
 # While draws are uniform, the scores of one batch in so many are read.
 _LOOK = 8
-# Decisions between two measurements of uniform steps, while draws are by score.
-_RECHECK = 16
 
 
 class AutoSampler(BaseSampler):
@@ -42,10 +43,11 @@ class AutoSampler(BaseSampler):
     * a pool of B examples for m batches of b has $\tau^{-2} = \tau_*^{-2} + mb/B$, with $\tau_*$
       that of exact scores for all examples. The second term is the variance of the pool itself,
       which its m batches share. Worked out and not measured, it must be 25 % better;
-    * times are medians over the last steps of each kind. Once there was something to decide by,
-      the scores of one uniform batch in 8 are read, which training without them does not pay
-      for. A pool is tried only when even the
-      time to compile and run the trial is below 1 % of the training, and only if it could win.
+    * times are medians over steps of each kind, taken side by side: before each decision, once
+      an epoch or less, a few uniform steps are made. Once there was something to decide by, the
+      scores of one uniform batch in 8 are read, which training without them does not pay for. A
+      pool is tried only when even the time to compile and run the trial is below 1 % of the
+      training, and only if it could win.
 
     The first pass over the data is uniform. For a stream there is no history to keep.
 
@@ -88,6 +90,7 @@ class AutoSampler(BaseSampler):
         self._step = self._seen = self._decisions = self._decided_at = 0
         # Draws left of a measurement, whose kind is not the one chosen.
         self._trial: list[Choice] = []
+        self._weighed = False
         self._tried_pool = False
         self._choice = UNIFORM
         self.choices: list[dict[str, Any]] = []
@@ -100,6 +103,9 @@ class AutoSampler(BaseSampler):
 
     def sample(self, batch_size: int) -> Draw:
         """Draws a mini-batch; see `BaseSampler.sample`."""
+        if self._step == 0:
+            n = self._indices.n
+            self._worth.look_back(0 if n is None else n // batch_size)
         if self._history is not None and self._ready:
             self._history.end_first_pass()
             self._history.catch_up(batch_size)
@@ -130,7 +136,7 @@ class AutoSampler(BaseSampler):
 
     def _interval(self, batch_size: int) -> int:
         n = self._indices.n
-        return 50 if n is None else int(np.clip(n // (4 * batch_size), 10, 500))
+        return _INTERVAL[0] if n is None else int(np.clip(n // batch_size, *_INTERVAL))
 
     def _next_decision(self, batch_size: int) -> int:
         # The first one soon after the first pass, when there is something to decide by.
@@ -163,30 +169,37 @@ class AutoSampler(BaseSampler):
 
     def _decide(self, batch_size: int) -> None:
         self._decided_at = self._step
-        self._decisions += 1
-        if not self._worth.times.known("uniform"):
+        if not self._weighed and (self._choice != UNIFORM or not self._decisions):
+            self._decisions += 1
             # Two more than it takes: the first is left out, the last may come late.
-            self._trial = (ENOUGH + 2) * [UNIFORM]
-            # So that the next decision is right after.
-            self._decided_at += len(self._trial) - self._interval(batch_size)
+            self._worth.forget_uniform()
+            self._try((ENOUGH + 2) * [UNIFORM], batch_size)
+            return
+        self._weighed = False
+        if not self._worth.weigh():
             return
         worth = self._worth.of_all(self._ready, self._largest_pool(batch_size))
-        rates = {choice: reduction / seconds for choice, (reduction, seconds) in worth.items()}
+        rates = {choice: reduction / cost for choice, (reduction, cost) in worth.items()}
         for choice in rates:
             if choice[0] == "pool":
                 # So that leaving and coming back are judged alike.
                 rates[choice] /= _POOL_MARGIN
         best = max(rates, key=rates.__getitem__)
         present = rates.get(self._choice, 0.0)
-        uniform = rates[UNIFORM]
-        if rates[best] > _MARGIN * present or present < uniform:
+        if rates[best] > _MARGIN * present or present < rates[UNIFORM]:
             self._change(best, worth)
         elif self._may_try_pool(batch_size, present):
-            # The first is left out of what is measured, for it compiles.
+            # The first is left out of what is measured, for it compiles. Uniform steps beside
+            # them to compare with.
             self._tried_pool = True
-            self._trial = (ENOUGH + 1) * [("pool", POOLS[0], 1)]
-        elif self._choice != UNIFORM and self._decisions % _RECHECK == 0:
-            self._trial = (ENOUGH + 2) * [UNIFORM]
+            pools = (ENOUGH + 1) * [("pool", POOLS[0], 1)]
+            self._try([*(ENOUGH + 2) * [UNIFORM], *pools], batch_size)
+
+    def _try(self, trial: list[Choice], batch_size: int) -> None:
+        """Makes some draws, the last of the list first, and decides right after."""
+        self._trial = trial
+        self._decided_at += len(trial) - self._interval(batch_size)
+        self._weighed = True
 
     def _largest_pool(self, batch_size: int) -> float:
         n = self._indices.n
@@ -198,7 +211,7 @@ class AutoSampler(BaseSampler):
         worth, uniform = self._worth, self._worth.uniform_seconds
         # With scores that cost nothing, the best that a pool could be.
         best = max(worth.pool_reduction(pool, 1) for pool in POOLS)
-        if best / uniform < _POOL_MARGIN * present:
+        if best < _POOL_MARGIN * present:
             return False
         total = worth.elapsed if self.steps is None else self.steps * uniform
         compiling = max(worth.first_step - uniform, 0.0)
@@ -212,8 +225,7 @@ class AutoSampler(BaseSampler):
         if self._history is not None:
             self._history.forget_drawn()
         kind, pool, reuse = choice
-        reduction, seconds = worth[choice]
-        cost = seconds / worth[UNIFORM][1]
+        reduction, cost = worth[choice]
         text = {
             "uniform": "uniform draws",
             "history": "draws from all examples by their scores so far",
@@ -265,6 +277,7 @@ class AutoSampler(BaseSampler):
             "decisions": self._decisions,
             "decided_at": self._decided_at,
             "trial": list(self._trial),
+            "weighed": self._weighed,
             "tried_pool": self._tried_pool,
             "choice": list(self._choice),
             "choices": list(self.choices),
@@ -280,6 +293,6 @@ class AutoSampler(BaseSampler):
         self._step, self._seen = int(state["step"]), int(state["seen"])
         self._decisions, self._decided_at = int(state["decisions"]), int(state["decided_at"])
         self._trial = [tuple(choice) for choice in state["trial"]]
-        self._tried_pool = bool(state["tried_pool"])
+        self._weighed, self._tried_pool = bool(state["weighed"]), bool(state["tried_pool"])
         self._choice = tuple(state["choice"])
         self.choices[:] = state["choices"]

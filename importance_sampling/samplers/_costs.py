@@ -46,6 +46,15 @@ class StepTimes:
         """Whether the kind was seen often enough."""
         return len(self._times.get(kind, ())) >= enough
 
+    @property
+    def kinds(self) -> list[Hashable]:
+        """All that were seen."""
+        return list(self._times)
+
+    def forget(self, kind: Hashable) -> None:
+        """Drops what is known of a kind."""
+        self._times.pop(kind, None)
+
     def median(self, kind: Hashable) -> float:
         """Seconds of a step of a kind that was seen."""
         return statistics.median(self._times[kind])

@@ -26,6 +26,10 @@ class MeasuredReduction:
         self._uniform = _MovingAverage(momentum)
         self._weighted = _MovingAverage(momentum)
 
+    def set_momentum(self, momentum: float) -> None:
+        """Changes how fast the past is forgotten."""
+        self._uniform.momentum = self._weighted.momentum = momentum
+
     def add(
         self, weights: np.ndarray, scores: np.ndarray, would_be: np.ndarray | None = None
     ) -> None:
@@ -73,6 +77,10 @@ class IdealReduction:
     def __init__(self, momentum: float = 0.98):
         self._mean = _MovingAverage(momentum)
         self._square = _MovingAverage(momentum)
+
+    def set_momentum(self, momentum: float) -> None:
+        """Changes how fast the past is forgotten."""
+        self._mean.momentum = self._square.momentum = momentum
 
     def add(self, weights: np.ndarray, scores: np.ndarray) -> None:
         """Learns from a batch.

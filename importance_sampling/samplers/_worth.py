@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ._base import Draw
-from ._costs import StepTimes
+from ._costs import ENOUGH, StepTimes
 from ._gain import IdealReduction, MeasuredReduction
 
 Choice = tuple[str, int, int]
@@ -24,14 +24,36 @@ _SCORED = 3
 
 
 class Worth:
-    """Keeps what training tells of all ways to draw, used or not."""
+    """Keeps what training tells of all ways to draw, used or not.
+
+    Attributes:
+        ideal: the variance reduction of exact scores.
+        stored: that of the history.
+        costs: time of a step of each kind in units of a uniform one, as measured last.
+        uniform_seconds: that unit.
+        first_step: seconds of the very first step, which compiles.
+        elapsed: seconds of all steps.
+    """
 
     def __init__(self):
         self.ideal = IdealReduction()
         self.stored = MeasuredReduction()
-        self.times = StepTimes()
+        self.costs: dict[str, float] = {}
+        self.uniform_seconds = 0.0
         self.first_step: float | None = None
         self.elapsed = 0.0
+        self._times = StepTimes()
+        self._window = 0
+
+    def look_back(self, batches: int) -> None:
+        """Says over how many batches variances are averaged: an epoch.
+
+        The second moment of a weighted gradient is made by few examples, those that were taken
+        for easy and are not. In fewer batches there may be none of them, or one too many.
+        """
+        self._window = int(np.clip(batches, 50, 5000))
+        for known in (self.ideal, self.stored):
+            known.set_momentum(1.0 - 1.0 / self._window)
 
     def add(self, draw: Draw, scores: np.ndarray, would_be: np.ndarray | None) -> None:
         """Learns from the scores of a batch.
@@ -54,57 +76,70 @@ class Worth:
         self.elapsed += seconds
         if draw.kind == "uniform" and draw.wants_scores:
             # Whoever trains uniformly need not read scores, which is not free.
-            self.times.add("uniform, scored", seconds)
+            self._times.add("uniform, scored", seconds)
         elif draw.kind != "pool":
-            self.times.add(draw.kind, seconds)
+            self._times.add(draw.kind, seconds)
         elif draw.pool_scores is None:
-            self.times.add("reused", seconds, "pool")
+            self._times.add("reused", seconds, "pool")
         else:
-            self.times.add(f"pool {len(draw.pool_scores) // len(draw[0])}", seconds, "pool")
+            self._times.add(f"pool {len(draw.pool_scores) // len(draw[0])}", seconds, "pool")
 
-    @property
-    def uniform_seconds(self) -> float:
-        """Time of a uniform step."""
-        return self.times.median("uniform")
+    def weigh(self) -> bool:
+        """Compares the times measured since it was called last; False without uniform ones.
+
+        Only steps of about the same minute are compared: machines change their speed.
+        """
+        if not self._times.known("uniform"):
+            return False
+        self.uniform_seconds = self._times.median("uniform")
+        for kind in self._times.kinds:
+            if self._times.known(kind, _SCORED if kind.startswith("pool") else ENOUGH):
+                self.costs[kind] = self._times.median(kind) / self.uniform_seconds
+        self._times = StepTimes()
+        return True
+
+    def forget_uniform(self) -> None:
+        """Drops times of uniform steps, which are going to be measured anew."""
+        self._times.forget("uniform")
 
     def pool_reduction(self, pool: int, reuse: int) -> float:
         """Variance reduction of `reuse` mini-batches from a pool of `pool` batches."""
         return (self.ideal.value**-2 + reuse / pool) ** -0.5
 
     def of_all(self, with_history: bool, largest: float) -> dict[Choice, tuple[float, float]]:
-        """Variance reduction and seconds per step of each way to draw, as far as known.
+        """Variance reduction and cost of each way to draw, as far as known.
 
         Args:
             with_history: whether the history knows all examples.
             largest: the largest possible pool, in batches.
         """
-        uniform = self.uniform_seconds
-        found = {UNIFORM: (1.0, uniform)}
+        found = {UNIFORM: (1.0, 1.0)}
         if with_history:
-            kinds = [k for k in ("history", "uniform, scored", "uniform") if self.times.known(k)]
-            found[HISTORY] = (self.stored.value, self.times.median(kinds[0]))
-        if not self.times.known(f"pool {POOLS[0]}", _SCORED):
+            # Before there was any such step: one that reads its scores, but draws uniformly.
+            cost = self.costs.get("history", max(self.costs.get("uniform, scored", 1.0), 1.0))
+            found[HISTORY] = (self.stored.value, cost)
+        smallest = self.costs.get(f"pool {POOLS[0]}")
+        if smallest is None:
             return found
-        per_batch = self._scoring(POOLS[0]) / POOLS[0]
         for pool in POOLS:
             if pool > largest:
                 continue
-            known = self.times.known(f"pool {pool}")
-            scoring = self._scoring(pool) if known else per_batch * pool
+            known = self.costs.get(f"pool {pool}")
+            scoring = (smallest - 1.0) * pool / POOLS[0] if known is None else known - 1.0
             for reuse in (m for m in REUSES if m < pool):
                 reduction = self.pool_reduction(pool, reuse)
-                found["pool", pool, reuse] = reduction, uniform + scoring / reuse
+                found["pool", pool, reuse] = reduction, 1.0 + max(scoring, 0.0) / reuse
         return found
-
-    def _scoring(self, pool: int) -> float:
-        return max(self.times.median(f"pool {pool}") - self.uniform_seconds, 0.0)
 
     def state_dict(self) -> dict[str, Any]:
         """What changes, as plain numbers."""
         return {
             "ideal": self.ideal.state_dict(),
             "stored": self.stored.state_dict(),
-            "times": self.times.state_dict(),
+            "times": self._times.state_dict(),
+            "costs": dict(self.costs),
+            "uniform_seconds": self.uniform_seconds,
+            "window": self._window,
             "first_step": self.first_step,
             "elapsed": self.elapsed,
         }
@@ -113,5 +148,9 @@ class Worth:
         """Goes back to where `state_dict` was taken."""
         self.ideal.load_state_dict(state["ideal"])
         self.stored.load_state_dict(state["stored"])
-        self.times.load_state_dict(state["times"])
+        self._times.load_state_dict(state["times"])
+        self.costs = dict(state["costs"])
+        self.uniform_seconds = float(state["uniform_seconds"])
+        if state["window"]:
+            self.look_back(state["window"])
         self.first_step, self.elapsed = state["first_step"], float(state["elapsed"])
