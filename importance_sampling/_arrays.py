@@ -31,9 +31,13 @@ def take_rows(data: Any, idxs: np.ndarray | slice) -> Any:
     """Rows of every array in `data`."""
     if isinstance(idxs, slice):
         return map_arrays(lambda a: a[idxs], data)
-    return map_arrays(
-        lambda a: np.take(a, idxs, axis=0) if type(a) is np.ndarray else a[idxs], data
-    )
+
+    def rows(array: Any) -> Any:
+        # Faster than indexing, but of a view it would copy everything first.
+        fast = type(array) is np.ndarray and array.flags.c_contiguous and array.flags.aligned
+        return np.take(array, idxs, axis=0) if fast else array[idxs]
+
+    return map_arrays(rows, data)
 
 
 def count_rows(data: Any) -> int:

@@ -3,10 +3,12 @@
 import gc
 import threading
 import time
+import tracemalloc
 
 import numpy as np
 import pytest
 
+from importance_sampling._arrays import take_rows
 from importance_sampling.datasets import (
     CIFAR10,
     MNIST,
@@ -355,3 +357,24 @@ def test_single_examples_are_told_from_batches():
     assert holds_single_examples((row, np.zeros(3)), None)
     assert not holds_single_examples((batch, np.zeros(4)), None)
     assert holds_single_examples(((row, row), np.zeros(6)), [2, 2])
+
+
+@pytest.mark.parametrize("view", ["columns", "reversed", "transposed", "strided", "read-only"])
+def test_rows_of_a_view_are_taken_without_copying_the_rest(view):
+    whole = np.arange(400_000.0).reshape(20_000, 20)
+    data = {
+        "columns": whole[:, 3:9],
+        "reversed": whole[::-1],
+        "transposed": np.asfortranarray(whole),
+        "strided": whole[::2, 0],
+        "read-only": whole.view(),
+    }[view]
+    data.flags.writeable = view != "read-only"
+    idxs = np.array([0, 7, -1, 7])
+    expected = [data[i].tolist() for i in idxs]
+    tracemalloc.start()
+    rows = take_rows((data, data), idxs)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows[0].tolist() == rows[1].tolist() == expected
+    assert peak < 50_000 < data.nbytes
