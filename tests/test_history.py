@@ -1,5 +1,7 @@
 """Drawing by the scores of training's own passes."""
 
+import tracemalloc
+
 import keras
 import numpy as np
 import pytest
@@ -164,6 +166,25 @@ def test_the_store_takes_at_most_16_bytes_per_example():
         sampler.update_from(draw, np.ones(1000))
     arrays = [sampler._bins, sampler._seen, sampler._indices._order]
     assert sampler._tree.nbytes + sum(a.nbytes for a in arrays) <= 16 * n
+
+
+@pytest.mark.exact
+def test_expectations_are_worked_out_piece_by_piece():
+    """Not even for a moment are there several numbers of eight bytes for every example."""
+    n = 2_000_000
+    sampler = HistoryMixtureSampler(numbered(n), BiasedReweightingPolicy(), rng=0)
+    sampler.update(np.arange(1000), np.full(1000, 4.0))
+    sampler.end_first_pass()
+    tracemalloc.start()
+    sampler.catch_up(100)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak <= 14 * n
+    values = sampler._tree.values
+    # Seen a moment ago, they are expected to be what they were, in half octaves; and all others
+    # as the mean of those seen.
+    assert abs(np.log2(values[0] / 4.0)) <= 0.5
+    np.testing.assert_allclose(values, values[0], rtol=1e-6)
 
 
 @pytest.mark.exact

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # How often per epoch all examples' expected scores are worked out anew.
 _REFITS = 4
+# Examples whose expected scores are worked out together.
+_PIECE = 1 << 18
 
 
 class HistoryMixtureSampler(StoredScoreSampler):
@@ -180,10 +182,18 @@ class HistoryMixtureSampler(StoredScoreSampler):
         self._learn_noted()
         self._next_refit = self._step + max(1, self._tree.n // (_REFITS * batch_size))
         mean, variance = self._cells.moments()
-        ages = self._cells.age_bin(self._step - self._seen)
-        cells = self._bins.astype(np.int32) * mean.shape[1] + ages
-        known = self._seen > 0
-        size = np.bincount(cells[known], minlength=mean.size)
+        cells = np.empty(self._tree.n, np.int16)
+        size = np.zeros(mean.size + 1, np.int64)
+        # Piece by piece: what is worked with takes several times the memory of what is kept.
+        for start in range(0, len(cells), _PIECE):
+            piece = slice(start, start + _PIECE)
+            ages = self._cells.age_bin(self._step - self._seen[piece])
+            found = self._bins[piece].astype(np.int64) * mean.shape[1] + ages
+            # Examples that were not seen yet have a cell of their own, the last.
+            found[self._seen[piece] == 0] = mean.size
+            cells[piece] = found
+            size += np.bincount(found, minlength=len(size))
+        size = size[:-1]
         moments = mean.reshape(-1)
         if self.robust:
             moments = robust_second_moments(moments, variance.reshape(-1), size, self.robust)
@@ -193,7 +203,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
         # where a decorator takes the mixture away.
         values = np.maximum(values, _LEAST_SHARE * average or 1.0)
         self._fresh = values.reshape(mean.shape)[:, 0]
-        self._tree.fill(np.where(known, values[cells], average or 1.0))
+        self._tree.fill(np.append(values, average or 1.0).astype(np.float32)[cells])
 
     def update(self, idxs: np.ndarray, results: np.ndarray) -> None:
         """Keeps the scores, and learns what became of the ones seen before."""
