@@ -87,7 +87,10 @@ class AutoSampler(BaseSampler):
         pool._join(self)
         self._pool = PoolReuseSampler(pool, 1)
         self._worth = Worth()
-        self._step = self._seen = self._decisions = self._decided_at = 0
+        self._step = self._seen = 0
+        # The step to decide at, and whether a decision was made before.
+        self._due: int | None = None
+        self._judged = False
         # Draws left of a measurement, whose kind is not the one chosen.
         self._trial: list[Choice] = []
         self._weighed = False
@@ -103,13 +106,15 @@ class AutoSampler(BaseSampler):
 
     def sample(self, batch_size: int) -> Draw:
         """Draws a mini-batch; see `BaseSampler.sample`."""
-        if self._step == 0:
-            n = self._indices.n
+        n = self._indices.n
+        if self._due is None:
             self._worth.look_back(0 if n is None else n // batch_size)
+            # Soon after the first pass, when there is something to decide by.
+            self._due = 50 if n is None else -(-n // batch_size) + _EVIDENCE + 1
         if self._history is not None and self._ready:
             self._history.end_first_pass()
             self._history.catch_up(batch_size)
-        if not self._trial and self._step >= self._next_decision(batch_size):
+        if self._step >= self._due:
             self._decide(batch_size)
         trial = bool(self._trial)
         choice = self._trial.pop() if trial else self._choice
@@ -121,7 +126,6 @@ class AutoSampler(BaseSampler):
             chunk = self.forward_batch_size or POOLS[0] * batch_size
             model_sampler = self._pool.sampler
             size = pool * batch_size
-            n = self._indices.n
             model_sampler.large_batch = size if n is None else min(size, n)
             model_sampler.forward_batch_size = chunk
             self._pool.reuse = reuse
@@ -129,7 +133,7 @@ class AutoSampler(BaseSampler):
         idxs, xy = self._rows.next(batch_size)
         self._seen += batch_size
         draw = self._draw(idxs, None, xy, batch_size)
-        draw.wants_scores = not trial and (self._decisions == 0 or self._step % _LOOK == 0)
+        draw.wants_scores = not trial and (not self._judged or self._step % _LOOK == 0)
         if not draw.wants_scores and self._history is not None:
             self._history.pass_over()
         return draw
@@ -137,12 +141,6 @@ class AutoSampler(BaseSampler):
     def _interval(self, batch_size: int) -> int:
         n = self._indices.n
         return _INTERVAL[0] if n is None else int(np.clip(n // batch_size, *_INTERVAL))
-
-    def _next_decision(self, batch_size: int) -> int:
-        # The first one soon after the first pass, when there is something to decide by.
-        n = self._indices.n
-        first = 50 if n is None else -(-n // batch_size) + _EVIDENCE + 1
-        return first if self._decisions == 0 else self._decided_at + self._interval(batch_size)
 
     # -- what is measured -------------------------------------------------------------------
 
@@ -168,13 +166,12 @@ class AutoSampler(BaseSampler):
     # -- what is decided --------------------------------------------------------------------
 
     def _decide(self, batch_size: int) -> None:
-        self._decided_at = self._step
-        if not self._weighed and (self._choice != UNIFORM or not self._decisions):
-            self._decisions += 1
+        if not self._weighed and (self._choice != UNIFORM or not self._judged):
             # Two more than it takes: the first is left out, the last may come late.
             self._worth.forget_uniform()
-            self._try((ENOUGH + 2) * [UNIFORM], batch_size)
+            self._try((ENOUGH + 2) * [UNIFORM])
             return
+        self._due = self._step + self._interval(batch_size)
         self._weighed = False
         if not self._worth.weigh():
             return
@@ -193,13 +190,13 @@ class AutoSampler(BaseSampler):
             # them to compare with.
             self._tried_pool = True
             pools = (ENOUGH + 1) * [("pool", POOLS[0], 1)]
-            self._try([*(ENOUGH + 2) * [UNIFORM], *pools], batch_size)
+            self._try([*(ENOUGH + 2) * [UNIFORM], *pools])
 
-    def _try(self, trial: list[Choice], batch_size: int) -> None:
+    def _try(self, trial: list[Choice]) -> None:
         """Makes some draws, the last of the list first, and decides right after."""
         self._trial = trial
-        self._decided_at += len(trial) - self._interval(batch_size)
-        self._weighed = True
+        self._due = self._step + len(trial)
+        self._weighed = self._judged = True
 
     def _largest_pool(self, batch_size: int) -> float:
         n = self._indices.n
@@ -274,8 +271,8 @@ class AutoSampler(BaseSampler):
             "worth": self._worth.state_dict(),
             "step": self._step,
             "seen": self._seen,
-            "decisions": self._decisions,
-            "decided_at": self._decided_at,
+            "due": self._due,
+            "judged": self._judged,
             "trial": list(self._trial),
             "weighed": self._weighed,
             "tried_pool": self._tried_pool,
@@ -291,7 +288,7 @@ class AutoSampler(BaseSampler):
         super().load_state_dict(state)
         self._worth.load_state_dict(state["worth"])
         self._step, self._seen = int(state["step"]), int(state["seen"])
-        self._decisions, self._decided_at = int(state["decisions"]), int(state["decided_at"])
+        self._due, self._judged = state["due"], bool(state["judged"])
         self._trial = [tuple(choice) for choice in state["trial"]]
         self._weighed, self._tried_pool = bool(state["weighed"]), bool(state["tried_pool"])
         self._choice = tuple(state["choice"])

@@ -148,12 +148,12 @@ class HistoryMixtureSampler(StoredScoreSampler):
         if self._first_pass <= 0 and self._step >= self._next_refit and not len(self._drawn):
             self._refit(batch_size)
         if self.refresh and self._first_pass <= 0:
+            # Who was seen last, and when; and what is noted must not replace what is newer.
+            self._learn_noted()
             self._refresher.earn(self.refresh * batch_size)
             for idxs in self._refresher.due(self._seen, batch_size, self._tree.n):
                 rows = self.dataset.train_data[idxs]
                 scores = check_scores(score_rows(self.model, rows, batch_size), idxs)
-                # What is noted is older, and must not replace these.
-                self._learn_noted()
                 steps = np.full(len(idxs), self._step, np.int32)
                 self._learn(idxs, scores, steps, 1)
 

@@ -43,7 +43,7 @@ class Worth:
         self.first_step: float | None = None
         self.elapsed = 0.0
         self._times = StepTimes()
-        self._window = 0
+        self.look_back(0)
 
     def look_back(self, batches: int) -> None:
         """Says over how many batches variances are averaged: an epoch.
@@ -151,6 +151,5 @@ class Worth:
         self._times.load_state_dict(state["times"])
         self.costs = dict(state["costs"])
         self.uniform_seconds = float(state["uniform_seconds"])
-        if state["window"]:
-            self.look_back(state["window"])
+        self.look_back(state["window"])
         self.first_step, self.elapsed = state["first_step"], float(state["elapsed"])
