@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -13,7 +14,9 @@ def map_arrays(function: Callable[[Any], Any], data: Any) -> Any:
     if data is None:
         return None
     if isinstance(data, dict):
-        return {key: map_arrays(function, value) for key, value in data.items()}
+        # The order of an OrderedDict is the order of its arrays, that of a dict is not.
+        kind = OrderedDict if isinstance(data, OrderedDict) else dict
+        return kind((key, map_arrays(function, value)) for key, value in data.items())
     if isinstance(data, list | tuple):
         values = [map_arrays(function, value) for value in data]
         return type(data)(*values) if hasattr(data, "_fields") else type(data)(values)
@@ -46,15 +49,38 @@ def count_rows(data: Any) -> int:
 
 
 def concatenate(parts: list[Any]) -> Any:
-    """Joins batches of the same structure along the rows."""
+    """Joins batches of the same structure along the rows.
+
+    Arrays that differ in another axis are padded with zeros, at the end, to the longest.
+    """
     if len(parts) == 1:
         return parts[0]
     first = parts[0]
     if first is None:
         return None
     if isinstance(first, dict):
-        return {key: concatenate([p[key] for p in parts]) for key in first}
+        kind = OrderedDict if isinstance(first, OrderedDict) else dict
+        return kind((key, concatenate([p[key] for p in parts])) for key in first)
     if isinstance(first, list | tuple):
         values = [concatenate([p[i] for p in parts]) for i in range(len(first))]
         return type(first)(*values) if hasattr(first, "_fields") else type(first)(values)
-    return np.concatenate(parts)
+    if len({part.shape[1:] for part in parts}) == 1:
+        return np.concatenate(parts)
+    return _pad_and_concatenate(parts)
+
+
+def _pad_and_concatenate(parts: list[np.ndarray]) -> np.ndarray:
+    if len({part.ndim for part in parts}) > 1:
+        raise ValueError(
+            "Batches whose arrays differ in their number of axes cannot be joined, got the shapes "
+            f"{sorted({part.shape for part in parts})}."
+        )
+    longest = np.max([part.shape[1:] for part in parts], axis=0)
+    rows = sum(len(part) for part in parts)
+    joined = np.zeros((rows, *longest), np.result_type(*(part.dtype for part in parts)))
+    start = 0
+    for part in parts:
+        place = (slice(start, start + len(part)), *(slice(0, size) for size in part.shape[1:]))
+        joined[place] = part
+        start += len(part)
+    return joined

@@ -7,7 +7,9 @@ import time
 from collections import deque
 from typing import Any, NamedTuple
 
-from .._arrays import concatenate, count_rows, take_rows
+import numpy as np
+
+from .._arrays import concatenate, count_rows, flatten, take_rows
 
 
 class StreamEnded(Exception):
@@ -15,18 +17,35 @@ class StreamEnded(Exception):
 
 
 class Part(NamedTuple):
-    """Some rows, and how many passes over the source end with them."""
+    """Some rows, and how many passes over the source end with them.
+
+    Attributes:
+        rows: a tuple of arrays, or nests of them.
+        size: how many rows they have.
+        passes: passes over the source that end with them.
+        padded: a row before and after it was padded, where batches of different length were
+            joined.
+    """
 
     rows: tuple[Any, ...]
     size: int
     passes: int
+    padded: tuple[tuple[Any, ...], tuple[Any, ...]] | None = None
+
+
+class _Pool(NamedTuple):
+    """A pool that was put together ahead: as which size, and what it was made of."""
+
+    wanted: tuple[int, bool]
+    parts: list[Part]
+    joined: Part
 
 
 class RowBuffer:
     """Rows between the thread that reads batches and the one that takes pools.
 
-    The reading thread also puts the next pool together, of as many rows as were taken last, so
-    that the training finds it ready.
+    The reading thread also puts the next pool together, as large as the one taken last, so that
+    the training finds it ready.
 
     Args:
         capacity: int, batches to hold.
@@ -40,8 +59,9 @@ class RowBuffer:
         self._name = name
         self._changed = threading.Condition()
         self._loose: deque[Part] = deque()
-        self._ready: Part | None = None
-        self._wanted = 0
+        self._ready: _Pool | None = None
+        # The size of the pool taken last (0: none), and whether it was made of whole batches.
+        self._wanted = (0, False)
         self._assembling = False
         self._closed = False
         self._over: BaseException | None = None
@@ -56,7 +76,7 @@ class RowBuffer:
             self._last_batch = time.monotonic()
             while len(self._loose) >= self._capacity and not self._closed:
                 # A pool larger than the capacity must fit all the same.
-                if self._held() < self._wanted:
+                if self._held() < self._wanted[0]:
                     break
                 if not self._assemble():
                     self._changed.wait()
@@ -75,11 +95,10 @@ class RowBuffer:
 
     def _assemble(self) -> bool:
         """Puts the next pool together, with the lock released; whether there was one to make."""
-        if self._ready or not self._wanted or self._held() < self._wanted:
+        size, whole = wanted = self._wanted
+        if self._ready or not size or self._held() < size or self._loose[0].size >= size:
             return False
-        if self._loose[0].size >= self._wanted:
-            return False
-        parts = self._pop(self._wanted)
+        parts = self._pop(size, whole)
         self._assembling = True
         self._changed.release()
         try:
@@ -87,37 +106,52 @@ class RowBuffer:
         finally:
             self._changed.acquire()
             self._assembling = False
-        self._ready = made
+        self._ready = _Pool(wanted, parts, made)
         self._changed.notify_all()
         return True
 
     # -- the training's side ----------------------------------------------------------------
 
-    def take(self, n: int) -> Part:
+    def take(self, n: int, whole: bool = False) -> Part:
         """The next `n` rows.
+
+        Args:
+            n: int, how many.
+            whole: whether to take whole batches instead, as many as hold at least `n` rows.
 
         Raises:
             StreamEnded: if fewer are left, which stay.
             TimeoutError: if the source gives nothing for too long.
         """
         with self._changed:
-            self._wanted = n
+            self._wanted = n, whole
             self._changed.notify_all()
             self._wait_for(n)
-            if self._ready is not None and self._ready.size == n:
-                made, self._ready = self._ready, None
+            if self._ready is not None and self._ready.wanted == (n, whole):
+                made, self._ready = self._ready.joined, None
                 self._changed.notify_all()
                 return made
             self._unready()
-            parts = self._pop(n)
+            parts = self._pop(n, whole)
             self._changed.notify_all()
         return _join(parts)
+
+    def take_batch(self) -> Part:
+        """The next batch as the source gave it (or what is left of it); raises as `take` does."""
+        with self._changed:
+            self._wanted = 0, False
+            self._wait_for(1)
+            self._unready()
+            part = self._loose.popleft()
+            self._changed.notify_all()
+        return part
 
     def peek(self) -> tuple[Any, ...]:
         """Some of the next rows, which stay."""
         with self._changed:
             self._wait_for(1)
-            return self._ready.rows if self._ready is not None else self._loose[0].rows
+            first = self._ready.parts[0] if self._ready is not None else self._loose[0]
+            return first.rows
 
     def close(self) -> None:
         """Lets the reading thread end at its next batch."""
@@ -144,19 +178,20 @@ class RowBuffer:
             self._changed.wait(0.1)
 
     def _held(self) -> int:
-        return sum(p.size for p in self._loose) + (self._ready.size if self._ready else 0)
+        ready = self._ready.joined.size if self._ready else 0
+        return sum(p.size for p in self._loose) + ready
 
     def _unready(self) -> None:
         if self._ready is not None:
-            self._loose.appendleft(self._ready)
+            self._loose.extendleft(reversed(self._ready.parts))
             self._ready = None
 
-    def _pop(self, n: int) -> list[Part]:
-        """The first `n` rows of the loose parts."""
+    def _pop(self, n: int, whole: bool) -> list[Part]:
+        """The first `n` rows of the loose parts, or as many whole parts as hold them."""
         parts: list[Part] = []
         while n > 0:
             part = self._loose.popleft()
-            if part.size > n:
+            if part.size > n and not whole:
                 rest = take_rows(part.rows, slice(n, part.size))
                 self._loose.appendleft(Part(rest, part.size - n, part.passes))
                 part = Part(take_rows(part.rows, slice(0, n)), n, 0)
@@ -169,4 +204,18 @@ def _join(parts: list[Part]) -> Part:
     if len(parts) == 1:
         return parts[0]
     rows = concatenate([p.rows for p in parts])
-    return Part(rows, sum(p.size for p in parts), sum(p.passes for p in parts))
+    size, passes = sum(p.size for p in parts), sum(p.passes for p in parts)
+    return Part(rows, size, passes, _padded_row(parts, rows))
+
+
+def _padded_row(
+    parts: list[Part], joined: tuple[Any, ...]
+) -> tuple[tuple[Any, ...], tuple[Any, ...]] | None:
+    """The row that was padded most, before and after; None if all were of one length."""
+    sizes = [sum(array[0].size for array in flatten(part.rows)) for part in parts]
+    shortest = int(np.argmin(sizes))
+    before = take_rows(parts[shortest].rows, slice(0, 1))
+    position = sum(part.size for part in parts[:shortest])
+    after = take_rows(joined, slice(position, position + 1))
+    arrays = zip(flatten(before), flatten(after), strict=True)
+    return None if all(a.shape == b.shape for a, b in arrays) else (before, after)

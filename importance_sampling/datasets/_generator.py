@@ -9,6 +9,7 @@ import numpy as np
 
 from .._arrays import count_rows, flatten, take_rows
 from ._base import BaseDataset
+from ._buffer import Part
 from ._reader import BackgroundReader
 from ._sources import Source
 
@@ -18,6 +19,7 @@ class StreamDataset(BaseDataset):
 
     The training data has no length (`len(train_data)` raises RuntimeError), and an index
     means no more than "one more example": `train_data[idxs]` reads `len(idxs)` of them.
+    Samplers read with `read_batch` and `read_pool`.
 
     Args:
         source: where the batches come from.
@@ -25,6 +27,9 @@ class StreamDataset(BaseDataset):
         timeout: float, seconds to wait for one batch.
         marks_passes: whether to count the passes over the source.
         prepare: applied to each batch in the thread.
+        keeps_batches: whether a step takes one of the source's own batches, as Keras does,
+            instead of as many examples as it is asked for.
+        needs_targets: whether every batch must have targets.
     """
 
     def __init__(
@@ -34,12 +39,17 @@ class StreamDataset(BaseDataset):
         timeout: float = 300.0,
         marks_passes: bool = False,
         prepare: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None,
+        keeps_batches: bool = False,
+        needs_targets: bool = True,
     ):
+        self._keeps_batches = keeps_batches
         self._train = BackgroundReader(
-            source.passes(), cache_size, timeout, source.name, marks_passes, prepare
+            source.passes(), cache_size, timeout, source.name, marks_passes, prepare, needs_targets
         )
         self.check: Callable[[tuple[Any, ...]], Any] | None = None
         """Called with all rows that are read, before they are used."""
+        self.check_padding: Callable[[tuple[Any, ...], tuple[Any, ...]], Any] | None = None
+        """Called once with a row before and after it was padded, if one ever is."""
 
     def peek(self) -> tuple[Any, ...]:
         """Some of the next training examples, which stay to be read."""
@@ -60,11 +70,28 @@ class StreamDataset(BaseDataset):
     def __exit__(self, *error: Any) -> None:
         self.close()
 
+    def read_batch(self, size: int) -> tuple[Any, ...]:
+        """The next mini-batch: the source's own where these are kept, else `size` examples."""
+        part = self._train.read_batch() if self._keeps_batches else self._train.read(size)
+        return self._checked(part)
+
+    def read_pool(self, size: int) -> tuple[Any, ...]:
+        """The next `size` examples; where batches are kept, whole ones that hold as many.
+
+        Batches of different length are padded with zeros to the longest.
+        """
+        return self._checked(self._train.read(size, whole=self._keeps_batches))
+
     def _train_data(self, idxs: Any) -> tuple[Any, ...]:
-        rows = self._train.read(len(idxs))
+        return self._checked(self._train.read(len(idxs)))
+
+    def _checked(self, part: Part) -> tuple[Any, ...]:
         if self.check is not None:
-            self.check(rows)
-        return rows
+            self.check(part.rows)
+        if part.padded is not None and self.check_padding is not None:
+            check, self.check_padding = self.check_padding, None
+            check(*part.padded)
+        return part.rows
 
     def _train_size(self) -> int:
         raise RuntimeError("This data set is a stream: its training data has no size.")
@@ -139,7 +166,7 @@ class GeneratorDataset(StreamDataset):
             return take_rows(self._test_arrays, idxs)
         if self._test is None:
             return super()._test_data(idxs)
-        return self._test.read(len(idxs))
+        return self._test.read(len(idxs)).rows
 
     def _test_size(self) -> int:
         return self._test_length

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from .._arrays import flatten, map_arrays
-from ._buffer import RowBuffer
+from ._buffer import Part, RowBuffer
 from ._convert import to_array
 
 
@@ -57,6 +57,7 @@ class BackgroundReader:
         name: what to call the source in errors.
         marks_passes: whether to count the passes, for which one batch is held back.
         prepare: applied to every batch in the thread, after it was checked.
+        needs_targets: whether every batch must have targets.
     """
 
     def __init__(
@@ -67,13 +68,14 @@ class BackgroundReader:
         name: str,
         marks_passes: bool = False,
         prepare: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None,
+        needs_targets: bool = True,
     ):
         self.passes_read = 0
         """How many passes over the source have been read to their end."""
         self._buffer = RowBuffer(cache_size, timeout, name)
 
         def convert(item: Any) -> tuple[Any, ...]:
-            batch = check_batch(item, name)
+            batch = check_batch(item, name, needs_targets)
             return batch if prepare is None else prepare(batch)
 
         arguments = (passes, marks_passes, convert, self._buffer)
@@ -89,32 +91,55 @@ class BackgroundReader:
         """Some of the next rows, which stay to be read."""
         return self._buffer.peek()
 
-    def read(self, n: int) -> tuple[Any, ...]:
+    def read(self, n: int, whole: bool = False) -> Part:
         """The next `n` rows, of as many batches as it takes.
+
+        Args:
+            n: int, how many.
+            whole: whether to read whole batches instead, as many as hold at least `n` rows.
 
         Raises:
             StreamEnded: if fewer are left, which stay to be read.
         """
-        part = self._buffer.take(n)
+        return self._passed(self._buffer.take(n, whole))
+
+    def read_batch(self) -> Part:
+        """The next batch as it comes; raises as `read` does."""
+        return self._passed(self._buffer.take_batch())
+
+    def _passed(self, part: Part) -> Part:
         self.passes_read += part.passes
-        return part.rows
+        return part
 
 
-def check_batch(item: Any, name: str) -> tuple[Any, ...]:
+def check_batch(item: Any, name: str, needs_targets: bool = True) -> tuple[Any, ...]:
     """A batch as a tuple of two or three numpy arrays (or nests of them) of equal length.
+
+    Args:
+        item: `(x, y)` or `(x, y, sample_weight)`; also `x` or `(x,)`, which gives `(x, None)`.
+        name: what to call its source in errors.
+        needs_targets: whether there must be targets.
 
     Raises:
         ValueError: if it is not of that form.
     """
-    if not isinstance(item, tuple | list) or len(item) not in (2, 3):
-        kind = type(item).__name__
+    item = tuple(item) if isinstance(item, tuple | list) else (item,)
+    if len(item) not in (1, 2, 3):
         raise ValueError(
-            f"The {name} must yield (x, y) or (x, y, sample_weight), got {kind}"
-            + (f" of length {len(item)}." if isinstance(item, tuple | list) else ".")
+            f"The {name} must yield (x, y) or (x, y, sample_weight), got a tuple of length "
+            f"{len(item)}."
         )
-    batch = map_arrays(lambda leaf: to_array(leaf, f"a batch of the {name}"), tuple(item))
-    if not flatten(batch[0]) or not flatten(batch[1]):
-        raise ValueError(f"The {name} must yield inputs and targets, got a batch without them.")
+    batch = map_arrays(lambda leaf: to_array(leaf, f"a batch of the {name}"), (*item, None)[:3])
+    batch = batch if len(item) == 3 else batch[:2]
+    if not flatten(batch[0]):
+        raise ValueError(f"The {name} must yield inputs and targets, got a batch without inputs.")
+    if needs_targets and not flatten(batch[1]):
+        raise ValueError(
+            f"The {name} must yield (x, y) or (x, y, sample_weight), got inputs without targets: "
+            "importance sampling scores each example by its loss. Yield the targets too (an "
+            "autoencoder's are its inputs: (x, x)), or give the model a `compute_loss` of its own "
+            "that needs none."
+        )
     if any(array.ndim == 0 for array in flatten(batch)):
         raise ValueError(
             f"The {name} yielded scalars; it must yield batches, arrays with one row per example."

@@ -6,7 +6,7 @@ import itertools
 import multiprocessing
 import sys
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -15,8 +15,9 @@ import numpy as np
 
 from .._arrays import flatten
 from ..backend import _foreign
+from ._elements import Shape, holds_single_examples, shapes_only
 
-# Rows that are put together where a source yields one example at a time.
+# Rows that are put together where a source yields one example at a time and nobody says how many.
 _GROUP = 128
 # A Grain data set that repeats for ever says that it has this many elements.
 _GRAIN_INFINITE = sys.maxsize // 2
@@ -53,30 +54,32 @@ class Source:
 
 def find_source(
     data: Any,
-    input_ranks: Sequence[int] | None = None,
+    inputs: Mapping[str, Shape] | None = None,
     rng: np.random.Generator | None = None,
     name: str = "training data",
+    group: int = _GROUP,
 ) -> Source | None:
     """Recognises what `data` is.
 
     Args:
         data: anything.
-        input_ranks: number of axes of a batch of each of the model's inputs, where known; it
-            tells single examples from batches.
+        inputs: shape of a batch of each of the model's inputs, by name, where known; it tells
+            single examples from batches.
         rng: shuffles the batches of a `PyDataset`; None keeps their order.
         name: what to call it in errors.
+        group: how many single examples to put together into a batch.
 
     Returns:
         A `Source`, or None if it is nothing that is read in batches.
     """
     if _foreign.is_tf_dataset(data):
-        return _tf_dataset(data, input_ranks, f"tf.data.Dataset of {name}")
+        return _tf_dataset(data, inputs, group, f"tf.data.Dataset of {name}")
     if _foreign.is_torch_loader(data):
-        return _torch_loader(data, input_ranks, f"DataLoader of {name}")
+        return _torch_loader(data, inputs, group, f"DataLoader of {name}")
     if _is_py_dataset(data):
         return _py_dataset(data, rng, f"{type(data).__name__} of {name}")
     if _is_grain(data):
-        return _grain(data, input_ranks, f"Grain data set of {name}")
+        return _grain(data, inputs, group, f"Grain data set of {name}")
     if isinstance(data, Iterator):
         return Source(lambda: data, f"generator of {name}", repeats=False)
     if hasattr(data, "__iter__") and not _is_container(data):
@@ -104,59 +107,18 @@ def _is_grain(data: Any) -> bool:
     )
 
 
-def holds_single_examples(element: Any, input_ranks: Sequence[int] | None) -> bool:
-    """Whether `(x, y, ...)` is one example rather than a batch of them.
-
-    The rank of the model's inputs decides. Where that is not known, a scalar target or arrays
-    of different lengths give a single example away.
-
-    Args:
-        element: arrays, or anything else that has a `shape`, in the structure of a batch.
-        input_ranks: number of axes of a batch of each input.
-    """
-    if not isinstance(element, tuple | list) or len(element) < 2:
-        return False
-    x, *rest = [[np.shape(leaf) for leaf in _leaves(part)] for part in element]
-    if input_ranks and len(input_ranks) == len(x):
-        ranks = [len(shape) for shape in x]
-        if ranks == [rank - 1 for rank in input_ranks]:
-            return True
-        if ranks == list(input_ranks):
-            return False
-    shapes = [*x, *itertools.chain(*rest)]
-    return any(not shape for shape in shapes) or len({shape[0] for shape in shapes}) > 1
-
-
-def _leaves(data: Any) -> list[Any]:
-    # Specs of `tf.data` are leaves of their own.
-    return flatten(data)
-
-
-def _tf_dataset(data: Any, input_ranks: Any, name: str) -> Source:
+def _tf_dataset(data: Any, inputs: Any, group: int, name: str) -> Source:
     spec = data.element_spec
-    known = all(getattr(leaf, "shape", None) is not None for leaf in _leaves(spec))
-    known = known and all(leaf.shape.rank is not None for leaf in _leaves(spec))
+    known = all(getattr(leaf, "shape", None) is not None for leaf in flatten(spec))
+    known = known and all(leaf.shape.rank is not None for leaf in flatten(spec))
     element = _first(data.take(1), name) if not known else spec
-    single = holds_single_examples(_shapes_only(element), input_ranks)
+    single = holds_single_examples(shapes_only(element), inputs)
     if single:
-        data = data.batch(_GROUP)
+        data = data.batch(group)
     batches = _foreign.tf_cardinality(data)
     infinite = batches == -1
     batches = None if infinite else batches
     return Source(lambda: iter(data), name, batches, infinite, single=single)
-
-
-class _Shape:
-    def __init__(self, shape: Any):
-        self.shape = tuple(shape)
-
-
-def _shapes_only(element: Any) -> Any:
-    if isinstance(element, tuple | list):
-        return tuple(_shapes_only(part) for part in element)
-    if isinstance(element, dict):
-        return {key: _shapes_only(part) for key, part in element.items()}
-    return _Shape(getattr(element, "shape", np.shape(element)))
 
 
 def _first(data: Iterable[Any], name: str) -> Any:
@@ -165,23 +127,21 @@ def _first(data: Iterable[Any], name: str) -> Any:
     raise ValueError(f"The {name} is empty: there is nothing to train on.")
 
 
-def _torch_loader(data: Any, input_ranks: Any, name: str) -> Source:
+def _torch_loader(data: Any, inputs: Any, group: int, name: str) -> Source:
     try:
         batches = len(data)
     except TypeError:
         batches = None
-    if data.batch_size is None and holds_single_examples(
-        _shapes_only(_first(data, name)), input_ranks
-    ):
-        batches = None if batches is None else -(-batches // _GROUP)
-        return Source(lambda: _grouped(data), name, batches, single=True)
+    if data.batch_size is None and holds_single_examples(shapes_only(_first(data, name)), inputs):
+        batches = None if batches is None else -(-batches // group)
+        return Source(lambda: _grouped(data, group), name, batches, single=True)
     return Source(lambda: iter(data), name, batches)
 
 
-def _grouped(examples: Iterable[Any]) -> Iterator[Any]:
+def _grouped(examples: Iterable[Any], size: int) -> Iterator[Any]:
     """Stacks single examples into batches."""
     iterator = iter(examples)
-    while group := list(itertools.islice(iterator, _GROUP)):
+    while group := list(itertools.islice(iterator, size)):
         yield _stack(group)
 
 
@@ -196,11 +156,11 @@ def _stack(group: list[Any]) -> Any:
     )
 
 
-def _grain(data: Any, input_ranks: Any, name: str) -> Source:
+def _grain(data: Any, inputs: Any, group: int, name: str) -> Source:
     batchable = hasattr(data, "batch")
-    single = holds_single_examples(_shapes_only(_first(data, name)), input_ranks)
+    single = holds_single_examples(shapes_only(_first(data, name)), inputs)
     if single and batchable:
-        data = data.batch(_GROUP)
+        data = data.batch(group)
     try:
         batches = len(data)
     except TypeError:
@@ -208,7 +168,7 @@ def _grain(data: Any, input_ranks: Any, name: str) -> Source:
     infinite = batches is not None and batches > _GRAIN_INFINITE
     batches = None if infinite else batches
     if single and not batchable:
-        return Source(lambda: _grouped(data), name, None, infinite, single=True)
+        return Source(lambda: _grouped(data, group), name, None, infinite, single=True)
     return Source(lambda: iter(data), name, batches, infinite, single=single)
 
 

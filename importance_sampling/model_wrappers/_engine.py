@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops, tree
 
 from .. import backend
-from .._arrays import map_arrays
+from .._arrays import flatten, map_arrays
 from ..reweighting import ReweightingPolicy
 from . import _build, _checks, _rehearsal
 from ._objective import Objective, takes_training
@@ -149,6 +149,30 @@ class Engine:
         targets = _checks.align(self.model, y, info.spec, len(info.flat))
         for labels, limit in zip(targets, self._label_limits, strict=True):
             _rehearsal.check_labels(labels, limit, where)
+
+    def check_padding(self, before: tuple[Any, ...], after: tuple[Any, ...]) -> None:
+        """Warns if padding with zeros changes the score of a row, as it does without masks.
+
+        Args:
+            before: `(x, y)` or `(x, y, sample_weight)`, one row as it came.
+            after: the same row, padded to the length of the longest in its pool.
+        """
+        plain, padded = (
+            ops.convert_to_numpy(self.score(*row)["scores"]) for row in (before, after)
+        )
+        if np.allclose(plain, padded, rtol=1e-2, atol=1e-6):
+            return
+        shapes = [
+            [array.shape[1:] for array in flatten(row[0])] for row in (before, after)
+        ]
+        warnings.warn(
+            f"The batches of the training data differ in length, so that rows of shape {shapes[0]} "
+            f"were padded with zeros to {shapes[1]}, to draw from several batches by score. The "
+            f"model does not mask the padding: the score of a row was {float(plain[0]):.4g} and is "
+            f"{float(padded[0]):.4g} when padded. Mask it (`Embedding(..., mask_zero=True)`, a "
+            "`Masking` layer), or pad all batches to one length.",
+            stacklevel=2,
+        )
 
     def prepare(self, data: Any) -> Any:
         """Casts floating point arrays to Keras' float type, as Keras' own `fit` does."""

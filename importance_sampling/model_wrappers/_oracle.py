@@ -83,6 +83,10 @@ class OracleWrapper(ModelWrapper):
         """Raises if integer labels are outside the classes of the model's outputs."""
         self.engine.check_targets(y, where)
 
+    def check_padding(self, before: tuple[Any, ...], after: tuple[Any, ...]) -> None:
+        """Warns if a row's score depends on whether it is padded; see `Engine.check_padding`."""
+        self.engine.check_padding(before, after)
+
     @property
     def knows_its_targets(self) -> bool:
         """Whether the model has a loss or step of its own, which may need no targets."""

@@ -130,8 +130,8 @@ class AutoSampler(BaseSampler):
             model_sampler.forward_batch_size = chunk
             self._pool.reuse = reuse
             return self._pool.sample(batch_size)
-        idxs, xy = self._rows.next(batch_size)
-        self._seen += batch_size
+        idxs, xy = self._rows.next_batch(batch_size)
+        self._seen += len(idxs)
         draw = self._draw(idxs, None, xy, batch_size)
         draw.wants_scores = not trial and (not self._judged or self._step % _LOOK == 0)
         if not draw.wants_scores and self._history is not None:

@@ -136,7 +136,8 @@ class BaseSampler:
             batch_size: how many will be drawn.
 
         Returns:
-            `(idxs, scores, xy)`: indices `(B,)`; their scores, or None for a uniform draw;
+            `(idxs, scores, xy)`: indices `(B,)`; their scores, or None for a uniform draw (of
+            fewer than `batch_size`, all are taken);
             their data, or None to read only the rows drawn.
         """
         raise NotImplementedError(
@@ -147,7 +148,8 @@ class BaseSampler:
         """Draws a mini-batch.
 
         Args:
-            batch_size: int, number of examples.
+            batch_size: int, number of examples. Uniform draws go through the data in passes,
+                of which the last batch may be smaller.
 
         Returns:
             A `Draw`, which is the triple `(idxs, (x, y), w)`: indices `(b,)`, data, and what
@@ -164,12 +166,12 @@ class BaseSampler:
     ) -> Draw:
         if scores is None:
             positions = None
-            if len(idxs) != batch_size:
-                # Without replacement where possible: less variance, same mean.
-                positions = self.rng.choice(
-                    len(idxs), batch_size, replace=len(idxs) < batch_size, shuffle=False
-                )
-            w = self.reweighting.uniform_weights(batch_size)
+            # Fewer are the last batch of a pass.
+            size = min(batch_size, len(idxs))
+            if len(idxs) > size:
+                # Without replacement: less variance, same mean.
+                positions = self.rng.choice(len(idxs), size, replace=False, shuffle=False)
+            w = self.reweighting.uniform_weights(size)
             return self._finish(idxs, xy, positions, w)
         pool_scores = check_scores(scores, idxs)
         positions = draw_positions(drawable(pool_scores), batch_size, self.rng, self.resampling)

@@ -72,12 +72,7 @@ class ClassPoolSampler(BaseSampler):
     def _get_samples_with_scores(
         self, batch_size: int
     ) -> tuple[np.ndarray, np.ndarray, tuple[Any, ...]]:
-        if batch_size > self.presample:
-            raise ValueError(
-                f"Cannot draw batch_size={batch_size} from a pool of {self.presample}. Use a "
-                "larger `presample`, a smaller batch or more data."
-            )
-        idxs, xy = self._rows.next(self.presample)
+        idxs, xy = self._rows.next_pool(self.presample)
         scores = self._predict(idxs, class_ids(xy[1], self.classes))
         self._average.add(variance_reduction(scores))
         return idxs, scores, xy

@@ -125,6 +125,19 @@ class IndexStream:
                 self._start_pass()
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
+    def rows_in_batch(self, size: int) -> int:
+        """How many indices the next batch of at most `size` takes.
+
+        As in Keras, what whole batches leave of a pass is a batch of its own, and a batch larger
+        than the data is cut to it. Where pools were taken in between, so that something else is
+        left, the batch goes on into the following pass: batches come in two sizes, for which
+        compiled steps are compiled.
+        """
+        if self.n is None:
+            return size
+        left = self.n - self._position
+        return left if left == self.n % size else size
+
     def peek(self, size: int) -> np.ndarray | None:
         """The next `size` indices, which stay; None where they are not settled yet."""
         if self._order is None or self._position + size > self.n:

@@ -114,8 +114,8 @@ class HistoryMixtureSampler(StoredScoreSampler):
         return super()._get_samples_with_scores(batch_size)
 
     def _next_of_first_pass(self, batch_size: int) -> tuple[np.ndarray, None, tuple[Any, ...]]:
-        self._first_pass -= batch_size
-        idxs, xy = self._rows.next(batch_size)
+        idxs, xy = self._rows.next_batch(batch_size)
+        self._first_pass -= len(idxs)
         return idxs, None, xy
 
     def end_first_pass(self) -> None:

@@ -23,7 +23,7 @@ class UniformSampler(BaseSampler):
     """
 
     def _get_samples_with_scores(self, batch_size: int) -> tuple[np.ndarray, None, tuple[Any, ...]]:
-        idxs, xy = self._rows.next(batch_size)
+        idxs, xy = self._rows.next_batch(batch_size)
         return idxs, None, xy
 
 
@@ -38,7 +38,8 @@ class ModelSampler(BaseSampler):
         dataset: a `BaseDataset`.
         reweighting: a `ReweightingPolicy`.
         model: anything with `score(x, y, batch_size)`.
-        large_batch: int, the size of the pool. Defaults to `1024`.
+        large_batch: int, the size of the pool, at most the whole data set. From a pool that
+            is smaller than the batch, examples come more than once. Defaults to `1024`.
         forward_batch_size: int, how many examples are scored in one call. Defaults to `128`.
     """
 
@@ -67,7 +68,7 @@ class ModelSampler(BaseSampler):
         """
         can_wait = hasattr(self.model, "score_later") and self._indices.n is not None
         if self._ahead is None and can_wait:
-            idxs, xy = self._rows.next(self.large_batch)
+            idxs, xy = self._rows.next_pool(self.large_batch)
             later = score_rows_later(self.model, xy, self.forward_batch_size)
             self._ahead = idxs, xy, later
 
@@ -79,15 +80,10 @@ class ModelSampler(BaseSampler):
     def _get_samples_with_scores(
         self, batch_size: int
     ) -> tuple[np.ndarray, np.ndarray, tuple[Any, ...]]:
-        if batch_size > self.large_batch:
-            raise ValueError(
-                f"Cannot draw batch_size={batch_size} from a pool of {self.large_batch}. Use a "
-                "larger pool (`large_batch`, `presample`), a smaller batch or more data."
-            )
         if self._ahead is not None:
             (idxs, xy, later), self._ahead = self._ahead, None
             return idxs, later(), xy
-        idxs, xy = self._rows.next(self.large_batch)
+        idxs, xy = self._rows.next_pool(self.large_batch)
         return idxs, score_rows(self.model, xy, self.forward_batch_size), xy
 
 
@@ -110,10 +106,10 @@ class _VariableSampler(BaseSampler):
     def sample(self, batch_size: int) -> Draw:
         """Draws a mini-batch; see `BaseSampler.sample`."""
         if not self.condition.satisfied:
-            idxs, xy = self._rows.next(batch_size)
+            idxs, xy = self._rows.next_batch(batch_size)
             return self._draw(idxs, None, xy, batch_size)
         pool, size = self._sizes(batch_size)
-        idxs, xy = self._rows.next(pool)
+        idxs, xy = self._rows.next_pool(pool)
         scores = score_rows(self.model, xy, pool)
         draw = self._draw(idxs, scores, xy, size)
         self.condition.update(draw.pool_scores)

@@ -11,14 +11,7 @@ import numpy as np
 from keras import tree
 
 
-class DefaultBatchSize(int):
-    """A batch size that nobody asked for: data that comes in batches keeps its own instead."""
-
-    def __repr__(self) -> str:
-        return str(int(self))
-
-
-BATCH_SIZE = DefaultBatchSize(32)
+BATCH_SIZE = 32
 
 
 def check_count(name: str, value: Any, least: int = 1) -> int:

@@ -125,12 +125,8 @@ class BaseTraining(FitMethods):
         steps_per_epoch = _arguments.check_optional_count("steps_per_epoch", steps_per_epoch)
         length = dataset_length(dataset)
         if length is not None:
-            if length < batch_size:
-                raise ValueError(
-                    f"`batch_size`={batch_size} is larger than the training set of {length} "
-                    "examples."
-                )
-            steps_per_epoch = steps_per_epoch or length // batch_size
+            batch_size = min(batch_size, length)
+            steps_per_epoch = steps_per_epoch or -(-length // batch_size)
         steps_per_epoch = _arguments.cap_steps(steps_per_epoch)
         self.model.build(*_first_rows(dataset, length))
         self._check_targets(dataset)
@@ -170,6 +166,7 @@ class BaseTraining(FitMethods):
             self.model.check_targets(dataset.targets, "y")
         elif isinstance(dataset, StreamDataset):
             dataset.check = lambda rows: self.model.check_targets(rows[1], "y")
+            dataset.check_padding = self.model.check_padding
 
     def __deepcopy__(self, memo: Any) -> NoReturn:
         raise TypeError(self._no_copy("copied"))

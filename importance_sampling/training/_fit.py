@@ -62,8 +62,8 @@ class FitMethods:
                 or a generator.
             y: targets with n rows, likewise. None with data in batches, or for a model whose
                 own `compute_loss` needs no targets.
-            batch_size: int, examples per step. Defaults to `32`; for data in batches, to the
-                size of its own.
+            batch_size: int, examples per step; what whole batches leave of the data is one
+                more, as in Keras. Defaults to `32`. Data in batches keeps its own.
             epochs: int, when to stop, counted from 0. Defaults to `1`.
             verbose: "auto", 0, 1 or 2, as in Keras. Defaults to `1`.
             callbacks: list of `keras.callbacks.Callback`, or a `CallbackList`.
@@ -77,7 +77,7 @@ class FitMethods:
                 multiply the importance weights and are taken into the scores.
             initial_epoch: int, the epoch to start at.
             steps_per_epoch: int, optimizer steps per epoch. Defaults to as many as uniform
-                steps need for one pass over the data.
+                steps need for one pass over the data, the last, smaller batch included.
             validation_steps: int, batches to validate on, of data in batches.
             validation_batch_size: int; `batch_size` by default.
             validation_freq: int or list of int, epochs after which to validate.
@@ -115,15 +115,15 @@ class FitMethods:
                 data, validation_batch_size or size, validation_steps, validation_freq
             )
 
-        source = self._find_source(x)
+        batch_size = check_count("batch_size", BATCH_SIZE if batch_size is None else batch_size)
+        source = self._find_source(x, batch_size)
         if source is not None:
             _streams.refuse_beside_a_stream(
                 source.name, y=y, sample_weight=sample_weight, validation_split=validation_split
             )
             return self._run_stream(
-                source, validation_data, validation, batch_size, steps_per_epoch, class_weight, run
+                source, validation_data, validation, None, steps_per_epoch, class_weight, run
             )
-        batch_size = check_count("batch_size", BATCH_SIZE if batch_size is None else batch_size)
         x, y, sample_weight = self._take_arrays(x, y, sample_weight, class_weight)
         if validation_data is None and validation_split:
             (x, y, sample_weight), validation_data = _data.split_validation(
@@ -156,20 +156,21 @@ class FitMethods:
             sample_weight = _data.class_weights(y, class_weight)
         return x, y, sample_weight
 
-    def _find_source(self, data: Any) -> Source | None:
+    def _find_source(self, data: Any, batch_size: int) -> Source | None:
         rng = None
         if isinstance(data, keras.utils.PyDataset) and self._shuffle:
             # A generator of its own, because it is used in the reading thread.
             rng = np.random.default_rng(self._rng.integers(2**63))
-        return find_source(data, _streams.input_ranks(self.original_model), rng)
+        inputs = _streams.input_shapes(self.original_model)
+        return find_source(data, inputs, rng, group=batch_size)
 
     def _validation(
         self, data: Any, batch_size: int, steps: Any = None, freq: Any = 1
     ) -> Validation | None:
         if data is None:
             return None
-        ranks = _streams.input_ranks(self.original_model)
-        return Validation(data, batch_size, steps, freq, ranks)
+        inputs = _streams.input_shapes(self.original_model)
+        return Validation(data, batch_size, steps, freq, inputs)
 
     def _run_stream(
         self,
@@ -181,7 +182,9 @@ class FitMethods:
         class_weight: Any,
         run: dict[str, Any],
     ) -> keras.callbacks.History:
-        plan = _streams.plan_stream(source, batch_size, steps_per_epoch, class_weight)
+        plan = _streams.plan_stream(
+            source, batch_size, steps_per_epoch, class_weight, not self.model.knows_its_targets
+        )
         with plan.dataset as dataset:
             return self._run(
                 dataset,
@@ -227,7 +230,8 @@ class FitMethods:
             A `keras.callbacks.History`; see `fit`.
         """
         self._shuffle = True
-        source = self._find_source(train)
+        batch_size = check_count("batch_size", batch_size)
+        source = self._find_source(train, batch_size)
         if source is None:
             raise TypeError(
                 f"`fit_generator` takes a generator of batches, got {type(train).__name__}; use "
@@ -237,7 +241,7 @@ class FitMethods:
             source,
             validation_data,
             lambda data, size: self._validation(data, size, validation_steps),
-            check_count("batch_size", batch_size),
+            batch_size,
             steps_per_epoch,
             None,
             {
@@ -264,7 +268,7 @@ class FitMethods:
 
         Args:
             dataset: a `BaseDataset`.
-            steps_per_epoch: int; training examples // batch_size by default.
+            steps_per_epoch: int; by default as many as one pass over the training data has batches.
             batch_size: int, examples per step. Defaults to `32`.
             epochs: int. Defaults to `1`.
             verbose: "auto", 0, 1 or 2, as in Keras. Defaults to `1`.

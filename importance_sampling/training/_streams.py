@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,21 +11,22 @@ import numpy as np
 
 from .._arrays import count_rows
 from ..datasets import StreamEnded
+from ..datasets._elements import Shape
 from ..datasets._generator import StreamDataset
 from ..datasets._sources import Source
-from ._arguments import BATCH_SIZE, DefaultBatchSize, check_count, check_optional_count
+from ._arguments import check_optional_count
 from ._data import class_weights
 
 
-def input_ranks(model: Any) -> Sequence[int] | None:
-    """Number of axes of a batch of each of the model's inputs, where it says so itself."""
+def input_shapes(model: Any) -> Mapping[str, Shape] | None:
+    """Shape of a batch of each of the model's inputs, by name, where it says so itself."""
     try:
         inputs = model.inputs
     except (AttributeError, ValueError):
         return None
-    if not inputs:
+    if not inputs or not all(isinstance(tensor, keras.KerasTensor) for tensor in inputs):
         return None
-    return [len(tensor.shape) for tensor in inputs if isinstance(tensor, keras.KerasTensor)]
+    return {tensor.name: tuple(tensor.shape) for tensor in inputs}
 
 
 def refuse_beside_a_stream(name: str, **arguments: Any) -> None:
@@ -61,12 +62,20 @@ def plan_stream(
     batch_size: int | None,
     steps_per_epoch: int | None,
     class_weight: Mapping[int, float] | None,
+    needs_targets: bool = True,
 ) -> StreamPlan:
     """Opens a stream and settles how large a step and how long an epoch is.
 
-    A step takes `batch_size` examples, by default as many as the source's own batches hold. An
-    epoch has `steps_per_epoch` steps, by default as many as uniform steps would need for one
-    pass; if nobody knows how long that is, it ends with the pass itself.
+    A uniform step takes the source's next batch, as Keras does, or as many examples as
+    `batch_size` says. An epoch has `steps_per_epoch` steps, by default as many as uniform steps
+    would need for one pass; if nobody knows how long that is, it ends with the pass itself.
+
+    Args:
+        source: where the batches come from.
+        batch_size: int, examples per step; None for the source's own batches.
+        steps_per_epoch: int or None.
+        class_weight: dict of class to weight, or None.
+        needs_targets: whether every batch must have targets.
 
     Raises:
         ValueError: if the stream has no end that could be known and `steps_per_epoch` is None.
@@ -76,26 +85,19 @@ def plan_stream(
         raise ValueError(
             f"A {source.name} needs `steps_per_epoch`: it does not say how long it is."
         )
-    own_size = batch_size is None or isinstance(batch_size, DefaultBatchSize)
-    if not own_size:
-        batch_size = check_count("batch_size", batch_size)
-    marks = steps_per_epoch is None and source.batches is None
     dataset = StreamDataset(
-        source, cache_size=source.ahead, marks_passes=marks, prepare=_weigher(class_weight)
+        source,
+        cache_size=source.ahead,
+        marks_passes=steps_per_epoch is None and source.batches is None,
+        prepare=_weigher(class_weight),
+        keeps_batches=batch_size is None,
+        needs_targets=needs_targets,
     )
     try:
         rows = count_rows(_first_batch(dataset, source.name))
-        if own_size:
-            batch_size = int(BATCH_SIZE) if source.single else rows
+        batch_size = rows if batch_size is None else batch_size
         if steps_per_epoch is None and source.batches is not None:
-            steps_per_epoch = source.batches
-            if batch_size != rows:
-                steps_per_epoch = source.batches * rows // batch_size
-            if steps_per_epoch == 0:
-                raise ValueError(
-                    f"`batch_size`={batch_size} is larger than the {source.name}, which has "
-                    f"{source.batches} batches of {rows}."
-                )
+            steps_per_epoch = -(-source.batches * rows // batch_size)
     except BaseException:
         dataset.close()
         raise

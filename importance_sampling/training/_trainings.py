@@ -16,14 +16,6 @@ from ._arguments import check_count, check_number
 from ._base import BaseTraining, smoothed
 
 
-def _check_pool(presample: int, batch_size: int) -> None:
-    if presample < batch_size:
-        raise ValueError(
-            f"`presample`={presample} samples are fewer than batch_size={batch_size}; the pool "
-            "must hold at least one batch."
-        )
-
-
 class BiasedImportanceTraining(BaseTraining):
     r"""Draws by loss and under-corrects on purpose, which focuses on the hard examples.
 
@@ -70,7 +62,6 @@ class BiasedImportanceTraining(BaseTraining):
         self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
     ) -> BaseSampler:
         """See `BaseTraining.sampler`."""
-        _check_pool(self._presample, batch_size)
         sampler = ModelSampler(
             dataset,
             self.reweighting,
@@ -125,7 +116,6 @@ class ApproximateImportanceTraining(BaseTraining):
         self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
     ) -> BaseSampler:
         """See `BaseTraining.sampler`."""
-        _check_pool(self._presample, batch_size)
         sampler = LSTMSampler(
             dataset, self.reweighting, presample=self._presample, **self._sampler_options
         )

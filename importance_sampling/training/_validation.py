@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
@@ -13,6 +13,7 @@ import numpy as np
 from .._arrays import flatten, take_rows
 from ..backend import _foreign
 from ..datasets import BaseDataset, InMemoryDataset
+from ..datasets._elements import Shape
 from ..datasets._reader import check_batch
 from ..datasets._sources import Source, find_source
 from ..utils.keras_utils import DatasetSequence
@@ -28,7 +29,7 @@ class Validation:
         batch_size: int, for arrays.
         steps: int or None, batches to evaluate on.
         freq: int or list of int, epochs after which to evaluate, as in Keras.
-        input_ranks: number of axes of a batch of each of the model's inputs, where known.
+        inputs: shape of a batch of each of the model's inputs, by name, where known.
     """
 
     def __init__(
@@ -37,7 +38,7 @@ class Validation:
         batch_size: int,
         steps: int | None = None,
         freq: Any = 1,
-        input_ranks: Sequence[int] | None = None,
+        inputs: Mapping[str, Shape] | None = None,
     ):
         batch_size = check_count("validation_batch_size", batch_size)
         self._steps = check_optional_count("validation_steps", steps)
@@ -51,7 +52,7 @@ class Validation:
         elif isinstance(data, BaseDataset):
             self._take_dataset(data, batch_size)
         else:
-            self._take_source(data, input_ranks)
+            self._take_source(data, inputs)
         self._batch_size = batch_size
 
     @classmethod
@@ -79,8 +80,8 @@ class Validation:
         else:
             self._batches = DatasetSequence(dataset, train=False, batch_size=batch_size)
 
-    def _take_source(self, data: Any, input_ranks: Sequence[int] | None) -> None:
-        source = find_source(data, input_ranks, name="validation data")
+    def _take_source(self, data: Any, inputs: Mapping[str, Shape] | None) -> None:
+        source = find_source(data, inputs, name="validation data")
         if source is None:
             raise TypeError(
                 "`validation_data` must be (x, y), (x, y, sample_weight), a tf.data.Dataset, a "
@@ -112,7 +113,7 @@ class Validation:
                 raise ValueError("`validation_data` is empty: it gave no batch.")
             if self._stream is not None:
                 self._stream = itertools.chain([batch], stream)
-        rows = check_batch(batch, "validation data")
+        rows = check_batch(batch, "validation data", needs_targets=False)
         return take_rows((*rows, None)[:3], slice(0, 2))
 
     def _open(self) -> Iterator[Any]:
@@ -153,7 +154,7 @@ class Validation:
 
     def _read(self, steps: int | None) -> Iterator[Any]:
         for batch in itertools.islice(self._open(), steps):
-            yield check_batch(batch, "validation data")
+            yield check_batch(batch, "validation data", needs_targets=False)
 
 
 def _as_generator(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
