@@ -69,6 +69,8 @@ class Runtime:
         self._visible: list[tuple[Any, Any]] = []
         # Whether functions are traced once, so that what they compute beside is nearly free.
         self.traces = bool(model.jit_compile and not model.run_eagerly)
+        # Whether gradients are taken of functions, whose inner tensors must not leave them.
+        self.functional_gradients = True
         # Whether calls return before the device is done.
         self.asynchronous = self.traces
 

@@ -95,6 +95,8 @@ class Runtime:
         self.model = model
         # Whether functions are traced once, so that what they compute beside is nearly free.
         self.traces = not model.run_eagerly
+        # Whether gradients are taken of functions, whose inner tensors must not leave them.
+        self.functional_gradients = False
         # Whether calls return before the device is done.
         self.asynchronous = bool(tf.config.list_logical_devices("GPU"))
         strategy = getattr(model, "distribute_strategy", None)

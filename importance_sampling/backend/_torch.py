@@ -89,6 +89,8 @@ class Runtime:
         self.model = model
         # Nothing is traced: every operation of a step costs, and tensors stay valid after it.
         self.traces = False
+        # Whether gradients are taken of functions, whose inner tensors must not leave them.
+        self.functional_gradients = False
         # Whether calls return before the device is done.
         self.asynchronous = self.to_device(0.0).device.type != "cpu"
 

@@ -24,8 +24,9 @@ def check_model(model: Any) -> None:
             '`model.compile(optimizer="adam", loss=...)` before wrapping it.'
         )
     kind = type(model)
-    own = kind.compute_loss.__module__, kind.train_step.__module__
-    if model.loss is None and all(module.startswith("keras.") for module in own):
+    if model.loss is None and kind.compute_loss.__module__.startswith("keras."):
+        if not kind.train_step.__module__.startswith("keras."):
+            raise ValueError(no_compute_loss(model))
         raise ValueError(
             f"The model {model.name!r} is compiled without a loss, so that its samples have no "
             "losses to score (`add_loss` adds what belongs to no sample). Compile it with a "
@@ -37,6 +38,20 @@ def check_model(model: Any) -> None:
             f"The model was compiled with steps_per_execution={model.steps_per_execution}, but the "
             "next batch depends on the scores of this one. Compile it with steps_per_execution=1."
         )
+
+
+def no_compute_loss(model: keras.Model) -> str:
+    """What to say of a `train_step` into which no weights can enter."""
+    compiled = "" if model.loss is not None else ", and the model is compiled without a loss"
+    return (
+        f"The train_step of {model.name!r} computes its loss without `self.compute_loss`"
+        f"{compiled}. That is where importance sampling weighs the examples and learns what they "
+        "score. Move the loss into a `compute_loss(self, x, y, y_pred, sample_weight, training)` "
+        "of the model's own that multiplies `sample_weight` into the loss of each example, or "
+        "compile the model with a loss, and let the train_step call `self.compute_loss(x=x, y=y, "
+        "y_pred=y_pred)`. A step that trains several networks against each other, as a GAN's does, "
+        "has no one loss per example: train it with `model.fit`."
+    )
 
 
 def loss_instances(model: keras.Model) -> list[Any]:
@@ -122,13 +137,18 @@ def _all_layers(model: Any) -> list[Any]:
 
 
 def weighable_metrics(model: keras.Model) -> tuple[list[Any], list[str]]:
-    """The compiled metrics that accept weights, and the names of those that do not."""
+    """The metrics of targets and predictions that accept weights, and the names of the others.
+
+    Metrics of other things, as the means that a `train_step` of the user's own keeps, are neither.
+    """
     weighable, others = [], []
-    for container in model.metrics:
-        for metric in getattr(container, "metrics", []):
-            parameters = inspect.signature(metric.update_state).parameters
-            if "sample_weight" in parameters:
-                weighable.append(metric)
-            else:
-                others.append(metric.name)
+    found = [m for kept in model.metrics for m in (kept, *getattr(kept, "metrics", []))]
+    for metric in found:
+        parameters = list(inspect.signature(metric.update_state).parameters)
+        if parameters[:2] != ["y_true", "y_pred"] or hasattr(metric, "metrics"):
+            continue
+        if "sample_weight" in parameters:
+            weighable.append(metric)
+        else:
+            others.append(metric.name)
     return weighable, others

@@ -162,9 +162,7 @@ class Engine:
         )
         if np.allclose(plain, padded, rtol=1e-2, atol=1e-6):
             return
-        shapes = [
-            [array.shape[1:] for array in flatten(row[0])] for row in (before, after)
-        ]
+        shapes = [[array.shape[1:] for array in flatten(row[0])] for row in (before, after)]
         warnings.warn(
             f"The batches of the training data differ in length, so that rows of shape {shapes[0]} "
             f"were padded with zeros to {shapes[1]}, to draw from several batches by score. The "

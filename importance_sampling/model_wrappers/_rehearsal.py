@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -39,7 +41,7 @@ def explained(model: keras.Model, x: Any, where: str) -> Iterator[None]:
             expected = f" The model expects inputs of shape {model.input_shape}."
         raise ValueError(
             f"The model {model.name!r} cannot be called on {where}, whose rows have the shapes "
-            f"{shapes_of(x)}.{expected} It said: {_first_line(error)}"
+            f"{shapes_of(x)}.{expected} It said: {cause_of(error)}"
         ) from error
 
 
@@ -53,7 +55,7 @@ def explained_loss(model: keras.Model, outputs: Any, y: Any, where: str) -> Iter
         raise ValueError(
             f"The compiled loss or metrics cannot compare the outputs of {model.name!r}, of shape "
             f"{got} per row, with {where}, whose rows have the shapes {shapes_of(y)}. Check the "
-            f"number of classes and the loss. Keras said: {_first_line(error)}"
+            f"number of classes and the loss. Keras said: {cause_of(error)}"
         ) from error
 
 
@@ -72,9 +74,19 @@ def check_strings(model: keras.Model, x: Any) -> None:
             )
 
 
-def _first_line(error: Exception) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0] if text else type(error).__name__
+def cause_of(error: BaseException) -> str:
+    """The line of an error that says what is wrong.
+
+    Keras begins with the layer that was called and puts the cause below it, in bold letters.
+    """
+    text = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    layer = ""
+    if lines and lines[0].startswith("Exception encountered when calling"):
+        layer = lines.pop(0).removeprefix("Exception encountered when calling").strip(" .")
+    if not lines or lines[0].startswith("Arguments received by"):
+        return f"{type(error).__name__} in {layer}" if layer else type(error).__name__
+    return f"{lines[0]} (in {layer})" if layer else lines[0]
 
 
 def is_custom(model: keras.Model, own_compute_loss: bool) -> bool:
@@ -99,6 +111,9 @@ def is_custom(model: keras.Model, own_compute_loss: bool) -> bool:
 def check_per_sample(objective: Any, x: Any, y: Any, sample_weight: Any) -> None:
     """Tries whether the loss is a weighted mean of one loss per sample.
 
+    Where such a loss does not depend on the model's outputs, as that of a model whose
+    `compute_loss` makes its own forward pass, its value becomes the score.
+
     Raises:
         ValueError: if it ignores the weights, or if one sample's loss depends on another.
     """
@@ -108,40 +123,70 @@ def check_per_sample(objective: Any, x: Any, y: Any, sample_weight: Any) -> None
         outputs = objective.forward(x)
     masks = objective.masks(outputs)
 
-    def losses_of(changed: Any) -> tuple[np.ndarray, float]:
-        losses, _ = objective.measure(x, y, changed, sample_weight, masks)
+    def measure(changed: Any) -> tuple[np.ndarray, np.ndarray, float]:
+        losses, scores = objective.measure(x, y, changed, sample_weight, masks)
+        losses = ops.convert_to_numpy(losses).astype(np.float64)
+        return losses, ops.convert_to_numpy(scores), total_of(x, y, changed, sample_weight)
+
+    def total_of(*data: Any) -> float:
         with objective.runtime.scope():
-            total = objective.loss(x, y, changed, sample_weight)
-        return (
-            ops.convert_to_numpy(losses).astype(np.float64),
-            float(ops.convert_to_numpy(ops.cast(total, "float32"))),
-        )
+            total = objective.loss(*data)
+        return float(ops.convert_to_numpy(ops.cast(total, "float32")))
 
-    def change_first(output: Any) -> Any:
-        keep = ops.reshape(
-            ops.cast(ops.arange(ops.shape(output)[0]) > 0, output.dtype),
-            (-1,) + (1,) * (len(output.shape) - 1),
-        )
-        changed = 0.5 * output + ops.cast(0.25, output.dtype)
-        return keep * output + (1 - keep) * changed
+    def compares_rows(total: float) -> bool:
+        data = (x, y, outputs, sample_weight)
+        if objective.counts_tokens or objective.summed:
+            return False
+        alone = [total_of(*tree.map_structure(lambda a, i=i: a[i : i + 1], data)) for i in (0, 1)]
+        return not np.isclose(total, np.mean(alone), rtol=1e-2, atol=1e-5)
 
-    losses, total = losses_of(outputs)
-    changed, changed_total = losses_of(tree.map_structure(change_first, outputs))
+    losses, scores, total = measure(outputs)
+    changed, _, changed_total = measure(tree.map_structure(_change_first, outputs))
     if not np.isfinite([*losses, *changed, total, changed_total]).all():
         return
-    if not losses.any() and not changed.any() and total != changed_total:
+    unused = total != changed_total or (total != 0 and not objective.model.losses)
+    if not losses.any() and not changed.any() and unused:
         raise ValueError(
-            "The model's loss does not use `sample_weight`, by which importance sampling weighs "
-            "and tells samples apart. Multiply it into the loss of each sample (an own "
+            _COMPARES
+            if compares_rows(total)
+            else "The model's loss does not use `sample_weight`, by which importance sampling "
+            "weighs and tells samples apart. Multiply it into the loss of each sample (an own "
             "`compute_loss` may pass it on to `super().compute_loss(...)`)."
         )
     moved = np.abs(changed - losses)
     if moved[1:].max() > max(1e-6, 0.01 * moved[0]):
         raise ValueError(
-            "The loss of one sample depends on the other samples of its batch: the loss function "
-            "reduces over the batch, so that samples have no scores of their own. Return one "
-            "loss per sample, shape (batch_size,): take the mean over the last axis only."
+            _COMPARES
+            if compares_rows(total)
+            else "The loss of one sample depends on the other samples of its batch: the loss "
+            "function reduces over the batch, so that samples have no scores of their own. Return "
+            "one loss per sample, shape (batch_size,): take the mean over the last axis only."
         )
+    at_outputs = objective.score == "gnorm" and objective.layer is None
+    if at_outputs and losses.any() and not scores.any() and total == changed_total:
+        objective.score = "loss"
+        warnings.warn(
+            f"score='gnorm': the loss of {objective.model.name!r} does not depend on what its "
+            "`call` returns, so that the gradient at the outputs is zero. The loss itself is the "
+            "score instead; pass score='loss' to say so.",
+            stacklevel=6,
+        )
+
+
+_COMPARES = (
+    "This loss compares the examples of a batch with each other, so that they have no losses of "
+    "their own by which they could be drawn and weighed. Train this model with `model.fit`."
+)
+
+
+def _change_first(output: Any) -> Any:
+    """Outputs of which those of the first row are others."""
+    keep = ops.reshape(
+        ops.cast(ops.arange(ops.shape(output)[0]) > 0, output.dtype),
+        (-1,) + (1,) * (len(output.shape) - 1),
+    )
+    changed = 0.5 * output + ops.cast(0.25, output.dtype)
+    return keep * output + (1 - keep) * changed
 
 
 def label_limits(model: keras.Model, losses: list[Any], outputs: list[Any]) -> list[Any]:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
-from keras import ops
+from keras import ops, tree
 
 from ..layers import _masks
 from ..reweighting import ExternalReweighting, ReweightingPolicy
+from . import _checks
 from ._objective import Objective, fill, spread
 
 
@@ -38,7 +39,9 @@ class _Batch:
     metric_weights: Any = None
     tokens: Any = None
     sample_weight: Any = None
+    y: Any = None
     loss_called: bool = False
+    outputs: tuple[Any, Any] | None = None
     loss_update: tuple[Any, Any] | None = None
     details: dict[str, Any] | None = None
 
@@ -109,9 +112,12 @@ class TrainingStep:
         objective = self.objective
         if metric_weights is None and weights is not None:
             metric_weights = weights[:, 0]
-        batch = self._batch = _Batch(weights, metric_weights, tokens, sample_weight)
+        batch = self._batch = _Batch(weights, metric_weights, tokens, sample_weight, y)
         data = (x, y, None)
-        if weights is not None:
+        if self._own_step:
+            # As Keras hands it over: many a step knows two parts only.
+            data = keras.utils.pack_x_y_sample_weight(x, y, sample_weight)
+        elif weights is not None:
             external = weights[:, :1]
             if self._weight_layer is not None:
                 external = ops.ones_like(external)
@@ -119,10 +125,8 @@ class TrainingStep:
         # Looked up before they are replaced, so that hooks call the originals.
         self._inner_metrics = self.model.compute_metrics
         with contextlib.ExitStack() as hooks:
-            if not self.plain_weights:
+            if self._own_step or not self.plain_weights:
                 hooks.enter_context(_replaced(self.model, "compute_loss", self._loss_hook))
-            elif self._own_step:
-                hooks.enter_context(_replaced(self.model, "compute_loss", self._watched_loss))
             if self._own_step and weights is not None:
                 # It may update metrics anywhere.
                 self._weigh_metrics(hooks)
@@ -132,54 +136,17 @@ class TrainingStep:
                 hooks.enter_context(_replaced(tracker, "update_state", self._tracker_hook))
             logs = self._run_own(run_train_step, data) if self._own_step else run_train_step(data)
         if batch.details is None:
-            with self.runtime.scope():
-                outputs = objective.forward(x)
-            batch.details = self._details(x, y, outputs, objective.masks(outputs))
+            self._note_outputs(x, *(batch.outputs or (y, self._outputs(x))))
         self._batch = _Batch()
         self.proven = True
         return logs, batch.details
 
     def _run_own(self, run_train_step: Callable[[Any], dict[str, Any]], data: Any) -> Any:
-        """Runs a `train_step` of the user's own, and says so if it leaves the weights out."""
-        try:
-            logs = run_train_step(data)
-        except (TypeError, ValueError) as error:
-            if "unpack" not in str(error):
-                raise
-            raise ValueError(
-                "The model's train_step does not take the sample weights that importance sampling "
-                "hands it: unpack its data as `x, y, sample_weight = data` and pass them on to "
-                f"compute_loss. It said: {error}"
-            ) from error
+        """Runs a `train_step` of the user's own, and says so if weights cannot enter it."""
+        logs = run_train_step(data)
         if not self._batch.loss_called:
-            raise ValueError(
-                "The model's train_step never calls `self.compute_loss(x, y, y_pred, "
-                "sample_weight)`, so that importance sampling can neither weigh its samples nor "
-                "score them. Move its loss into a `compute_loss` of the model's own."
-            )
+            raise ValueError(_checks.no_compute_loss(self.model))
         return logs
-
-    def _note_loss(self, sample_weight: Any) -> None:
-        batch = self._batch
-        batch.loss_called = True
-        if self._own_step and batch.weights is not None and sample_weight is None:
-            raise ValueError(
-                "The model's train_step calls compute_loss without `sample_weight`, so that the "
-                "importance weights would be lost. Pass on what it is given: `x, y, sample_weight "
-                "= data` and `self.compute_loss(x=x, y=y, y_pred=y_pred, "
-                "sample_weight=sample_weight)`."
-            )
-
-    def _watched_loss(
-        self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
-        **kwargs: Any,
-    ) -> Any:
-        self._note_loss(sample_weight)
-        return self.objective.plain_loss(x, y, y_pred, sample_weight, kwargs)
 
     def _loss_hook(
         self,
@@ -189,9 +156,18 @@ class TrainingStep:
         sample_weight: Any = None,
         **kwargs: Any,
     ) -> Any:
-        """`compute_loss` with the weights that only the outputs of this pass can tell."""
+        """`compute_loss` with the weights that its caller does not know.
+
+        A `train_step` of the user's own knows nothing of importance weights, and weights that
+        depend on the scores of this pass nobody knows before it.
+        """
         objective, batch = self.objective, self._batch
-        self._note_loss(sample_weight)
+        batch.loss_called = True
+        if self._own_step and not self.runtime.functional_gradients and batch.outputs is None:
+            batch.outputs = (batch.y if y is None else y), y_pred
+        if batch.weights is None:
+            return objective.plain_loss(x, y, y_pred, sample_weight, kwargs)
+        self._check_rows(y_pred)
         masks = objective.masks(y_pred)
         ones = ops.ones_like(batch.metric_weights)
         factors = [ones] * len(objective.info.masked)
@@ -201,8 +177,21 @@ class TrainingStep:
             _, scores = objective.measure(x, y, y_pred, batch.sample_weight, masks)
             graph = self._graph_weights(scores, batch.weights)
             factors = [f * graph for f in factors]
+        elif self._own_step:
+            factors = [f * batch.weights[:, 0] for f in factors]
         sample_weight = objective.weigh(sample_weight, factors, objective.valid(y, masks))
         return objective.plain_loss(x, y, y_pred, sample_weight, kwargs)
+
+    def _check_rows(self, y_pred: Any) -> None:
+        """Raises if a step of the user's own computes its loss of other rows than the batch's."""
+        n = self._batch.weights.shape[0]
+        rows = {output.shape[0] for output in tree.flatten(y_pred)} - {None}
+        if n is not None and rows and rows != {n}:
+            raise ValueError(
+                f"The train_step of {self.model.name!r} calls `self.compute_loss` on "
+                f"{sorted(rows)} rows for a batch of {n}, so that nobody can tell which weight "
+                "belongs to which row. Call it on the rows of the batch."
+            )
 
     def _graph_weights(self, scores: Any, weights: Any) -> Any:
         column = ops.expand_dims(ops.stop_gradient(scores), -1)
@@ -210,6 +199,26 @@ class TrainingStep:
 
     def _metrics_hook(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """`compute_metrics` with importance-weighted metrics; also takes losses and scores."""
+        batch = self._batch
+        self._note_outputs(x, y, y_pred)
+        if batch.weights is None:
+            if batch.loss_update is not None:
+                value, count = batch.loss_update
+                type(self._loss_tracker).update_state(self._loss_tracker, value, count)
+            return self._inner_metrics(x, y, y_pred, sample_weight)
+        if batch.loss_update is not None:
+            self._update_loss(batch.details)
+        with contextlib.ExitStack() as hooks:
+            if not self._own_step:
+                self._weigh_metrics(hooks)
+            return self._inner_metrics(x, y, y_pred, sample_weight)
+
+    def _outputs(self, x: Any) -> Any:
+        with self.runtime.scope():
+            return self.objective.forward(x)
+
+    def _note_outputs(self, x: Any, y: Any, y_pred: Any) -> None:
+        """Makes losses, scores and weights of the outputs of a pass."""
         objective, batch = self.objective, self._batch
         masks = self._train_masks(x, y_pred)
 
@@ -224,17 +233,6 @@ class TrainingStep:
         else:
             # Computed when somebody asks: much of the time, nobody does.
             batch.details = {"compute": details, "compute_scores": scores}
-        if batch.weights is None:
-            if batch.loss_update is not None:
-                value, count = batch.loss_update
-                type(self._loss_tracker).update_state(self._loss_tracker, value, count)
-            return self._inner_metrics(x, y, y_pred, sample_weight)
-        if batch.loss_update is not None:
-            self._update_loss(batch.details)
-        with contextlib.ExitStack() as hooks:
-            if not self._own_step:
-                self._weigh_metrics(hooks)
-            return self._inner_metrics(x, y, y_pred, sample_weight)
 
     def _details(
         self, x: Any, y: Any, y_pred: Any, masks: list[Any], batch: _Batch | None = None
@@ -260,8 +258,7 @@ class TrainingStep:
         if any(m is None and w for m, w in zip(masks, wanted, strict=True)):
             # JAX hands the outputs out of its gradient function as new arrays, without
             # their masks. They depend on x alone; the compiler drops the rest of the pass.
-            with self.runtime.scope():
-                masks = self.objective.masks(self.objective.forward(x))
+            masks = self.objective.masks(self._outputs(x))
         return masks
 
     def _tracker_hook(self, value: Any, sample_weight: Any = None) -> None:
@@ -288,8 +285,8 @@ class TrainingStep:
                 rank = max(len(y_pred.shape), 1)
                 known = rank == 2 and self.reweighting.unbiased
                 sample_weight = batch.weights if known else spread(batch.metric_weights, rank)
-            elif self._weight_layer is not None:
-                # Weights of the graph never entered the data: these are the user's alone.
+            elif self._own_step or self._weight_layer is not None:
+                # Importance weights never entered the data: these are the user's alone.
                 factor = spread(batch.metric_weights, len(sample_weight.shape))
                 sample_weight = sample_weight * factor
             elif not self.reweighting.unbiased:

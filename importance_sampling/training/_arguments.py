@@ -10,7 +10,6 @@ import keras
 import numpy as np
 from keras import tree
 
-
 BATCH_SIZE = 32
 
 

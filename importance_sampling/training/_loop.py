@@ -213,8 +213,8 @@ class Loop:
                 known = scores
         self._pending = None
         self.mean_score = mean
-        self._score_sum += mean
-        self._settled += 1
+        self._score_sum += mean * len(draw[0])
+        self._settled += len(draw[0])
         if self.sampler.variance_reduction is None and (
             draw.pool_scores is not None or not draw.importance
         ):
