@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -14,13 +14,16 @@ def map_arrays(function: Callable[[Any], Any], data: Any) -> Any:
     if data is None:
         return None
     if isinstance(data, dict):
-        # The order of an OrderedDict is the order of its arrays, that of a dict is not.
-        kind = OrderedDict if isinstance(data, OrderedDict) else dict
-        return kind((key, map_arrays(function, value)) for key, value in data.items())
+        return like_dict(data, ((key, map_arrays(function, v)) for key, v in data.items()))
     if isinstance(data, list | tuple):
         values = [map_arrays(function, value) for value in data]
         return type(data)(*values) if hasattr(data, "_fields") else type(data)(values)
     return function(data)
+
+
+def like_dict(data: dict, items: Iterable[tuple[Any, Any]]) -> dict:
+    """A dict of `items`, ordered if `data` is: Keras takes the two for different structures."""
+    return (OrderedDict if isinstance(data, OrderedDict) else dict)(items)
 
 
 def flatten(data: Any) -> list[Any]:
@@ -59,8 +62,7 @@ def concatenate(parts: list[Any]) -> Any:
     if first is None:
         return None
     if isinstance(first, dict):
-        kind = OrderedDict if isinstance(first, OrderedDict) else dict
-        return kind((key, concatenate([p[key] for p in parts])) for key in first)
+        return like_dict(first, ((key, concatenate([p[key] for p in parts])) for key in first))
     if isinstance(first, list | tuple):
         values = [concatenate([p[i] for p in parts]) for i in range(len(first))]
         return type(first)(*values) if hasattr(first, "_fields") else type(first)(values)

@@ -8,6 +8,8 @@ from typing import Any
 
 import keras
 
+from .backend._foreign import tensor_to_numpy
+
 __all__ = ["TransparentModel"]
 
 _OBSERVED = "~observed"
@@ -125,7 +127,7 @@ class TransparentModel(keras.Model):
         """Results of Keras with the observed tensors as arrays at the end."""
         logs = results if isinstance(results, dict) else None
         observed = results.pop(_OBSERVED if logs is not None else -1)
-        observed = [keras.ops.convert_to_numpy(value) for value in observed]
+        observed = [tensor_to_numpy(value) for value in observed]
         if logs is None:
             return [*results, *observed]
         return logs | {f"observed_{i}": value for i, value in enumerate(observed)}

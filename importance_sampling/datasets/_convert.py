@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .._arrays import like_dict
 from ..backend import _foreign
 
 
@@ -85,7 +86,7 @@ def numbers_to_array(data: Any, where: str) -> Any:
         ValueError: if the lists are of different lengths.
     """
     if isinstance(data, dict):
-        return {key: numbers_to_array(value, where) for key, value in data.items()}
+        return like_dict(data, ((key, numbers_to_array(v, where)) for key, v in data.items()))
     if not isinstance(data, list | tuple) or hasattr(data, "_fields"):
         return data
     if data and _only_numbers(data):

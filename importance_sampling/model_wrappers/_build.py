@@ -11,7 +11,8 @@ import keras
 from keras import ops, tree
 
 from .._arrays import map_arrays
-from ._outputs import takes_training
+from ..backend._foreign import tensor_to_numpy
+from ._outputs import OutputInfo, takes_training
 
 
 def first_rows(*data: Any) -> Any:
@@ -31,7 +32,7 @@ def build_state(model: keras.Model, rows: Any, info: Any) -> dict[str, Any]:
         The metrics' results, for their names.
     """
     x, y, sample_weight = rows
-    before = [(v, ops.convert_to_numpy(v.value)) for v in model.metrics_variables]
+    before = [(v, tensor_to_numpy(v.value).copy()) for v in model.metrics_variables]
     zeros = tree.map_structure(lambda s: ops.zeros(s.shape, s.dtype), info.spec)
     arguments = {"training": False} if takes_training(model.compute_loss) else {}
     model.compute_loss(x=x, y=y, y_pred=zeros, sample_weight=sample_weight, **arguments)
@@ -44,15 +45,25 @@ def build_state(model: keras.Model, rows: Any, info: Any) -> dict[str, Any]:
     return logs
 
 
-def say_fallback(model: keras.Model, endings: list[Any]) -> None:
-    """Warns where the gradient at the outputs stands in for that at the pre-activations."""
-    names = getattr(model, "output_names", None) or ["the model"] * len(endings)
-    unknown = [name for name, ending in zip(names, endings, strict=False) if ending is None]
+def warn_gradient_fallback(model: keras.Model, info: OutputInfo) -> None:
+    """Warns where the gradient at the outputs stands in for that at the pre-activations.
+
+    Args:
+        model: the compiled, built model.
+        info: what is known of its outputs.
+    """
+    unknown = [
+        f"the layer {layer.name!r}" if layer is not None else f"the `call` of {model.name!r}"
+        for layer, ending in zip(info.layer, info.ending, strict=True)
+        if ending is None
+    ]
     if unknown:
         warnings.warn(
-            f"score='gnorm': the last activation of {unknown} has no closed form here, so the "
-            "gradient with respect to the outputs themselves is used. Pass `layer=` to choose "
-            "the layer whose pre-activation counts.",
+            f"score='gnorm': what activation {', '.join(unknown)} ends in is "
+            "not known, so the score is the norm of the gradient at the outputs themselves. That "
+            "costs no time, but bounds the gradient norm less tightly, so that draws may gain "
+            "less. `layer=` names the layer whose pre-activation counts, for a backward pass "
+            "through the layers above it in every step; score='loss' needs no gradient at all.",
             stacklevel=5,
         )
 
@@ -88,7 +99,7 @@ def _same_list(a: list[Any], b: Any) -> bool:
 def restored_on_refusal(model: keras.Model) -> Iterator[None]:
     """Undoes an eager step of the user's own that turned out not to be usable."""
     variables = [*model.variables, *model.optimizer.variables]
-    before = [(v, ops.convert_to_numpy(v.value).copy()) for v in variables]
+    before = [(v, tensor_to_numpy(v.value).copy()) for v in variables]
     try:
         yield
     except ValueError:

@@ -13,6 +13,7 @@ from keras import ops, tree
 
 from .. import backend
 from .._arrays import flatten, map_arrays
+from ..backend._foreign import tensor_to_numpy
 from ..reweighting import ReweightingPolicy
 from . import _build, _checks, _rehearsal
 from ._objective import Objective, takes_training
@@ -88,13 +89,13 @@ class Engine:
         )
         self._label_limits = _rehearsal.label_limits(model, losses, info.flat)
         if self.objective.score == "gnorm" and self.objective.layer is None:
-            _build.say_fallback(model, info.ending)
+            _build.warn_gradient_fallback(model, info)
         if y is not None:
             self.check_targets(y, "y")
         with _rehearsal.explained_loss(model, info.spec, rows[1], "`y`"):
             logs = _build.build_state(model, rows, info)
         if _rehearsal.is_custom(model, self.objective.own_loss):
-            _rehearsal.check_per_sample(self.objective, *rows)
+            _rehearsal.settle_weights(self.objective, *rows)
         if not self.runtime.traces and y is not None:
             self.objective.use_closed_form(rows[1])
         self.metric_names = tuple(name for name in logs if name != "loss")
@@ -135,7 +136,7 @@ class Engine:
         x, y, sample_weight = _build.first_rows(x, y, sample_weight)
         with _rehearsal.explained(model, x, x_name):
             arguments = {"training": False} if takes_training(model.call) else {}
-            spec = model(symbolic(x), **arguments)
+            spec = model(symbolic(model, x), **arguments)
         zeros = tree.map_structure(lambda s: ops.zeros(s.shape, s.dtype), spec)
         with _rehearsal.explained_loss(model, spec, y, y_name), self.runtime.scope():
             objective.loss(x, y, zeros, sample_weight)
@@ -157,9 +158,7 @@ class Engine:
             before: `(x, y)` or `(x, y, sample_weight)`, one row as it came.
             after: the same row, padded to the length of the longest in its pool.
         """
-        plain, padded = (
-            ops.convert_to_numpy(self.score(*row)["scores"]) for row in (before, after)
-        )
+        plain, padded = (tensor_to_numpy(self.score(*row)["scores"]) for row in (before, after))
         if np.allclose(plain, padded, rtol=1e-2, atol=1e-6):
             return
         shapes = [[array.shape[1:] for array in flatten(row[0])] for row in (before, after)]
@@ -289,7 +288,7 @@ class Engine:
         if weights is None:
             weights = np.ones(len(tree.flatten(x)[0]), "float32")
         data = self._to_device(x, y, sample_weight, weights)
-        return [ops.convert_to_numpy(g) for g in self._gradient(*data, self._tokens(tokens))]
+        return [tensor_to_numpy(g) for g in self._gradient(*data, self._tokens(tokens))]
 
     def _gradient_step(self, x: Any, y: Any, sample_weight: Any, weights: Any, tokens: Any) -> Any:
         objective = self.objective

@@ -18,6 +18,7 @@ import numpy as np
 from keras import ops, tree
 
 from .. import backend
+from ..backend._foreign import tensor_to_numpy
 from ..layers import _activations, _masks
 from . import _checks, _closed_form
 from ._errors import wrong_share
@@ -69,15 +70,32 @@ class Objective:
         self.score = score
         self.layer = None if layer is None or is_plain_last(info, layer) else layer
         self.summed = summed
-        self._single = not info.nested and len(info.spec.shape) == 2
         self.own_loss = not type(model).compute_loss.__module__.startswith("keras.")
         """Whether the model's class has a `compute_loss` of its own."""
         self._ignored = ignored or [None] * len(info.masked)
+        self.use_weights(self.weight_forms()[0])
         # Bound before any hook is placed on the instance.
         self._loss_function = model.compute_loss
         self._loss_takes_training = takes_training(model.compute_loss)
         self._call_takes_training = takes_training(model.call)
         self._closed_form: _closed_form.ClosedForm | None = None
+
+    def weight_forms(self) -> list[tuple[bool, list[int]]]:
+        """Forms in which the loss may want its weights, the most likely one first.
+
+        Each is `(one, ranks)`: whether to hand over one array for all outputs, and how many axes
+        the weights of each output have. Keras' losses have one value per step, so that weights
+        need an axis for every axis of steps; but a loss may also give one value per sample, and a
+        `compute_loss` of the user's own multiplies by what Keras hands it, which is `(n,)`.
+        """
+        per_step = False, [max(len(output.shape), 1) for output in self.info.flat]
+        per_sample = self.own_loss, [1] * len(self.info.flat)
+        return [per_sample, per_step] if self.own_loss else [per_step, per_sample]
+
+    def use_weights(self, form: tuple[bool, list[int]]) -> None:
+        """Hands weights to the loss in one of `weight_forms`."""
+        self._one_weight, self._weight_ranks = form
+        self._plain_weights = not self.info.nested and self._weight_ranks == [2]
 
     def use_closed_form(self, y: Any) -> None:
         """Switches to the closed form of the gradient norm if it gives what the loss gives.
@@ -91,8 +109,8 @@ class Objective:
         logits = np.random.default_rng(0).normal(size=self.info.spec.shape).astype("float32")
         outputs = self.info.ending[0](ops.convert_to_tensor(logits))
         _, general = self.measure(None, y, outputs, None, [None])
-        special = ops.convert_to_numpy(found(y, outputs))
-        if np.allclose(ops.convert_to_numpy(general), special, rtol=1e-4, atol=1e-6):
+        special = tensor_to_numpy(found(y, outputs))
+        if np.allclose(tensor_to_numpy(general), special, rtol=1e-4, atol=1e-6):
             self._closed_form = found
 
     @property
@@ -135,17 +153,21 @@ class Objective:
             valid: for each output, booleans whose shape its weights must have in full (Keras
                 multiplies masks into weights in place), or None.
         """
-        single = self._single and sample_weight is None and valid is None
-        if single and not isinstance(weights, list):
+        plain = self._plain_weights and sample_weight is None and valid is None
+        if plain and not isinstance(weights, list):
             return weights if len(weights.shape) == 2 else spread(weights, 2)
+        if self._one_weight and valid is None and not tree.is_nested(sample_weight):
+            # Factors differ from output to output where tokens are counted, and only there.
+            weight = weights[0] if isinstance(weights, list) else weights
+            return self._weigh_one(sample_weight, weight, self._weight_ranks[0])
         count = len(self.info.masked)
         per_output = weights if isinstance(weights, list) else [weights] * count
         users = _checks.align(self.model, sample_weight, self.info.spec, count)
         combined = []
-        for output, user, weight, steps in zip(
-            self.info.flat, users, per_output, valid or [None] * count, strict=True
+        for rank, user, weight, steps in zip(
+            self._weight_ranks, users, per_output, valid or [None] * count, strict=True
         ):
-            total = self._weigh_one(user, weight, max(len(output.shape), 1))
+            total = self._weigh_one(user, weight, rank)
             combined.append(total if steps is None else fill(total, steps))
         if not self.info.nested:
             return combined[0]
@@ -273,8 +295,8 @@ class Objective:
         outputs = ops.stop_gradient(outputs)
         weight = None if sample_weight is None else tree.flatten(sample_weight)[0]
         if not self.runtime.traces:
-            y, outputs = ops.convert_to_numpy(y), ops.convert_to_numpy(outputs)
-            weight = None if weight is None else ops.convert_to_numpy(weight)
+            y, outputs = tensor_to_numpy(y), tensor_to_numpy(outputs)
+            weight = None if weight is None else tensor_to_numpy(weight)
         scores = self._closed_form(y, outputs)
         if weight is None:
             return scores

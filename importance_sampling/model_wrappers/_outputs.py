@@ -10,6 +10,7 @@ from typing import Any
 import keras
 from keras import tree
 
+from .._arrays import like_dict
 from ..layers import _activations, _masks
 
 
@@ -37,9 +38,46 @@ class OutputInfo:
         return tree.flatten(self.spec)
 
 
-def symbolic(data: Any) -> Any:
-    """Replaces arrays by symbolic tensors of the same shape and type."""
-    return tree.map_structure(lambda a: keras.KerasTensor(a.shape, _dtype(a.dtype)), data)
+def symbolic(model: keras.Model, data: Any) -> Any:
+    """Replaces arrays by symbolic tensors of the same type and the shape that the model sees.
+
+    Keras adds a last axis of one where the model's inputs have it and the data does not, or takes
+    one away, but only when it is called on data.
+    """
+    shapes = input_shapes(model)
+    flat = [keras.KerasTensor(a.shape, _dtype(a.dtype)) for a in tree.flatten(data)]
+    packed = tree.pack_sequence_as(data, flat)
+    if shapes is None:
+        return packed
+    if isinstance(data, dict):
+        ranked = (
+            (k, _with_rank(t, len(shapes[k])) if k in shapes else t) for k, t in packed.items()
+        )
+        return like_dict(data, ranked)
+    if len(flat) != len(shapes):
+        return packed
+    ranks = [len(shape) for shape in shapes.values()]
+    return tree.pack_sequence_as(data, [_with_rank(t, r) for t, r in zip(flat, ranks, strict=True)])
+
+
+def _with_rank(tensor: Any, rank: int) -> Any:
+    shape = tensor.shape
+    if len(shape) == rank - 1:
+        return keras.KerasTensor((*shape, 1), tensor.dtype)
+    if len(shape) == rank + 1 and shape[-1] == 1:
+        return keras.KerasTensor(shape[:-1], tensor.dtype)
+    return tensor
+
+
+def input_shapes(model: Any) -> dict[str, tuple[int | None, ...]] | None:
+    """Shape of a batch of each of the model's inputs, by name, where it says so itself."""
+    try:
+        inputs = model.inputs
+    except (AttributeError, ValueError):
+        return None
+    if not inputs or not all(isinstance(tensor, keras.KerasTensor) for tensor in inputs):
+        return None
+    return {tensor.name: tuple(tensor.shape) for tensor in inputs}
 
 
 def _dtype(dtype: Any) -> str:
@@ -56,7 +94,8 @@ def takes_training(function: Callable[..., Any]) -> bool:
 
 def describe(model: keras.Model, x: Any) -> OutputInfo:
     """Builds the model on the shapes of `x` where needed and describes its outputs."""
-    spec = model(symbolic(x), training=False) if takes_training(model.call) else model(symbolic(x))
+    arguments = {"training": False} if takes_training(model.call) else {}
+    spec = model(symbolic(model, x), **arguments)
     flat = tree.flatten(spec)
     if _is_functional(model):
         # Symbolic calls lose masks; the outputs the model was made with have them.

@@ -12,10 +12,11 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from .._arrays import flatten
+from .._arrays import flatten, take_rows
+from ..backend._foreign import tensor_to_numpy
 
-# Keras' own losses that reduce over the whole batch.
-_WHOLE_BATCH = ("dice", "tversky")
+# Keras' own losses that reduce over the whole batch, and one with a value per sample, not step.
+_TO_BE_TRIED = ("dice", "tversky", "circle", "ctc")
 
 
 def shapes_of(data: Any) -> list[tuple[int, ...]]:
@@ -90,7 +91,7 @@ def cause_of(error: BaseException) -> str:
 
 
 def is_custom(model: keras.Model, own_compute_loss: bool) -> bool:
-    """Whether the loss is one that may reduce over the batch, or leave weights out."""
+    """Whether the loss may reduce over the batch, leave weights out, or want a form of its own."""
     if own_compute_loss or model.loss is None:
         return True
     for loss in tree.flatten(model.loss):
@@ -103,9 +104,28 @@ def is_custom(model: keras.Model, own_compute_loss: bool) -> bool:
             if not named.__module__.startswith("keras."):
                 return True
             name = named.__name__
-        if name.lower() in _WHOLE_BATCH:
+        if name.lower() in _TO_BE_TRIED:
             return True
     return False
+
+
+def settle_weights(objective: Any, x: Any, y: Any, sample_weight: Any) -> None:
+    """Finds the form of weights under which the loss is a weighted mean of one loss per sample.
+
+    Raises:
+        ValueError: if there is none, saying what is wrong with the first.
+    """
+    first: Exception | None = None
+    for form in objective.weight_forms():
+        objective.use_weights(form)
+        try:
+            check_per_sample(objective, x, y, sample_weight)
+        except Exception as error:  # noqa: BLE001 - whatever the user's own code raises
+            first = first or error
+        else:
+            return
+    if first is not None:
+        raise first
 
 
 def check_per_sample(objective: Any, x: Any, y: Any, sample_weight: Any) -> None:
@@ -125,19 +145,19 @@ def check_per_sample(objective: Any, x: Any, y: Any, sample_weight: Any) -> None
 
     def measure(changed: Any) -> tuple[np.ndarray, np.ndarray, float]:
         losses, scores = objective.measure(x, y, changed, sample_weight, masks)
-        losses = ops.convert_to_numpy(losses).astype(np.float64)
-        return losses, ops.convert_to_numpy(scores), total_of(x, y, changed, sample_weight)
+        losses = tensor_to_numpy(losses).astype(np.float64)
+        return losses, tensor_to_numpy(scores), total_of(x, y, changed, sample_weight)
 
     def total_of(*data: Any) -> float:
         with objective.runtime.scope():
             total = objective.loss(*data)
-        return float(ops.convert_to_numpy(ops.cast(total, "float32")))
+        return float(tensor_to_numpy(ops.cast(total, "float32")))
 
     def compares_rows(total: float) -> bool:
         data = (x, y, outputs, sample_weight)
         if objective.counts_tokens or objective.summed:
             return False
-        alone = [total_of(*tree.map_structure(lambda a, i=i: a[i : i + 1], data)) for i in (0, 1)]
+        alone = [total_of(*take_rows(data, slice(i, i + 1))) for i in (0, 1)]
         return not np.isclose(total, np.mean(alone), rtol=1e-2, atol=1e-5)
 
     losses, scores, total = measure(outputs)

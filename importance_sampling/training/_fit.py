@@ -9,6 +9,7 @@ import numpy as np
 
 from ..datasets import BaseDataset
 from ..datasets._sources import Source, find_source
+from ..model_wrappers._outputs import input_shapes
 from ..samplers._base import dataset_length
 from . import _arguments, _data, _streams
 from ._arguments import BATCH_SIZE, check_count
@@ -161,7 +162,7 @@ class FitMethods:
         if isinstance(data, keras.utils.PyDataset) and self._shuffle:
             # A generator of its own, because it is used in the reading thread.
             rng = np.random.default_rng(self._rng.integers(2**63))
-        inputs = _streams.input_shapes(self.original_model)
+        inputs = input_shapes(self.original_model)
         return find_source(data, inputs, rng, group=batch_size)
 
     def _validation(
@@ -169,7 +170,7 @@ class FitMethods:
     ) -> Validation | None:
         if data is None:
             return None
-        inputs = _streams.input_shapes(self.original_model)
+        inputs = input_shapes(self.original_model)
         return Validation(data, batch_size, steps, freq, inputs)
 
     def _run_stream(

@@ -6,27 +6,14 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import keras
 import numpy as np
 
 from .._arrays import count_rows
 from ..datasets import StreamEnded
-from ..datasets._elements import Shape
 from ..datasets._generator import StreamDataset
 from ..datasets._sources import Source
 from ._arguments import check_optional_count
 from ._data import class_weights
-
-
-def input_shapes(model: Any) -> Mapping[str, Shape] | None:
-    """Shape of a batch of each of the model's inputs, by name, where it says so itself."""
-    try:
-        inputs = model.inputs
-    except (AttributeError, ValueError):
-        return None
-    if not inputs or not all(isinstance(tensor, keras.KerasTensor) for tensor in inputs):
-        return None
-    return {tensor.name: tuple(tensor.shape) for tensor in inputs}
 
 
 def refuse_beside_a_stream(name: str, **arguments: Any) -> None:
