@@ -17,19 +17,19 @@ class StreamEnded(Exception):
 
 
 class Part(NamedTuple):
-    """Some rows, and how many passes over the source end with them.
+    """Some rows, and what is known of where they come from.
 
     Attributes:
         rows: a tuple of arrays, or nests of them.
         size: how many rows they have.
-        passes: passes over the source that end with them.
+        ended: batches and rows of the pass over the source that ends with them, if one does.
         padded: a row before and after it was padded, where batches of different length were
             joined.
     """
 
     rows: tuple[Any, ...]
     size: int
-    passes: int
+    ended: tuple[int, int] | None = None
     padded: tuple[tuple[Any, ...], tuple[Any, ...]] | None = None
 
 
@@ -69,9 +69,14 @@ class RowBuffer:
 
     # -- the reading thread's side ----------------------------------------------------------
 
-    def put(self, rows: tuple[Any, ...], passes: int = 0) -> bool:
-        """Adds a batch, waiting for room; False once nobody wants any more."""
-        part = Part(rows, count_rows(rows), passes)
+    def put(self, rows: tuple[Any, ...], ended: tuple[int, int] | None = None) -> bool:
+        """Adds a batch, waiting for room; False once nobody wants any more.
+
+        Args:
+            rows: the batch.
+            ended: batches and rows of the pass that ends with it, if it is known to.
+        """
+        part = Part(rows, count_rows(rows), ended)
         with self._changed:
             self._last_batch = time.monotonic()
             while len(self._loose) >= self._capacity and not self._closed:
@@ -193,8 +198,8 @@ class RowBuffer:
             part = self._loose.popleft()
             if part.size > n and not whole:
                 rest = take_rows(part.rows, slice(n, part.size))
-                self._loose.appendleft(Part(rest, part.size - n, part.passes))
-                part = Part(take_rows(part.rows, slice(0, n)), n, 0)
+                self._loose.appendleft(Part(rest, part.size - n, part.ended))
+                part = Part(take_rows(part.rows, slice(0, n)), n)
             parts.append(part)
             n -= part.size
         return parts
@@ -204,8 +209,8 @@ def _join(parts: list[Part]) -> Part:
     if len(parts) == 1:
         return parts[0]
     rows = concatenate([p.rows for p in parts])
-    size, passes = sum(p.size for p in parts), sum(p.passes for p in parts)
-    return Part(rows, size, passes, _padded_row(parts, rows))
+    ended = next((p.ended for p in parts if p.ended is not None), None)
+    return Part(rows, sum(p.size for p in parts), ended, _padded_row(parts, rows))
 
 
 def _padded_row(

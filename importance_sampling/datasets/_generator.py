@@ -25,7 +25,7 @@ class StreamDataset(BaseDataset):
         source: where the batches come from.
         cache_size: int, batches to fetch ahead.
         timeout: float, seconds to wait for one batch.
-        marks_passes: whether to count the passes over the source.
+        marks_passes: whether to find out how long a pass over the source is.
         prepare: applied to each batch in the thread.
         keeps_batches: whether a step takes one of the source's own batches, as Keras does,
             instead of as many examples as it is asked for.
@@ -55,10 +55,16 @@ class StreamDataset(BaseDataset):
         """Some of the next training examples, which stay to be read."""
         return self._train.peek()
 
-    @property
-    def passes_read(self) -> int:
-        """How many passes over the source have been read to their end."""
-        return self._train.passes_read
+    def steps_per_pass(self, batch_size: int) -> int | None:
+        """Uniform steps in one pass over the source; None until one was read to its end.
+
+        Args:
+            batch_size: int, examples per step, unless the source's batches are kept.
+        """
+        if self._train.pass_size is None:
+            return None
+        batches, rows = self._train.pass_size
+        return batches if self._keeps_batches else -(-rows // batch_size)
 
     def close(self) -> None:
         """Ends the background thread; also happens when the data set is deleted."""

@@ -7,7 +7,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from .._arrays import flatten, map_arrays
+from .._arrays import count_rows, flatten, map_arrays
 from ._buffer import Part, RowBuffer
 from ._convert import to_array
 
@@ -22,10 +22,11 @@ def _produce(
     try:
         for source in passes:
             held: list[Any] = []
-            gave = False
+            batches = rows = 0
             for item in source:
                 batch = convert(item)
-                gave = True
+                batches += 1
+                rows += count_rows(batch)
                 if marks:
                     # One batch is held back until it is known whether it is a pass's last.
                     held.append(batch)
@@ -34,9 +35,9 @@ def _produce(
                     batch = held.pop(0)
                 if not buffer.put(batch):
                     return
-            if held and not buffer.put(held[0], passes=1):
+            if held and not buffer.put(held[0], (batches, rows)):
                 return
-            if not gave:
+            if not batches:
                 # Opening it again and again would never end.
                 break
     except BaseException as error:  # noqa: BLE001
@@ -55,7 +56,7 @@ class BackgroundReader:
         cache_size: int, batches to fetch ahead.
         timeout: float, seconds to wait for one batch.
         name: what to call the source in errors.
-        marks_passes: whether to count the passes, for which one batch is held back.
+        marks_passes: whether to find out how long a pass is, for which one batch is held back.
         prepare: applied to every batch in the thread, after it was checked.
         needs_targets: whether every batch must have targets.
     """
@@ -70,8 +71,8 @@ class BackgroundReader:
         prepare: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None,
         needs_targets: bool = True,
     ):
-        self.passes_read = 0
-        """How many passes over the source have been read to their end."""
+        self.pass_size: tuple[int, int] | None = None
+        """Batches and rows of a pass over the source, once one was read to its end."""
         self._buffer = RowBuffer(cache_size, timeout, name)
 
         def convert(item: Any) -> tuple[Any, ...]:
@@ -108,7 +109,7 @@ class BackgroundReader:
         return self._passed(self._buffer.take_batch())
 
     def _passed(self, part: Part) -> Part:
-        self.passes_read += part.passes
+        self.pass_size = self.pass_size or part.ended
         return part
 
 

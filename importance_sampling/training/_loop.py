@@ -82,7 +82,8 @@ class Loop:
     ) -> keras.callbacks.History:
         """Trains from `initial_epoch` to `epochs`.
 
-        An epoch has `steps_per_epoch` steps, or is one pass over the data where that is None.
+        An epoch has `steps_per_epoch` steps; where that is None, as many as the data turns out to
+        have batches.
         """
         model = self.model
         hooks = callback_list(model, callbacks, verbose, epochs, steps_per_epoch)
@@ -117,9 +118,11 @@ class Loop:
         """Runs one epoch; True if the data ended with it."""
         self._last_logs: dict[str, Any] = {}
         late = self.sampler.tolerates_delay
-        passes = getattr(self.sampler.dataset, "passes_read", 0)
-        for step in itertools.count() if steps is None else range(steps):
-            if steps is None and self.sampler.dataset.passes_read > passes:
+        dataset = self.sampler.dataset
+        for step in itertools.count():
+            # Of data that nobody knows the length of, the first pass that was read tells.
+            end = dataset.steps_per_pass(self.batch_size) if steps is None else steps
+            if end is not None and step >= end:
                 break
             if exposed:
                 runtime.sync()

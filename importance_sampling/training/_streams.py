@@ -36,7 +36,7 @@ class StreamPlan:
     Attributes:
         dataset: the stream.
         batch_size: examples per step.
-        steps_per_epoch: steps per epoch; None if an epoch is one pass over the data.
+        steps_per_epoch: steps per epoch; None if only the first pass can tell.
     """
 
     dataset: StreamDataset
@@ -55,7 +55,7 @@ def plan_stream(
 
     A uniform step takes the source's next batch, as Keras does, or as many examples as
     `batch_size` says. An epoch has `steps_per_epoch` steps, by default as many as uniform steps
-    would need for one pass; if nobody knows how long that is, it ends with the pass itself.
+    would need for one pass; if nobody knows how long that is, the first one tells.
 
     Args:
         source: where the batches come from.
