@@ -45,8 +45,22 @@ def count_rows(data: Any) -> int:
     return len(flatten(data)[0])
 
 
+def known_length(part: Any) -> int | None:
+    """Length of one part of a data set, or None for a stream, whose `len` is a RuntimeError."""
+    try:
+        return len(part)
+    except NotImplementedError:
+        # A kind of RuntimeError too, but one that names a method somebody has to write.
+        raise
+    except RuntimeError:
+        return None
+
+
 def concatenate(parts: list[Any]) -> Any:
-    """Joins batches of the same structure along the rows."""
+    """Joins batches of the same structure along the rows.
+
+    Arrays that differ along other axes are filled up with zeros at the end, to the longest.
+    """
     if len(parts) == 1:
         return parts[0]
     first = parts[0]
@@ -57,4 +71,12 @@ def concatenate(parts: list[Any]) -> Any:
     if isinstance(first, list | tuple):
         values = [concatenate([p[i] for p in parts]) for i in range(len(first))]
         return type(first)(*values) if hasattr(first, "_fields") else type(first)(values)
+    if len({part.shape[1:] for part in parts}) > 1 and len({part.ndim for part in parts}) == 1:
+        parts = [_filled_up(part, np.max([p.shape for p in parts], axis=0)) for part in parts]
     return np.concatenate(parts)
+
+
+def _filled_up(array: np.ndarray, shape: np.ndarray) -> np.ndarray:
+    """Zeros at the end of all axes but the first."""
+    missing = shape - array.shape
+    return np.pad(array, [(0, 0), *((0, int(m)) for m in missing[1:])])

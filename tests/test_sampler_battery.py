@@ -171,7 +171,7 @@ def test_shapes_and_rows(name):
             assert 0 < b <= BATCH and idxs.dtype.kind == "i" and 0 <= idxs.min() <= idxs.max() < N
             np.testing.assert_array_equal(x[:, 0], idxs)
             np.testing.assert_array_equal(y.argmax(1), idxs % CLASSES)
-            assert w.shape == (b, 1) and w.dtype == np.float32 and (w > 0).all()
+            assert w.shape == (b, 1) and w.dtype == np.float64 and (w > 0).all()
             assert draw.predicted_scores.shape == draw.metric_weights.shape == (b,)
             np.testing.assert_allclose(draw.metric_weights, w[:, 0], rtol=1e-5)
     assert len(heard) == 12

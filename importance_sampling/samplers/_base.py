@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from blinker import signal
 
-from .._arrays import take_rows
+from .._arrays import known_length, take_rows
 from .._weights import unbiased_weights
 from ._draw import (
     IndexStream,
@@ -68,10 +68,7 @@ class Draw(tuple):
 
 def dataset_length(dataset: Any) -> int | None:
     """Number of training examples, or None for a stream."""
-    try:
-        return len(dataset.train_data)
-    except RuntimeError:
-        return None
+    return known_length(dataset.train_data)
 
 
 class BaseSampler:

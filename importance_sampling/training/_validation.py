@@ -10,9 +10,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from .._arrays import flatten, take_rows
+from .._arrays import flatten, known_length, take_rows
 from ..backend import _foreign
-from ..datasets import BaseDataset, InMemoryDataset
+from ..datasets import InMemoryDataset
 from ..datasets._reader import check_batch
 from ..datasets._sources import Source, find_source
 from ..utils.keras_utils import DatasetSequence
@@ -48,16 +48,16 @@ class Validation:
         self._stream: Iterator[Any] | None = None
         if isinstance(data, tuple | list):
             self._take_arrays(data, batch_size)
-        elif isinstance(data, BaseDataset):
+        elif hasattr(data, "train_data") and hasattr(data, "test_data"):
             self._take_dataset(data, batch_size)
         else:
             self._take_source(data, input_ranks)
         self._batch_size = batch_size
 
     @classmethod
-    def of_dataset(cls, dataset: BaseDataset, batch_size: int) -> Validation | None:
+    def of_dataset(cls, dataset: Any, batch_size: int) -> Validation | None:
         """Validation on a data set's test data, or None where it has none."""
-        return cls(dataset, batch_size) if len(dataset.test_data) else None
+        return cls(dataset, batch_size) if known_length(dataset.test_data) else None
 
     def _take_arrays(self, data: Any, batch_size: int) -> None:
         if len(data) not in (2, 3):
@@ -73,7 +73,7 @@ class Validation:
         else:
             self._batches = DatasetSequence(ArrayDataset(*parts), batch_size=batch_size)
 
-    def _take_dataset(self, dataset: BaseDataset, batch_size: int) -> None:
+    def _take_dataset(self, dataset: Any, batch_size: int) -> None:
         if isinstance(dataset, InMemoryDataset):
             self._arrays = (*dataset.test_data[:], None)[:3]
         else:
