@@ -6,7 +6,6 @@ import pytest
 from keras import ops
 
 from importance_sampling.reweighting import (
-    UNBIASED,
     UNWEIGHTED,
     AdjustedBiasedReweighting,
     AdjustedBiasedReweightingPolicy,

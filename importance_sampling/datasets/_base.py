@@ -9,7 +9,6 @@ import numpy as np
 
 from .._arrays import count_rows, flatten, known_length, map_arrays
 
-
 _ENDLESS = 2**63 - 1
 """The length that slices of a stream are taken of."""
 
