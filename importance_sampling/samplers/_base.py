@@ -19,6 +19,7 @@ from ._draw import (
     make_rng,
 )
 from ._rows import RowReader
+from ._user_samplers import tell_by_column
 
 if TYPE_CHECKING:
     from ..reweighting import ReweightingPolicy
@@ -110,6 +111,10 @@ class BaseSampler:
         self.resampling = check_resampling(resampling)
         self._indices = IndexStream(dataset_length(dataset), self.rng, shuffle)
         self._rows = RowReader(dataset, self._indices)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        tell_by_column(cls)
 
     resampling = "multinomial"
     keeps_history = False
@@ -220,11 +225,17 @@ class BaseSampler:
 
         Args:
             idxs: `(b,)` indices as drawn.
-            results: `(b,)` scores.
+            results: scores, a column `(b, 1)` where a sampler of your own defines this method;
+                all samplers of the library also take them as `(b,)`.
         """
 
     def update_from(self, draw: Draw, results: np.ndarray) -> None:
-        """As `update`, for callers that can still say which draw the scores belong to."""
+        """As `update`, for callers that can still say which draw the scores belong to.
+
+        Args:
+            draw: the `Draw` that was trained on.
+            results: `(b,)` scores.
+        """
         self.update(draw[0], results)
 
     def learns_from(self, draw: Draw) -> bool:

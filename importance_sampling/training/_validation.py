@@ -10,11 +10,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from .._arrays import flatten, known_length, take_rows
+from .._arrays import count_rows, flatten, known_length, take_rows
 from ..backend import _foreign
 from ..datasets import InMemoryDataset
 from ..datasets._reader import check_batch
 from ..datasets._sources import Source, find_source
+from ..model_wrappers._base import is_heard
 from ..utils.keras_utils import DatasetSequence
 from ._arguments import check_count, check_optional_count, check_validation_freq
 from ._data import ArrayDataset, check_lengths, to_arrays
@@ -46,6 +47,7 @@ class Validation:
         self._batches: Any = None
         self._source: Source | None = None
         self._stream: Iterator[Any] | None = None
+        self._kept: list[tuple[Any, ...]] | None = None
         if isinstance(data, tuple | list):
             self._take_arrays(data, batch_size)
         elif hasattr(data, "train_data") and hasattr(data, "test_data"):
@@ -152,8 +154,27 @@ class Validation:
         return {f"val_{name}": value for name, value in logs.items()}
 
     def _read(self, steps: int | None) -> Iterator[Any]:
+        self._kept = [] if is_heard("is.evaluate_batch") else None
         for batch in itertools.islice(self._open(), steps):
-            yield check_batch(batch, "validation data")
+            rows = check_batch(batch, "validation data")
+            if self._kept is not None:
+                self._kept.append(rows)
+            yield rows
+
+    def batches(self) -> Iterator[tuple[Any, ...]]:
+        """The batches of the last `run` once more; of a generator, those that were kept."""
+        if self._arrays is not None:
+            for start in range(0, count_rows(self._arrays[0]), self._batch_size):
+                yield take_rows(self._arrays, slice(start, start + self._batch_size))
+        elif isinstance(self._batches, keras.utils.PyDataset):
+            for i in range(self._steps or len(self._batches)):
+                yield check_batch(self._batches[i], "validation data")
+        elif self._source.repeats:
+            steps = self._steps or self._source.batches
+            for batch in itertools.islice(iter(self._source.open()), steps):
+                yield check_batch(batch, "validation data")
+        else:
+            yield from self._kept or []
 
 
 def _as_generator(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
