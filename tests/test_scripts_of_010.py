@@ -72,7 +72,7 @@ def test_a_users_decorator_gets_the_scores_once_it_pays(outside):
         own = Watching(default)
         return samplers.AdditiveSmoothingSampler(own, 0.1) if outside else own
 
-    training = training_with(stack, tau_th=1.01)
+    training = training_with(stack, tau_th=0.0)
     history = training.fit(x, y, batch_size=16, epochs=4, verbose=0).history
     own = training.used.sampler if outside else training.used
     assert (own.seen[0] == 1).all() and len(own.seen[0]) == 16
