@@ -238,7 +238,7 @@ CASES = {
     ),
     "no data set": (
         lambda m: ImportanceTraining(m).fit_dataset((X, Y)),
-        "`fit_dataset` takes a BaseDataset, got tuple",
+        "`fit_dataset` takes a BaseDataset, or .*, got tuple",
     ),
     # -- weights
     "class_weight and sample_weight": (
