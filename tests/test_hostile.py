@@ -181,7 +181,7 @@ CASES = {
     "epochs 1.5": (train(epochs=1.5), "`epochs` .* got 1.5"),
     "initial_epoch negative": (train(initial_epoch=-1), "`initial_epoch` .* got -1"),
     "steps_per_epoch 0": (train(steps_per_epoch=0), "`steps_per_epoch` .* got 0"),
-    "verbose 7": (train(verbose=7), '`verbose` must be "auto", 0, 1 or 2, got 7'),
+    "verbose negative": (train(verbose=-1), '`verbose` must be "auto", 0, 1 or 2, got -1'),
     "verbose a word": (train(verbose="loud"), "`verbose` must be .* got 'loud'"),
     "callbacks no callback": (train(callbacks=[print]), "`callbacks` must be a list of"),
     "callbacks a class": (
