@@ -144,8 +144,10 @@ class ModelWrapper:
             count += n
         return total / count
 
-    evaluates_itself = True
-    """Whether `evaluate_batch` may say something else than the model's own `evaluate`."""
+    @property
+    def evaluates_itself(self) -> bool:
+        """Whether an `evaluate_batch` of its own may say something else than the model does."""
+        return type(self).evaluate_batch is not ModelWrapper.evaluate_batch
 
     def set_lr(self, lr: float) -> None:
         """Sets the learning rate of the model's optimizer.
