@@ -51,6 +51,17 @@ def count_rows(data: Any) -> int:
     return len(flatten(data)[0])
 
 
+def known_length(part: Any) -> int | None:
+    """Length of one part of a data set, or None for a stream, whose `len` is a RuntimeError."""
+    try:
+        return len(part)
+    except NotImplementedError:
+        # A kind of RuntimeError too, but one that names a method somebody has to write.
+        raise
+    except RuntimeError:
+        return None
+
+
 def concatenate(parts: list[Any]) -> Any:
     """Joins batches of the same structure along the rows.
 

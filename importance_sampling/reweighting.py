@@ -55,7 +55,7 @@ class ReweightingPolicy:
         raise NotImplementedError(f"{type(self).__name__} must implement weight_layer()")
 
     def sample_weights(self, idxs: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Returns what `weight_layer` needs, of shape `(b, weight_size)`.
+        """Returns what `weight_layer` needs, float64 of shape `(b, weight_size)`.
 
         Args:
             idxs: `(b,)` positions in `scores` that were drawn.
@@ -129,7 +129,7 @@ class BiasedReweightingPolicy(ReweightingPolicy):
         if self.k != 1.0:
             biased = weights**self.k
             weights = biased * (weights.dot(scores) / biased.dot(scores))
-        return weights[:, None].astype(np.float32)
+        return weights[:, None]
 
     @property
     def weight_size(self) -> int:
@@ -146,7 +146,7 @@ class NoReweightingPolicy(ReweightingPolicy):
 
     def sample_weights(self, idxs: np.ndarray, scores: np.ndarray) -> np.ndarray:
         """Returns ones, `(b, 1)`."""
-        return np.ones((len(idxs), 1), dtype=np.float32)
+        return np.ones((len(idxs), 1))
 
     def drawn_weights(
         self, idxs: np.ndarray, scores: np.ndarray, total: float, size: int
@@ -189,13 +189,13 @@ class AdjustedBiasedReweightingPolicy(ReweightingPolicy):
             idxs, return_index=True, return_inverse=True, return_counts=True
         )
         outside = max(total - scores[first].sum(), 0.0)
-        rows = np.empty((len(idxs), 3), dtype=np.float32)
+        rows = np.empty((len(idxs), 3))
         rows[:, 0], rows[:, 1], rows[:, 2] = size, outside, times[inverse]
         return rows
 
     def uniform_weights(self, n: int) -> np.ndarray:
         """A pool size of zero tells the layer that the draw was uniform."""
-        return np.tile(np.float32([0.0, 0.0, 1.0]), (n, 1))
+        return np.tile([0.0, 0.0, 1.0], (n, 1))
 
     @property
     def weight_size(self) -> int:
@@ -227,11 +227,11 @@ class CorrectingReweightingPolicy(ReweightingPolicy):
     ) -> np.ndarray:
         """See `ReweightingPolicy.drawn_weights`."""
         weights = self._biased.drawn_weights(idxs, scores, total, size)
-        return np.stack([weights[:, 0], scores.astype(np.float32)], axis=1)
+        return np.stack([weights[:, 0], scores], axis=1)
 
     def uniform_weights(self, n: int) -> np.ndarray:
         """A predicted score of zero tells the layer that the draw was uniform."""
-        return np.tile(np.float32([1.0, 0.0]), (n, 1))
+        return np.tile([1.0, 0.0], (n, 1))
 
     @property
     def weight_size(self) -> int:
@@ -345,4 +345,4 @@ class CorrectingReweighting(keras.layers.Layer):
 
 
 UNWEIGHTED = NoReweightingPolicy()
-UNBIASED = AdjustedBiasedReweightingPolicy(k=1.0)
+UNBIASED = BiasedReweightingPolicy(k=1.0)

@@ -48,7 +48,7 @@ def test_predictions_follow_the_true_losses_on_mnist(mnist, log):
     assert history["loss"][-1] < 0.5 * history["loss"][0]
     assert history["importance_sampling"] == [1.0] * 14
     true = training.model.score(x, y)
-    seen = training.used._counts > 2
+    seen = training.used.cnts > 2
     assert seen.sum() > 300
     predicted = training.used.predict(np.flatnonzero(seen), y[seen])
     assert rank_correlation(predicted, true[seen]) >= 0.5

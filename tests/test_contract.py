@@ -68,7 +68,7 @@ GroupNormalization(G=32, epsilon=1e-3)
 DATASETS = """
 BaseDataset()
 InMemoryDataset(X_train, y_train, X_test, y_test, categorical=True)
-InMemoryImageDataset(X_train, y_train, X_test, y_test)
+InMemoryImageDataset(X_train, y_train, X_test, y_test, categorical=True)
 MNIST()
 CIFAR10()
 CIFAR100()
@@ -113,7 +113,7 @@ MODULES = {
 ROWS = [(m, row) for m, rows in MODULES.items() for row in rows.strip().splitlines()]
 METHODS = {
     "fit": "x, y, batch_size=32, epochs=1, verbose=1, callbacks=None, validation_split=0.0, "
-    "validation_data=None",
+    "validation_data=None, steps_per_epoch=None, on_sample=None, on_scores=None",
     "fit_generator": "train, steps_per_epoch=None, batch_size=32, epochs=1, verbose=1, "
     "callbacks=None, validation_data=None, validation_steps=None, on_sample=None, on_scores=None",
     "fit_dataset": "dataset, steps_per_epoch=None, batch_size=32, epochs=1, verbose=1, "
@@ -172,6 +172,7 @@ def test_constants_and_members():
     from importance_sampling.utils import functional
 
     assert isinstance(reweighting.UNWEIGHTED, reweighting.NoReweightingPolicy)
+    assert isinstance(reweighting.UNBIASED, reweighting.BiasedReweightingPolicy)
     assert reweighting.UNBIASED.k == 1.0
     assert functional.___ is functional.placeholder
     for method in ("score", "evaluate", "set_lr", "score_batch", "evaluate_batch", "train_batch"):

@@ -174,10 +174,10 @@ def test_signals_of_the_wrapper():
     metrics = wrapper.evaluate(x, y)
     wrapper.evaluate_batch(x[:16], y[:16])
     assert got["is.score"].shape == (48,)
-    losses, logs, scores = got["is.training"]
-    assert losses.shape == scores.shape == (16,) and "accuracy" in logs
+    losses, columns, scores = got["is.training"]
+    assert losses.shape == scores.shape == columns[0].shape == (16, 1) and len(columns) == 1
     np.testing.assert_allclose(got["is.evaluation"], metrics)
-    assert got["is.evaluate_batch"].shape == (2,)
+    assert len(got["is.evaluate_batch"]) == 5
 
 
 @end_to_end
@@ -200,13 +200,13 @@ def test_train_batch_weighs_and_steps():
     scores = wrapper.score(x, y)
     before = model.get_weights()
     weighted, metrics, after_scores = wrapper.train_batch(x, y, w)
-    np.testing.assert_allclose(weighted, losses * w[:, 0], rtol=1e-4)
-    np.testing.assert_allclose(after_scores, scores, rtol=1e-4)
-    assert len(metrics) == 1
+    np.testing.assert_allclose(weighted, losses[:, None] * w, rtol=1e-4)
+    np.testing.assert_allclose(after_scores[:, 0], scores, rtol=1e-4)
+    assert metrics.shape == (32, 1)
     for a, b, g in zip(before, model.get_weights(), gradient, strict=True):
         np.testing.assert_allclose(a - b, g, rtol=1e-3, atol=1e-6)
     with pytest.raises(ValueError, match="Expected weights of shape"):
-        wrapper.train_batch(x, y, w[:, 0])
+        wrapper.train_batch(x, y, np.tile(w, 2))
 
 
 @exact

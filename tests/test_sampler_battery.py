@@ -171,7 +171,7 @@ def test_shapes_and_rows(name):
             assert 0 < b <= BATCH and idxs.dtype.kind == "i" and 0 <= idxs.min() <= idxs.max() < N
             np.testing.assert_array_equal(x[:, 0], idxs)
             np.testing.assert_array_equal(y.argmax(1), idxs % CLASSES)
-            assert w.shape == (b, 1) and w.dtype == np.float32 and (w > 0).all()
+            assert w.shape == (b, 1) and w.dtype == np.float64 and (w > 0).all()
             assert draw.predicted_scores.shape == draw.metric_weights.shape == (b,)
             np.testing.assert_allclose(draw.metric_weights, w[:, 0], rtol=1e-5)
     assert len(heard) == 12
@@ -358,7 +358,7 @@ def test_cache_follows_its_formula_and_forgets():
 @pytest.mark.exact
 def test_per_class_gaussian_equals_one_update_after_the_other():
     sampler = samplers.PerClassGaussian(dataset(), BiasedReweightingPolicy(), alpha=0.7, rng=0)
-    mean, second = sampler.mean.copy(), sampler._second.copy()
+    mean, second = sampler.mu.copy(), sampler.variance.copy()
     rng = np.random.default_rng(1)
     for _ in range(4):
         idxs, losses = rng.integers(0, N, 20), rng.random(20)
@@ -367,7 +367,7 @@ def test_per_class_gaussian_equals_one_update_after_the_other():
             c = i % CLASSES
             mean[c] = 0.7 * mean[c] + 0.3 * loss
             second[c] = 0.7 * second[c] + 0.3 * loss**2
-    np.testing.assert_allclose(sampler.mean, mean)
+    np.testing.assert_allclose(sampler.mu, mean)
     np.testing.assert_allclose(sampler.deviation, np.sqrt(np.maximum(second - mean**2, 0)))
 
 

@@ -41,7 +41,7 @@ def test_learns_and_reports(name):
     training = TRAININGS[name](model, seed=0)
     history = training.fit(x, y, batch_size=32, epochs=15, verbose=0, validation_split=0.25)
     assert history is training.history is model.history
-    assert training.metrics_names == ("loss", "accuracy", "score")
+    assert training.metrics_names == ["loss", "accuracy", "score"]
     logs = history.history
     assert {
         "loss",

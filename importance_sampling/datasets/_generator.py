@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import count_rows, flatten, take_rows
-from ._base import BaseDataset
+from .._arrays import count_rows, flatten, map_arrays, take_rows
+from ._base import BaseDataset, row_shapes
 from ._buffer import Part
 from ._reader import BackgroundReader
 from ._sources import Source
@@ -76,6 +76,8 @@ class StreamDataset(BaseDataset):
     def __exit__(self, *error: Any) -> None:
         self.close()
 
+    _train_streams = True
+
     def read_batch(self, size: int) -> tuple[Any, ...]:
         """The next mini-batch: the source's own where these are kept, else `size` examples."""
         part = self._train.read_batch() if self._keeps_batches else self._train.read(size)
@@ -124,11 +126,18 @@ class StreamDataset(BaseDataset):
         return int(np.prod(self.output_shape, dtype=np.int64))
 
 
+_NO_TEST_DATA = "This data set has no test data: none was given."
+
+
 class GeneratorDataset(StreamDataset):
     """A stream of training data from a generator; background threads fetch batches ahead.
 
     The training data has no length (`len(train_data)` raises RuntimeError), and an index
-    means no more than "one more example": `train_data[idxs]` reads `len(idxs)` of them.
+    means no more than "one more example": `train_data[idxs]` reads `len(idxs)` of them,
+    `train_data[:10]` ten, and `train_data[0]` one, with its batch axis. Targets `(n,)` come as
+    columns `(n, 1)`. Batches that differ along another axis than the first are filled up with
+    zeros where they are joined. Without `test_data` the length of the test data, and reading any
+    of it, raises RuntimeError.
 
     Args:
         train_data: yields `(x, y)` batches of any number of rows.
@@ -148,7 +157,7 @@ class GeneratorDataset(StreamDataset):
         timeout: float = 300.0,
     ):
         source = Source(lambda: iter(train_data), "training generator", repeats=False)
-        super().__init__(source, cache_size, timeout)
+        super().__init__(source, cache_size, timeout, prepare=_with_columns)
         self._test_arrays: tuple[Any, ...] | None = None
         self._test: BackgroundReader | None = None
         self._test_length = 0
@@ -158,7 +167,10 @@ class GeneratorDataset(StreamDataset):
         elif test_data is not None:
             if test_data_length is None:
                 raise ValueError("A `test_data` generator needs `test_data_length`.")
-            self._test = BackgroundReader([test_data], cache_size, timeout, "test generator")
+            self._test = BackgroundReader(
+                [test_data], cache_size, timeout, "test generator", prepare=_with_columns
+            )
+            self._test_streams = True
             self._test_length = int(test_data_length)
 
     def close(self) -> None:
@@ -171,8 +183,26 @@ class GeneratorDataset(StreamDataset):
         if self._test_arrays is not None:
             return take_rows(self._test_arrays, idxs)
         if self._test is None:
-            return super()._test_data(idxs)
+            raise RuntimeError(_NO_TEST_DATA)
         return self._test.read(len(idxs)).rows
 
     def _test_size(self) -> int:
+        if self._test_arrays is None and self._test is None:
+            raise RuntimeError(_NO_TEST_DATA)
         return self._test_length
+
+    @property
+    def shape(self) -> Any:
+        """Shape of one input, from the next batch; a list of shapes where there are several."""
+        return row_shapes(self._train.peek()[0])
+
+    @property
+    def output_size(self) -> int:
+        """Length of the targets' last axis, from the next batch."""
+        return self.output_shape[-1]
+
+
+def _with_columns(batch: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Targets that are one number per example, as `(n, 1)`."""
+    x, y, *rest = batch
+    return (x, map_arrays(lambda a: a[:, None] if a.ndim == 1 else a, y), *rest)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays import count_rows, flatten, take_rows
-from ._base import BaseDataset
+from ._base import BaseDataset, output_size, row_shapes
 
 
 def to_categorical(labels: Any, classes: int | None = None) -> np.ndarray:
@@ -57,7 +57,7 @@ class InMemoryDataset(BaseDataset):
             y_train, y_test = to_categorical(y_train, classes), to_categorical(y_test, classes)
             self._output_size = classes
         else:
-            self._output_size = _output_size(y_train)
+            self._output_size = output_size(y_train)
         self._y_train, self._y_test = y_train, y_test
 
     def _train_data(self, idxs: Any) -> tuple[Any, Any]:
@@ -73,9 +73,9 @@ class InMemoryDataset(BaseDataset):
         return count_rows(self._x_test)
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """Shape of one input (of the first array)."""
-        return flatten(self._x_train)[0].shape[1:]
+    def shape(self) -> Any:
+        """Shape of one input, a list of shapes where there are several."""
+        return row_shapes(self._x_train)
 
     @property
     def output_shape(self) -> tuple[int, ...]:
@@ -94,17 +94,8 @@ class InMemoryDataset(BaseDataset):
         return cls(x_train, y_train, x_test, y_test)
 
 
-def _output_size(targets: Any) -> int:
-    if targets is None:
-        return 0
-    first = np.asarray(flatten(targets)[0])
-    if first.dtype.kind in "iu" and first.size and first.size == len(first):
-        return int(first.max()) + 1
-    return int(np.prod(first.shape[1:], dtype=np.int64))
-
-
 class InMemoryImageDataset(InMemoryDataset):
-    """Images as float32 in [0, 1] with a channel axis, targets one-hot.
+    """Images as float32 in [0, 1] with a channel axis, targets one-hot unless told otherwise.
 
     Args:
         X_train: images `(n, height, width)` or `(n, height, width, channels)`; integer types
@@ -112,16 +103,19 @@ class InMemoryImageDataset(InMemoryDataset):
         y_train: integer labels `(n,)` or `(n, 1)`.
         X_test: as `X_train`.
         y_test: as `y_train`.
+        categorical: bool, whether to turn the labels into one-hot rows. Defaults to `True`.
     """
 
-    def __init__(self, X_train: Any, y_train: Any, X_test: Any, y_test: Any):
+    def __init__(
+        self, X_train: Any, y_train: Any, X_test: Any, y_test: Any, categorical: bool = True
+    ):
         x_train, x_test = _as_images(X_train), _as_images(X_test)
         if x_train.shape[1:] != x_test.shape[1:]:
             raise ValueError(
                 "Training and test images differ in shape: "
                 f"{x_train.shape[1:]} and {x_test.shape[1:]}."
             )
-        super().__init__(x_train, y_train, x_test, y_test)
+        super().__init__(x_train, y_train, x_test, y_test, categorical)
 
 
 def _as_images(images: Any) -> np.ndarray:

@@ -13,6 +13,38 @@ from ._files import load_arrays
 from ._memory import InMemoryDataset, InMemoryImageDataset
 
 
+class cifar_sanity_check:
+    """What `CIFARSanityCheck` is made of, for `from_loadable`; see there for the arguments."""
+
+    def __init__(
+        self,
+        classes: Sequence[int] = (3, 5),
+        replicate: int = 30000,
+        replicate_idx: int = 42,
+        *,
+        path: Any = None,
+    ):
+        self.classes = np.asarray(classes)
+        if self.classes.ndim != 1 or not 2 <= len(np.unique(classes)) == len(classes):
+            raise ValueError(f"`classes` must be at least two different ones, got {classes!r}.")
+        if replicate < 0:
+            raise ValueError(f"`replicate` must be at least 0, got {replicate!r}.")
+        self.replicate, self.replicate_idx, self.path = replicate, replicate_idx, path
+
+    def load_data(self) -> Any:
+        """`(x_train, y_train), (x_test, y_test)`; classes are numbered in the order given."""
+        x_train, y_train, x_test, y_test = load_arrays("cifar10", self.path)
+        x_train, y_train = _only(self.classes, x_train, y_train)
+        if not -len(x_train) <= self.replicate_idx < len(x_train):
+            raise IndexError(
+                f"`replicate_idx` is {self.replicate_idx!r}, but there are {len(x_train)} images "
+                f"of the classes {self.classes.tolist()}."
+            )
+        copied = self.replicate_idx % len(x_train)
+        rows = np.append(np.arange(len(x_train)), np.full(self.replicate, copied))
+        return (x_train[rows], y_train[rows]), _only(self.classes, x_test, y_test)
+
+
 class CIFARSanityCheck(InMemoryImageDataset):
     """Some classes of CIFAR-10, and one image a great many times.
 
@@ -35,21 +67,9 @@ class CIFARSanityCheck(InMemoryImageDataset):
         *,
         path: Any = None,
     ):
-        classes = np.asarray(classes)
-        if classes.ndim != 1 or len(np.unique(classes)) != len(classes) or len(classes) < 2:
-            raise ValueError(f"`classes` must be at least two different ones, got {classes!r}.")
-        if replicate < 0:
-            raise ValueError(f"`replicate` must be at least 0, got {replicate!r}.")
-        x_train, y_train, x_test, y_test = load_arrays("cifar10", path)
-        x_train, y_train = _only(classes, x_train, y_train)
-        x_test, y_test = _only(classes, x_test, y_test)
-        if not -len(x_train) <= replicate_idx < len(x_train):
-            raise IndexError(
-                f"`replicate_idx` is {replicate_idx!r}, but there are {len(x_train)} images of "
-                f"the classes {classes.tolist()}."
-            )
-        rows = np.append(np.arange(len(x_train)), np.full(replicate, replicate_idx % len(x_train)))
-        super().__init__(x_train[rows], y_train[rows], x_test, y_test)
+        loadable = cifar_sanity_check(classes, replicate, replicate_idx, path=path)
+        (x, y), (x_test, y_test) = loadable.load_data()
+        super().__init__(x, y, x_test, y_test)
 
 
 def _only(classes: np.ndarray, x: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -11,11 +11,15 @@ from blinker import signal
 from .._arrays import count_rows, take_rows
 
 
+def is_heard(name: str) -> bool:
+    """Whether anybody listens to a signal."""
+    return bool(signal(name).receivers)
+
+
 def _send(name: str, message: Any) -> None:
     """Tells whoever listens; costs nothing when nobody does."""
-    channel = signal(name)
-    if channel.receivers:
-        channel.send(message)
+    if is_heard(name):
+        signal(name).send(message)
 
 
 class StepResult:
@@ -118,13 +122,32 @@ class ModelWrapper:
         Returns:
             float array `(1 + metrics,)`.
         """
-        sizes, results = [], []
-        for xi, yi, _ in self._batches(x, y, batch_size):
-            sizes.append(count_rows(yi))
-            results.append(np.asarray(self.evaluate_batch(xi, yi), dtype=np.float64))
-        result = np.average(np.stack(results), axis=0, weights=sizes)
+        result = self.evaluate_batches((xi, yi) for xi, yi, _ in self._batches(x, y, batch_size))
         _send("is.evaluation", result)
         return result
+
+    def evaluate_batches(self, batches: Iterable[tuple[Any, ...]]) -> np.ndarray:
+        """Averages what `evaluate_batch` returns over the examples of all batches.
+
+        Args:
+            batches: tuples that begin with the inputs and the targets.
+
+        Returns:
+            float array `(1 + metrics,)`.
+        """
+        total, count = np.zeros(()), 0
+        for x, y, *_ in batches:
+            n = count_rows(y if y is not None else x)
+            rows = np.asarray(self.evaluate_batch(x, y), dtype=np.float64)
+            # One row per example, or the batch's means.
+            total = total + n * (rows.mean(axis=0) if rows.ndim > 1 else rows)
+            count += n
+        return total / count
+
+    @property
+    def evaluates_itself(self) -> bool:
+        """Whether an `evaluate_batch` of its own may say something else than the model does."""
+        return type(self).evaluate_batch is not ModelWrapper.evaluate_batch
 
     def set_lr(self, lr: float) -> None:
         """Sets the learning rate of the model's optimizer.
@@ -132,14 +155,30 @@ class ModelWrapper:
         Args:
             lr: float, the new learning rate.
         """
-        self.model.optimizer.learning_rate = lr
+        optimizer = getattr(self, "optimizer", None)
+        if optimizer is None:
+            optimizer = getattr(getattr(self, "model", None), "optimizer", None)
+        if optimizer is None:
+            raise NotImplementedError(
+                f"{type(self).__name__} must implement set_lr(lr), or have an `optimizer` or a "
+                "`model` with one."
+            )
+        optimizer.learning_rate = lr
 
     def score_batch(self, x: Any, y: Any) -> np.ndarray:
         """Scores one batch: float array `(n,)`."""
         raise NotImplementedError(f"{type(self).__name__} must implement score_batch(x, y)")
 
     def evaluate_batch(self, x: Any, y: Any) -> np.ndarray:
-        """Loss and metrics of one batch: float array `(1 + metrics,)`."""
+        """Loss and metrics of one batch.
+
+        Args:
+            x: inputs of the batch.
+            y: targets of the batch.
+
+        Returns:
+            float array `(n, 1 + metrics)` with one row per example, or `(1 + metrics,)`, means.
+        """
         raise NotImplementedError(f"{type(self).__name__} must implement evaluate_batch(x, y)")
 
     def train_batch(self, x: Any, y: Any, w: np.ndarray) -> tuple[Any, Any, np.ndarray]:
@@ -151,7 +190,8 @@ class ModelWrapper:
             w: `(n, weight_size)`, from the sampler.
 
         Returns:
-            `(weighted loss per sample (n,), metrics, scores (n,))`.
+            `(weighted losses (n, 1), metrics (n, m), scores (n, 1))`; the metrics may also be
+            a list of such columns or a dict of numbers, losses and scores `(n,)`.
         """
         raise NotImplementedError(f"{type(self).__name__} must implement train_batch(x, y, w)")
 
@@ -166,8 +206,12 @@ class ModelWrapper:
         """
         _, xy, w = draw
         losses, metrics, scores = self.train_batch(xy[0], xy[1], w)
-        logs = dict(metrics) if isinstance(metrics, dict) else {}
-        logs.setdefault("loss", float(np.mean(losses)))
+        losses, scores = np.asarray(losses).reshape(-1), np.asarray(scores).reshape(-1)
+        if not isinstance(metrics, dict):
+            columns = metrics.T if isinstance(metrics, np.ndarray) else metrics
+            names = getattr(self, "metrics_names", ())[1:-1]
+            metrics = {n: float(np.mean(c)) for n, c in zip(names, columns, strict=False)}
+        logs = {"loss": float(np.mean(losses)), **metrics}
         return StepResult(logs, lambda: (losses, scores))
 
 

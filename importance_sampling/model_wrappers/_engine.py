@@ -54,6 +54,11 @@ class Engine:
 
     # -- building ---------------------------------------------------------------------------
 
+    @property
+    def is_built(self) -> bool:
+        """Whether the compiled functions are those of the model as it is compiled now."""
+        return self._key is not None and _build.same(_build.key_of(self.model), self._key)
+
     def build(self, x: Any, y: Any, sample_weight: Any = None) -> None:
         """Builds the model, its loss, metrics and optimizer, and compiles, once per `compile`.
 
@@ -65,8 +70,7 @@ class Engine:
         if self.training:
             return
         model = self.model
-        key = _build.key_of(model)
-        if self._key is not None and _build.same(key, self._key):
+        if self.is_built:
             self.rehearse("`x`", "`y`", x, y, sample_weight)
             return
         _checks.check_model(model)

@@ -6,14 +6,15 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from blinker import signal
-from keras import ops
 
 from .._arrays import count_rows
+from ..backend._foreign import tensor_to_numpy
 from ..reweighting import ReweightingPolicy
 from . import _checks
-from ._base import ModelWrapper, StepResult, _send
+from ._base import ModelWrapper, StepResult, _send, is_heard
 from ._engine import Engine
+from ._examples import Examples
+from ._metric_names import log_names
 from ._objective import SCORES
 from ._precision import LOW_PRECISIONS
 
@@ -43,6 +44,9 @@ class OracleWrapper(ModelWrapper):
             so that no small score becomes zero. Defaults to None, the model's own.
     """
 
+    # Positions in what the signal `is.evaluate_batch` carries.
+    AVG_LOSS, LOSS, WEIGHTED_LOSS, SCORE, METRIC0 = range(5)
+
     def __init__(
         self,
         model: Any,
@@ -69,6 +73,7 @@ class OracleWrapper(ModelWrapper):
         # Mean number of valid steps per sample, as far as seen, for masked losses.
         self._tokens: np.ndarray | None = None
         self._tokens_seen = 0.0
+        self._examples: Examples | None = None
 
     def build(self, x: Any, y: Any, sample_weight: Any = None) -> None:
         """Builds and compiles what is not yet; a few rows of the data are enough."""
@@ -97,12 +102,28 @@ class OracleWrapper(ModelWrapper):
         )
 
     @property
-    def metrics_names(self) -> tuple[str, ...]:
-        """`("loss", *metrics, "score")`; metrics are known once data has been seen."""
-        return ("loss", *getattr(self.engine, "metric_names", ()), "score")
+    def metrics_names(self) -> list[str]:
+        """`["loss", *metrics, "score"]`, the compiled metrics by the names of their logs."""
+        engine = self.engine
+        names = engine.metric_names if engine.is_built else log_names(self.model)
+        return ["loss", *names, "score"]
+
+    @property
+    def optimizer(self) -> Any:
+        """The optimizer of the model."""
+        return self.model.optimizer
+
+    @property
+    def layer(self) -> Any:
+        """The layer whose pre-activation `"gnorm"` refers to: the last one with weights."""
+        if self.engine.layer is not None:
+            return self.engine.layer
+        last = self.model.layers[-1]
+        single = len(self.model.layers) == 1
+        return last if single or last.trainable_weights else self.model.layers[-2]
 
     def _count(self, counts: Any, weights: np.ndarray | None = None) -> None:
-        counts = ops.convert_to_numpy(counts).astype(np.float64)
+        counts = tensor_to_numpy(counts).astype(np.float64)
         weights = np.ones(len(counts)) if weights is None else weights
         seen = self._tokens_seen + weights.sum()
         old = 0.0 if self._tokens is None else self._tokens * self._tokens_seen
@@ -123,7 +144,7 @@ class OracleWrapper(ModelWrapper):
     def _read(self, result: dict[str, Any]) -> np.ndarray:
         if "counts" in result:
             self._count(result["counts"])
-        return ops.convert_to_numpy(result["scores"])
+        return tensor_to_numpy(result["scores"])
 
     @property
     def asynchronous(self) -> bool:
@@ -136,7 +157,7 @@ class OracleWrapper(ModelWrapper):
     ) -> Callable[[], np.ndarray]:
         """See `ModelWrapper.score_later`."""
         self.build(x, y, sample_weight)
-        if self.engine.objective.score == "full_gnorm":
+        if self._has_own("score_batch") or self.engine.objective.score == "full_gnorm":
             return super().score_later(x, y, batch_size, sample_weight=sample_weight)
         batches = self._batches(x, y, batch_size, sample_weight)
         results = [self.engine.score(*part) for part in batches]
@@ -149,16 +170,56 @@ class OracleWrapper(ModelWrapper):
         return read
 
     def evaluate_batch(self, x: Any, y: Any) -> np.ndarray:
-        """Loss and metrics of one batch: float array `(1 + metrics,)`."""
+        """Losses and metrics of a batch, example by example, in the order of `metrics_names`.
+
+        Their means over the examples are what `model.test_on_batch` gives: the losses hold what
+        regularizers add. A metric that is no mean over examples, as the area under a curve, is
+        the batch's value in every row.
+
+        Args:
+            x: inputs of the batch.
+            y: targets of the batch.
+
+        Returns:
+            float array `(n, 1 + metrics)`.
+        """
+        found = self._by_example(x, y)
+        losses, scores, metrics = found["losses"], found["scores"], found["metrics"]
+        columns = [metrics[:, i : i + 1] for i in range(metrics.shape[1])]
+        # The weighted losses are those of weights that are all one.
+        _send("is.evaluate_batch", [losses.mean(), losses, losses, scores, *columns])
+        return np.hstack([losses, metrics])
+
+    def _by_example(self, x: Any, y: Any) -> dict[str, np.ndarray]:
         self.build(x, y)
-        self.engine.runtime.sync()
-        logs = self.model.test_on_batch(x, y, return_dict=True)
-        result = np.asarray([logs[name] for name in self.metrics_names[:-1]])
-        _send("is.evaluate_batch", result)
-        return result
+        if self._examples is None or self._examples.objective is not self.engine.objective:
+            self._examples = Examples(self.engine)
+        objective = self.engine.objective
+        chunk = objective.full_gnorm_chunk() if objective.score == "full_gnorm" else None
+        if chunk is None or count_rows(x) <= chunk:
+            return self._examples(x, y)
+        parts = [self._examples(xi, yi) for xi, yi, _ in self._batches(x, y, chunk)]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     def evaluate(self, x: Any, y: Any, batch_size: int = 128) -> np.ndarray:
-        """Mean loss and metrics over the examples, as `model.evaluate` computes them."""
+        """Mean loss and metrics over the examples, as `model.evaluate` computes them.
+
+        They are the means of what `evaluate_batch` returns, which is called where a subclass has
+        its own, or where somebody listens to the signal `is.evaluate_batch`.
+
+        Args:
+            x: inputs, arrays with n rows.
+            y: targets, arrays with n rows.
+            batch_size: int, examples per forward pass. Defaults to `128`.
+
+        Returns:
+            float array `(1 + metrics,)`.
+        """
+        if self.evaluates_itself:
+            return super().evaluate(x, y, batch_size)
+        if is_heard("is.evaluate_batch"):
+            for xi, yi, _ in self._batches(x, y, batch_size):
+                self.evaluate_batch(xi, yi)
         x, y = self.engine.prepare((x, y))
         self.build(x, y)
         self.engine.runtime.sync()
@@ -167,19 +228,39 @@ class OracleWrapper(ModelWrapper):
         _send("is.evaluation", result)
         return result
 
+    @property
+    def evaluates_itself(self) -> bool:
+        """Whether a subclass has an `evaluate_batch` of its own, which Keras knows nothing of."""
+        return self._has_own("evaluate_batch")
+
+    def _has_own(self, method: str) -> bool:
+        return getattr(type(self), method) is not getattr(OracleWrapper, method)
+
     def train_batch(
         self, x: Any, y: Any, w: np.ndarray
-    ) -> tuple[np.ndarray, list[float], np.ndarray]:
-        """One optimizer step; see `ModelWrapper.train_batch`.
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """One optimizer step.
 
-        Metrics are running averages since they were last reset (by Keras, at each epoch).
+        Args:
+            x: inputs of the batch.
+            y: targets of the batch.
+            w: `(n, weight_size)` from the sampler; also `(n,)` where that is one.
+
+        Returns:
+            `(weighted losses (n, 1), metrics (n, m), scores (n, 1))`: losses and scores of the
+            very pass that trains, metrics of the model before the step.
         """
-        result = self._train(x, y, np.asarray(w), np.ones(len(w)), None, True)
-        metrics = [float(result.logs[name]) for name in self.engine.metric_names]
-        return result.weighted_losses, metrics, result.scores
+        w = np.asarray(w)
+        if w.ndim == 1 and self.reweighting.weight_size == 1:
+            w = w[:, None]
+        metrics = self._by_example(x, y)["metrics"]
+        result = self._train(x, y, w, np.ones(len(w)), None, True, metrics)
+        return result.weighted_losses[:, None], metrics, result.scores[:, None]
 
     def train_draw(self, draw: Any) -> StepResult:
         """One optimizer step on a sampler's draw; see `ModelWrapper.train_draw`."""
+        if self._has_own("train_batch"):
+            return super().train_draw(draw)
         _, xy, w = draw
         ones = np.ones(len(w))
         metric_weights = getattr(draw, "metric_weights", ones)
@@ -195,8 +276,12 @@ class OracleWrapper(ModelWrapper):
         metric_weights: np.ndarray,
         sample_weight: Any,
         importance: bool,
+        metrics: np.ndarray | None = None,
     ) -> StepResult:
         self.build(x, y, sample_weight)
+        heard = is_heard("is.training")
+        if heard and metrics is None:
+            metrics = self._by_example(x, y)["metrics"]
         if w.shape != (len(metric_weights), self.reweighting.weight_size):
             raise ValueError(
                 f"Expected weights of shape ({len(metric_weights)}, "
@@ -214,20 +299,22 @@ class OracleWrapper(ModelWrapper):
 
         def fetch() -> tuple[np.ndarray, np.ndarray]:
             found = details["compute"]() if "compute" in details else details
-            losses = ops.convert_to_numpy(found["losses"] * found["weights"])
-            return losses, ops.convert_to_numpy(found["scores"])
+            losses = tensor_to_numpy(found["losses"] * found["weights"])
+            return losses, tensor_to_numpy(found["scores"])
 
         def fetch_scores() -> np.ndarray:
             if "compute_scores" in details:
-                return ops.convert_to_numpy(details["compute_scores"]())
-            return ops.convert_to_numpy(details["scores"])
+                return tensor_to_numpy(details["compute_scores"]())
+            return tensor_to_numpy(details["scores"])
 
         if self.engine.objective.counts_tokens:
             found = details["compute"]() if "compute" in details else details
             self._count(found["counts"], metric_weights)
         result = StepResult(logs, fetch, fetch_scores)
-        if signal("is.training").receivers:
-            _send("is.training", (result.weighted_losses, logs, result.scores))
+        if heard:
+            columns = [metrics[:, i : i + 1] for i in range(metrics.shape[1])]
+            message = result.weighted_losses[:, None], columns, result.scores[:, None]
+            _send("is.training", message)
         return result
 
     def gradient(

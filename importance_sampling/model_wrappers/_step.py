@@ -17,7 +17,7 @@ from ._objective import Objective, fill, spread
 
 
 @contextlib.contextmanager
-def _replaced(target: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+def replaced(target: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
     """Places a method on one instance, and leaves no trace of it."""
     attributes = vars(target)
     before = attributes.get(name)
@@ -126,14 +126,14 @@ class TrainingStep:
         self._inner_metrics = self.model.compute_metrics
         with contextlib.ExitStack() as hooks:
             if self._own_step or not self.plain_weights:
-                hooks.enter_context(_replaced(self.model, "compute_loss", self._loss_hook))
+                hooks.enter_context(replaced(self.model, "compute_loss", self._loss_hook))
             if self._own_step and weights is not None:
                 # It may update metrics anywhere.
                 self._weigh_metrics(hooks)
-            hooks.enter_context(_replaced(self.model, "compute_metrics", self._metrics_hook))
+            hooks.enter_context(replaced(self.model, "compute_metrics", self._metrics_hook))
             if self._loss_tracker is not None and not self.reweighting.unbiased:
                 tracker = self._loss_tracker
-                hooks.enter_context(_replaced(tracker, "update_state", self._tracker_hook))
+                hooks.enter_context(replaced(tracker, "update_state", self._tracker_hook))
             logs = self._run_own(run_train_step, data) if self._own_step else run_train_step(data)
         if batch.details is None:
             self._note_outputs(x, *(batch.outputs or (y, self._outputs(x))))
@@ -250,7 +250,7 @@ class TrainingStep:
 
     def _weigh_metrics(self, hooks: contextlib.ExitStack) -> None:
         for metric in self._metrics:
-            hooks.enter_context(_replaced(metric, "update_state", self._weighed(metric)))
+            hooks.enter_context(replaced(metric, "update_state", self._weighed(metric)))
 
     def _train_masks(self, x: Any, y_pred: Any) -> list[Any]:
         masks = self.objective.masks(y_pred)

@@ -15,12 +15,13 @@ import keras
 
 from .._names import unknown
 from ._convolutional import all_conv, cnn, elu_cnn, small_cnn, small_cnn_sq
-from ._dense import small_nn, svrg_nn
+from ._dense import logistic_regression, small_nn, svrg_nn
+from ._pretrained import compiled as pretrained
 from ._pretrained import face, finetuned, neg_minus_pos, triplet, triplet_loss
 from ._recurrent import language_model, lstm_mnist, lstm_timit
 from ._wide_resnet import wide_resnet
 
-__all__ = ["get", "names", "neg_minus_pos", "triplet_loss", "wide_resnet"]
+__all__ = ["get", "names", "neg_minus_pos", "pretrained", "triplet_loss", "wide_resnet"]
 
 Builder = Callable[..., keras.Model]
 
@@ -48,6 +49,15 @@ _BUILDERS: dict[str, Builder] = {
     "triplet_pre_densenet121": triplet("DenseNet121"),
     "face_pre_resnet50": face("ResNet50", embedding=128),
 }
+
+# The names that scripts of 0.10 import.
+build_small_nn, build_svrg_nn, build_lr = small_nn, svrg_nn, logistic_regression
+build_small_cnn, build_small_cnn_squared, build_cnn = small_cnn, small_cnn_sq, cnn
+build_all_conv_nn, build_elu_cnn = all_conv, elu_cnn
+build_lstm_lm, build_lstm_lm2, build_lstm_lm3 = (
+    _BUILDERS[name] for name in ("lstm_lm", "lstm_lm2", "lstm_lm3")
+)
+build_lstm_timit, build_lstm_mnist = lstm_timit, lstm_mnist
 
 
 def names() -> list[str]:

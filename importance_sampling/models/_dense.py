@@ -38,3 +38,8 @@ def svrg_nn(input_shape: Sequence[int], output_size: int) -> keras.Model:
     """One hidden layer of 100 units, as papers on variance reduction train on MNIST."""
     hidden = [layers.Flatten(), layers.Dense(100, activation="tanh")]
     return classifier(input_shape, hidden, output_size)
+
+
+def logistic_regression(input_shape: Sequence[int], output_size: int) -> keras.Model:
+    """No hidden layer: the softmax of a linear function of the inputs."""
+    return classifier(input_shape, [layers.Flatten()], output_size)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -21,11 +22,32 @@ def finetuned(network: str) -> Builder:
         input_shape: Sequence[int], output_size: int, *, weights: Any = "imagenet"
     ) -> keras.Model:
         net = getattr(pretrained, network)
-        model = net(weights, tuple(input_shape), output_size, softmax=True)
+        return compiled(partial(net, softmax=True), weights)(input_shape, output_size)
+
+    return build
+
+
+def compiled(Net: Builder, weights: Any = "imagenet") -> Builder:
+    """A function of `(input_shape, output_size)` that builds a network and compiles it.
+
+    Args:
+        Net: `pretrained.ResNet50`, `pretrained.DenseNet121` or a function of the same arguments.
+        weights: "imagenet", a path or `None`, as those take it. Defaults to "imagenet".
+    """
+
+    def build(input_shape: Sequence[int], output_size: int) -> keras.Model:
+        model = Net(weights=weights, input_shape=tuple(input_shape), output_size=output_size)
         model.compile("adam", "categorical_crossentropy", metrics=["accuracy"])
         return model
 
     return build
+
+
+def _embedding(network: str | Builder, weights: Any, shape: Any, size: int) -> keras.Model:
+    """A network by its name in `pretrained`, or by a function of `(input_shape, output_size)`."""
+    if isinstance(network, str):
+        return getattr(pretrained, network)(weights, tuple(shape), size)
+    return network(tuple(shape), size)
 
 
 @keras.saving.register_keras_serializable("importance_sampling")
@@ -40,7 +62,7 @@ def neg_minus_pos(y_true: Any, y_pred: Any) -> Any:
     return y_pred
 
 
-def triplet(network: str) -> Builder:
+def triplet(network: str | Builder) -> Builder:
     """Embeds an anchor, a positive and a negative example; targets are the margins."""
 
     def build(
@@ -52,7 +74,7 @@ def triplet(network: str) -> Builder:
                 "A triplet network takes three inputs of one shape, such as [(224, 224, 3)] * 3, "
                 f"got {input_shape!r}."
             )
-        embed = getattr(pretrained, network)(weights, shapes[0], output_size)
+        embed = _embedding(network, weights, shapes[0], output_size)
         inputs = [keras.Input(shape) for shape in shapes]
         embeddings = layers.concatenate([embed(x) for x in inputs])
         outputs = TripletLossLayer()(embeddings)
@@ -63,15 +85,14 @@ def triplet(network: str) -> Builder:
     return build
 
 
-def face(network: str, embedding: int) -> Builder:
+def face(network: str | Builder, embedding: int) -> Builder:
     """A classifier of persons by an embedding of their face; targets are integers."""
 
     def build(
         input_shape: Sequence[int], output_size: int, *, weights: Any = "imagenet"
     ) -> keras.Model:
-        net = getattr(pretrained, network)
         inputs = keras.Input(tuple(input_shape))
-        x = net(weights, tuple(input_shape), embedding)(inputs)
+        x = _embedding(network, weights, input_shape, embedding)(inputs)
         outputs = layers.Activation("softmax")(layers.Dense(output_size)(x))
         model = keras.Model(inputs, outputs)
         model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])

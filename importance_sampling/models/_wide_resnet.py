@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -49,7 +50,8 @@ def wide_resnet(
     does not depend on what else is in its batch.
 
     Args:
-        L: int, depth in layers, $6 n + 4$ with n blocks in each of three groups.
+        L: int, depth in layers, $6 n + 4$ with n blocks in each of three groups; any other is
+            rounded down to the next such depth, with a warning.
         k: int, factor on the number of channels, 16, 32 and 64.
         drop_rate: float in [0, 1), dropout between the convolutions of a block. Defaults to
             `0.0`.
@@ -61,11 +63,18 @@ def wide_resnet(
         ValueError: if there is no such network.
     """
     blocks, rest = divmod(L - 4, 6)
-    if blocks < 1 or rest or k < 1 or not 0 <= drop_rate < 1:
+    if blocks < 0 or k < 1 or not 0 <= drop_rate < 1:
         raise ValueError(
-            "Expected a depth L of 10, 16, 22, 28, ..., k of at least 1 and drop_rate in [0, 1), "
-            f"got L={L!r}, k={k!r}, drop_rate={drop_rate!r}."
+            "Expected a depth L of at least 4 (4, 10, 16, 22, 28, ...), k of at least 1 and "
+            f"drop_rate in [0, 1), got L={L!r}, k={k!r}, drop_rate={drop_rate!r}."
         )
+    if rest:
+        warnings.warn(
+            f"A wide residual network has a depth of 4, 10, 16, 22, 28, ...: L={L} is rounded "
+            f"down to {L - rest}.",
+            stacklevel=2,
+        )
+    blocks = int(blocks)
 
     def build(input_shape: Sequence[int], output_size: int) -> keras.Model:
         inputs = keras.Input(tuple(input_shape))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from blinker import signal
 
-from .._arrays import take_rows
+from .._arrays import known_length, take_rows
 from .._weights import unbiased_weights
 from ._draw import (
     IndexStream,
@@ -19,6 +19,7 @@ from ._draw import (
     make_rng,
 )
 from ._rows import RowReader
+from ._user_samplers import tell_by_column
 
 if TYPE_CHECKING:
     from ..reweighting import ReweightingPolicy
@@ -68,10 +69,7 @@ class Draw(tuple):
 
 def dataset_length(dataset: Any) -> int | None:
     """Number of training examples, or None for a stream."""
-    try:
-        return len(dataset.train_data)
-    except RuntimeError:
-        return None
+    return known_length(dataset.train_data)
 
 
 class BaseSampler:
@@ -113,6 +111,10 @@ class BaseSampler:
         self.resampling = check_resampling(resampling)
         self._indices = IndexStream(dataset_length(dataset), self.rng, shuffle)
         self._rows = RowReader(dataset, self._indices)
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        tell_by_column(cls)
 
     resampling = "multinomial"
     keeps_history = False
@@ -225,11 +227,17 @@ class BaseSampler:
 
         Args:
             idxs: `(b,)` indices as drawn.
-            results: `(b,)` scores.
+            results: scores, a column `(b, 1)` where a sampler of your own defines this method;
+                all samplers of the library also take them as `(b,)`.
         """
 
     def update_from(self, draw: Draw, results: np.ndarray) -> None:
-        """As `update`, for callers that can still say which draw the scores belong to."""
+        """As `update`, for callers that can still say which draw the scores belong to.
+
+        Args:
+            draw: the `Draw` that was trained on.
+            results: `(b,)` scores.
+        """
         self.update(draw[0], results)
 
     def learns_from(self, draw: Draw) -> bool:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def class_ids(y: Any, classes: int) -> np.ndarray:
-    """Labels `(n,)` from integer labels `(n,)` or `(n, 1)`, or from one-hot rows.
+    """Labels `(n,)` from integer labels `(n,)` or `(n, 1)`, or the argmax of rows `(n, k)`.
 
     Raises:
         ValueError: for targets that are no classes.
@@ -25,13 +25,13 @@ def class_ids(y: Any, classes: int) -> np.ndarray:
             f"Expected the targets of one output, got a {type(y).__name__} of arrays. This sampler "
             "predicts by class: use it with models that have one output."
         )
-    if y.ndim == 2 and y.shape[1] == classes > 1 and np.allclose(y.sum(axis=1), 1, atol=1e-3):
+    if y.ndim == 2 and 1 < y.shape[1] <= classes:
         return y.argmax(axis=1)
     labels = y.reshape(len(y), -1)
     if labels.shape[1] != 1 or (labels != np.floor(labels)).any():
         raise ValueError(
-            f"Expected one label per example, as integers or one-hot rows, got targets of shape "
-            f"{y.shape} and type {y.dtype}. This sampler needs classes."
+            "Expected one label per example, as integers or rows `(n, classes)`, got targets of "
+            f"shape {y.shape} and type {y.dtype}. This sampler needs classes."
         )
     labels = labels[:, 0].astype(np.int64)
     if len(labels) and not 0 <= labels.min() <= labels.max() < classes:
@@ -40,6 +40,13 @@ def class_ids(y: Any, classes: int) -> np.ndarray:
             f"got {labels.min()} to {labels.max()}."
         )
     return labels
+
+
+def _count_classes(dataset: Any) -> int:
+    """The data set's `output_size`, or the length of its rows of targets if that is more."""
+    targets = dataset.train_data[np.arange(1)][1]
+    rows = isinstance(targets, np.ndarray) and targets.ndim == 2
+    return max(int(dataset.output_size), targets.shape[1] if rows else 0)
 
 
 class ClassPoolSampler(BaseSampler):
@@ -55,9 +62,9 @@ class ClassPoolSampler(BaseSampler):
 
     def __init__(self, dataset: Any, reweighting: ReweightingPolicy, presample: int, **kwargs: Any):
         super().__init__(dataset, reweighting, **kwargs)
-        self.classes = int(dataset.output_size)
         self._average = _MovingAverage(0.9)
         self.presample = min(int(presample), length_or_refuse(self, dataset))
+        self.classes = _count_classes(dataset)
         if self.classes < 1:
             raise ValueError(
                 f"This sampler needs classes, but the data set's output_size is {self.classes}."
@@ -111,8 +118,8 @@ class ClassPoolSampler(BaseSampler):
 class PerClassGaussian(ClassPoolSampler):
     r"""Fits a Gaussian to the losses of each class; an example's score is mean + deviation.
 
-    Mean and second moment are exponential moving averages over the examples of the class,
-    $\mu \leftarrow \alpha \mu + (1 - \alpha) l$.
+    Mean and second moment (the attributes `mu` and `variance`) are exponential moving averages
+    over the examples of the class, $\mu \leftarrow \alpha \mu + (1 - \alpha) l$.
 
     Args:
         dataset: a `BaseDataset` with a length, whose targets are classes.
@@ -134,16 +141,17 @@ class PerClassGaussian(ClassPoolSampler):
             raise ValueError(f"`alpha` must be in [0, 1), got {alpha!r}.")
         self.alpha = alpha
         # The cross-entropy of a guess that knows nothing.
-        self.mean = np.full(self.classes, max(np.log(self.classes), 1e-3))
-        self._second = self.mean**2
+        self.mu = np.full(self.classes, max(np.log(self.classes), 1e-3))
+        # The mean of the squares, under its name of 0.10.
+        self.variance = self.mu**2
 
     @property
     def deviation(self) -> np.ndarray:
         """Standard deviation of each class's losses."""
-        return np.sqrt(np.maximum(self._second - self.mean**2, 0.0))
+        return np.sqrt(np.maximum(self.variance - self.mu**2, 0.0))
 
     def _predict(self, idxs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        return (self.mean + self.deviation)[labels]
+        return (self.mu + self.deviation)[labels]
 
     def _learn(self, idxs: np.ndarray, labels: np.ndarray, results: np.ndarray) -> None:
         # One after the other would give sum_j alpha^(later ones of the class) (1 - alpha) l_j.
@@ -154,15 +162,15 @@ class PerClassGaussian(ClassPoolSampler):
         later[order] = ends - 1 - np.arange(len(labels))
         share = (1.0 - self.alpha) * self.alpha**later
         kept = self.alpha**counts
-        for moment, values in ((self.mean, results), (self._second, results**2)):
+        for moment, values in ((self.mu, results), (self.variance, results**2)):
             moment *= kept
             moment += np.bincount(labels, share * values, self.classes)
 
     def state_dict(self) -> dict[str, Any]:
         """See `BaseSampler.state_dict`."""
-        return {**super().state_dict(), "mean": self.mean.copy(), "second": self._second.copy()}
+        return {**super().state_dict(), "mean": self.mu.copy(), "second": self.variance.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `BaseSampler.load_state_dict`."""
         super().load_state_dict(state)
-        self.mean[:], self._second[:] = state["mean"], state["second"]
+        self.mu[:], self.variance[:] = state["mean"], state["second"]

@@ -9,6 +9,7 @@ import numpy as np
 from ._base import BaseSampler, Draw
 from ._conditions import Condition, _MovingAverage
 from ._pool import UniformSampler
+from ._user_samplers import ScoredProposals, decides_by_scores
 
 Proposal = tuple[np.ndarray, np.ndarray | None, tuple[Any, ...] | None]
 
@@ -16,9 +17,15 @@ Proposal = tuple[np.ndarray, np.ndarray | None, tuple[Any, ...] | None]
 class SamplerDecorator(BaseSampler):
     """Passes everything on to another sampler; the base of what changes some of it.
 
+    One of your own that defines `_get_samples_with_scores` is given scores by the sampler it
+    decorates whatever that one does: ones while it draws uniformly. If it leaves them all alike,
+    the draw stays uniform.
+
     Args:
         sampler: the sampler to decorate.
     """
+
+    _scored: ScoredProposals | None = None
 
     def __init__(self, sampler: BaseSampler):
         self.sampler = sampler
@@ -27,9 +34,33 @@ class SamplerDecorator(BaseSampler):
         # One generator and one stream of indices for the whole stack.
         self._join(sampler)
         self.resampling = sampler.resampling
+        if decides_by_scores(self):
+            # On the instance, so that `self.sampler` is what the user handed over.
+            self._scored = ScoredProposals(sampler._get_samples_with_scores)
+            vars(sampler)["_get_samples_with_scores"] = self._scored
 
     def _get_samples_with_scores(self, batch_size: int) -> Proposal:
         return self.sampler._get_samples_with_scores(batch_size)
+
+    def sample(self, batch_size: int) -> Draw:
+        """Draws a mini-batch; see `BaseSampler.sample`."""
+        idxs, scores, xy = self._get_samples_with_scores(batch_size)
+        if scores is None or not self._proposed_uniformly:
+            return self._draw(idxs, scores, xy, batch_size)
+        if np.ptp(scores) == 0:
+            return self._draw(idxs, None, xy, batch_size)
+        draw = self._draw(idxs, scores, xy, batch_size)
+        # Not the model's: what it says of these examples, only the training pass can tell.
+        draw.pool_scores = None
+        draw.proposed_uniformly = True
+        return draw
+
+    @property
+    def _proposed_uniformly(self) -> bool:
+        """Whether the last scores stand for a uniform draw, below any user's decorator."""
+        if self._scored is not None:
+            return self._scored.uniform
+        return isinstance(self.sampler, SamplerDecorator) and self.sampler._proposed_uniformly
 
     def update(self, idxs: np.ndarray, results: np.ndarray) -> None:
         """Passes the scores on to the decorated sampler."""
@@ -118,7 +149,13 @@ class AdaptiveAdditiveSmoothingSampler(SamplerDecorator):
         if not percentage >= 0:
             raise ValueError(f"`percentage` must be at least 0, got {percentage!r}.")
         self.percentage = percentage
+        self.forget = forget
         self._average = _MovingAverage(forget)
+
+    @property
+    def mu(self) -> float:
+        """The moving average of the scores."""
+        return self._average.value
 
     def _get_samples_with_scores(self, batch_size: int) -> Proposal:
         idxs, scores, xy = self.sampler._get_samples_with_scores(batch_size)
@@ -187,9 +224,14 @@ class ConditionalStartSampler(SamplerDecorator):
 
     def update_from(self, draw: Draw, results: np.ndarray) -> None:
         """See `BaseSampler.update_from`."""
-        if not draw.importance:
+        if self._was_uniform(draw):
             self.condition.update(results)
         self.sampler.update_from(draw, results)
+
+    @staticmethod
+    def _was_uniform(draw: Draw) -> bool:
+        """Whether the examples were proposed uniformly, whatever a decorator made of that."""
+        return not draw.importance or getattr(draw, "proposed_uniformly", False)
 
     def prepare(self, batch_size: int) -> None:
         """Prepares a draw by score, if the last one was."""
@@ -203,7 +245,7 @@ class ConditionalStartSampler(SamplerDecorator):
 
     def learns_from(self, draw: Draw) -> bool:
         """From uniform draws, and from whatever the decorated sampler learns from."""
-        return not draw.importance or self.sampler.learns_from(draw)
+        return self._was_uniform(draw) or self.sampler.learns_from(draw)
 
     @property
     def variance_reduction(self) -> float | None:

@@ -88,7 +88,7 @@ class LSTMSampler(ClassPoolSampler):
         self.history = np.full((n, history), _PADDING, np.float32)
         first = 0.0 if self.log else 1.0
         self.history[:, 0] = first
-        self._counts = np.ones(n, np.int32)
+        self.cnts = np.ones(n, np.int32)
         seed = int(self.rng.integers(2**31))
         self.network = build_network(history, self.classes, seed, first)
 
@@ -118,18 +118,18 @@ class LSTMSampler(ClassPoolSampler):
         # An example that was drawn twice has one loss, not two.
         drawn, first = np.unique(idxs, return_index=True)
         length = self.history.shape[1]
-        full = drawn[self._counts[drawn] == length]
+        full = drawn[self.cnts[drawn] == length]
         self.history[full] = np.roll(self.history[full], -1, axis=1)
-        self._counts[full] -= 1
-        self.history[drawn, self._counts[drawn]] = targets[first]
-        self._counts[drawn] += 1
+        self.cnts[full] -= 1
+        self.history[drawn, self.cnts[drawn]] = targets[first]
+        self.cnts[drawn] += 1
 
     def _variables(self) -> list[Any]:
         return [*self.network.variables, *self.network.optimizer.variables]
 
     def state_dict(self) -> dict[str, Any]:
         """See `BaseSampler.state_dict`."""
-        own = {"history": self.history.copy(), "counts": self._counts.copy()}
+        own = {"history": self.history.copy(), "counts": self.cnts.copy()}
         self._build_optimizer()
         own["network"] = [np.array(v.numpy()) for v in self._variables()]
         return {**super().state_dict(), **own}
@@ -137,7 +137,7 @@ class LSTMSampler(ClassPoolSampler):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See `BaseSampler.load_state_dict`."""
         super().load_state_dict(state)
-        self.history[:], self._counts[:] = state["history"], state["counts"]
+        self.history[:], self.cnts[:] = state["history"], state["counts"]
         self._build_optimizer()
         for variable, value in zip(self._variables(), state["network"], strict=True):
             variable.assign(value)

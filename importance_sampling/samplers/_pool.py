@@ -22,7 +22,24 @@ class UniformSampler(BaseSampler):
         reweighting: a `ReweightingPolicy`.
     """
 
-    def _get_samples_with_scores(self, batch_size: int) -> tuple[np.ndarray, None, tuple[Any, ...]]:
+    _chosen: np.ndarray | None = None
+
+    @property
+    def idxs(self) -> np.ndarray:
+        """The examples to draw from; assign some of them to draw from these alone."""
+        if self._chosen is None:
+            return np.arange(dataset_length(self.dataset) or 1)
+        return self._chosen
+
+    @idxs.setter
+    def idxs(self, idxs: Any) -> None:
+        self._chosen = np.asarray(idxs)
+
+    def _get_samples_with_scores(
+        self, batch_size: int
+    ) -> tuple[np.ndarray, None, tuple[Any, ...] | None]:
+        if self._chosen is not None:
+            return self._chosen, None, None
         idxs, xy = self._rows.next_batch(batch_size)
         return idxs, None, xy
 
@@ -55,6 +72,7 @@ class ModelSampler(BaseSampler):
         super().__init__(dataset, reweighting, **kwargs)
         self.model = model
         length = dataset_length(dataset)
+        self.N = length or 1
         self.large_batch = large_batch if length is None else min(large_batch, length)
         self.forward_batch_size = forward_batch_size
         self._ahead: tuple[np.ndarray, tuple[Any, ...], Callable[[], np.ndarray]] | None = None
@@ -98,6 +116,10 @@ class _VariableSampler(BaseSampler):
 
     condition: VarianceReductionCondition
     model: Any
+
+    def __init__(self, dataset: Any, reweighting: ReweightingPolicy, **kwargs: Any):
+        super().__init__(dataset, reweighting, **kwargs)
+        self.N = dataset_length(dataset) or 1
 
     def _sizes(self, batch_size: int) -> tuple[int, int]:
         """Sizes of the pool and of the draw while importance sampling is on."""

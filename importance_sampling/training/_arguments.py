@@ -35,9 +35,11 @@ def check_number(name: str, value: Any, least: float = -math.inf, open_end: bool
 
 
 def check_verbose(verbose: Any) -> Any:
-    """`"auto"`, 0, 1 or 2, as Keras knows them."""
-    if verbose == "auto" or (isinstance(verbose, int) and verbose in (0, 1, 2)):
-        return verbose if verbose == "auto" else int(verbose)
+    """`"auto"`, 0, 1, 2 or more, as Keras knows them."""
+    if isinstance(verbose, str) and verbose == "auto":
+        return verbose
+    if isinstance(verbose, int | np.integer) and verbose >= 0:
+        return int(verbose)
     raise ValueError(f'`verbose` must be "auto", 0, 1 or 2, got {verbose!r}.')
 
 

@@ -65,8 +65,8 @@ class BaseTraining(FitMethods):
         return self._reweighting
 
     @property
-    def metrics_names(self) -> tuple[str, ...]:
-        """`("loss", *metrics, "score")`; metrics are known once training has begun."""
+    def metrics_names(self) -> list[str]:
+        """`["loss", *metrics, "score"]`, the compiled metrics by the names of their logs."""
         return self.model.metrics_names
 
     def report(self) -> TrainingReport:

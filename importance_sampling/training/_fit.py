@@ -41,17 +41,17 @@ class FitMethods:
         callbacks: Any = None,
         validation_split: float = 0.0,
         validation_data: Any = None,
+        steps_per_epoch: int | None = None,
+        on_sample: OnSample | None = None,
+        on_scores: OnScores | None = None,
         *,
         shuffle: bool = True,
         class_weight: dict[int, float] | None = None,
         sample_weight: Any = None,
         initial_epoch: int = 0,
-        steps_per_epoch: int | None = None,
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: Any = 1,
-        on_sample: OnSample | None = None,
-        on_scores: OnScores | None = None,
     ) -> keras.callbacks.History:
         """Trains the model as `model.fit` does, with importance sampling.
 
@@ -66,25 +66,26 @@ class FitMethods:
             batch_size: int, examples per step; what whole batches leave of the data is one
                 more, as in Keras. Defaults to `32`. Data in batches keeps its own.
             epochs: int, when to stop, counted from 0. Defaults to `1`.
-            verbose: "auto", 0, 1 or 2, as in Keras. Defaults to `1`.
+            verbose: "auto", 0, 1 or 2, as in Keras; above 2 only the epochs are named. Defaults
+                to `1`.
             callbacks: list of `keras.callbacks.Callback`, or a `CallbackList`.
             validation_split: float in [0, 1), the share of rows, from the end, to validate on.
             validation_data: `(x, y)` or `(x, y, sample_weight)` to validate on, or data in
                 batches.
+            steps_per_epoch: int, optimizer steps per epoch. Defaults to as many as uniform
+                steps need for one pass over the data, the last, smaller batch included.
+            on_sample: called as `on_sample(sampler, idxs, w, predicted_scores)` after each draw.
+            on_scores: called as `on_scores(sampler, scores)` with the scores of each step's
+                pool, or of its batch where no pool was scored.
             shuffle: bool, whether uniform draws go through the data in random order; with a
                 `PyDataset`, through its batches.
             class_weight: dict of class to weight.
             sample_weight: weights `(n,)`, `(n, steps)` or one such array per output; they
                 multiply the importance weights and are taken into the scores.
             initial_epoch: int, the epoch to start at.
-            steps_per_epoch: int, optimizer steps per epoch. Defaults to as many as uniform
-                steps need for one pass over the data, the last, smaller batch included.
             validation_steps: int, batches to validate on, of data in batches.
             validation_batch_size: int; `batch_size` by default.
             validation_freq: int or list of int, epochs after which to validate.
-            on_sample: called as `on_sample(sampler, idxs, w, predicted_scores)` after each draw.
-            on_scores: called as `on_scores(sampler, scores)` with the scores of each step's
-                pool, or of its batch where no pool was scored.
 
         Returns:
             A `keras.callbacks.History`. Beside `loss` and the metrics, which are
@@ -256,7 +257,7 @@ class FitMethods:
 
     def fit_dataset(
         self,
-        dataset: BaseDataset,
+        dataset: Any,
         steps_per_epoch: int | None = None,
         batch_size: int = 32,
         epochs: int = 1,
@@ -268,7 +269,8 @@ class FitMethods:
         """Trains on a data set's training data and validates on its test data.
 
         Args:
-            dataset: a `BaseDataset`.
+            dataset: a `BaseDataset`, or anything with `train_data` and `test_data` that have a
+                length and give `(x, y)` for an array of indices.
             steps_per_epoch: int; by default as many as one pass over the training data has batches.
             batch_size: int, examples per step. Defaults to `32`.
             epochs: int. Defaults to `1`.
@@ -280,10 +282,13 @@ class FitMethods:
         Returns:
             A `keras.callbacks.History`; see `fit`.
         """
-        if not isinstance(dataset, BaseDataset):
+        if isinstance(dataset, type) or not all(
+            hasattr(dataset, part) for part in ("train_data", "test_data")
+        ):
             raise TypeError(
-                f"`fit_dataset` takes a BaseDataset, got {type(dataset).__name__}; use `fit` for "
-                "arrays and `fit_generator` for generators."
+                "`fit_dataset` takes a BaseDataset, or anything with `train_data` and `test_data`, "
+                f"got {type(dataset).__name__}; use `fit` for arrays and `fit_generator` for "
+                "generators."
             )
         batch_size = check_count("batch_size", batch_size)
         self._shuffle = True

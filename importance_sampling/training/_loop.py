@@ -16,6 +16,7 @@ from ..datasets import StreamEnded
 from ..model_wrappers import ModelWrapper, StepResult
 from ..samplers import BaseSampler, Draw, VarianceReductionCondition
 from ..samplers._draw import InvalidScores, check_scores
+from ._announce import announced
 from ._callbacks import callback_list, first_epoch, looks_at_batches
 from ._report import TrainingReport
 from ._validation import Validation
@@ -104,7 +105,7 @@ class Loop:
                 runtime.sync()
                 logs = dict(self._last_logs)
                 if validation is not None and validation.due(epoch):
-                    logs |= validation.run(model, hooks)
+                    logs |= announced(self.wrapper, validation, validation.run(model, hooks))
                 hooks.on_epoch_end(epoch, logs)
                 if ended or model.stop_training:
                     break

@@ -10,12 +10,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from .._arrays import flatten, take_rows
+from .._arrays import count_rows, flatten, known_length, take_rows
 from ..backend import _foreign
-from ..datasets import BaseDataset, InMemoryDataset
+from ..datasets import InMemoryDataset
 from ..datasets._elements import Shape
 from ..datasets._reader import check_batch
 from ..datasets._sources import Source, find_source
+from ..model_wrappers._base import is_heard
 from ..utils.keras_utils import DatasetSequence
 from ._arguments import check_count, check_optional_count, check_validation_freq
 from ._data import ArrayDataset, check_lengths, to_arrays
@@ -47,18 +48,19 @@ class Validation:
         self._batches: Any = None
         self._source: Source | None = None
         self._stream: Iterator[Any] | None = None
+        self._kept: list[tuple[Any, ...]] | None = None
         if isinstance(data, tuple | list):
             self._take_arrays(data, batch_size)
-        elif isinstance(data, BaseDataset):
+        elif hasattr(data, "train_data") and hasattr(data, "test_data"):
             self._take_dataset(data, batch_size)
         else:
             self._take_source(data, inputs)
         self._batch_size = batch_size
 
     @classmethod
-    def of_dataset(cls, dataset: BaseDataset, batch_size: int) -> Validation | None:
+    def of_dataset(cls, dataset: Any, batch_size: int) -> Validation | None:
         """Validation on a data set's test data, or None where it has none."""
-        return cls(dataset, batch_size) if len(dataset.test_data) else None
+        return cls(dataset, batch_size) if known_length(dataset.test_data) else None
 
     def _take_arrays(self, data: Any, batch_size: int) -> None:
         if len(data) not in (2, 3):
@@ -74,7 +76,7 @@ class Validation:
         else:
             self._batches = DatasetSequence(ArrayDataset(*parts), batch_size=batch_size)
 
-    def _take_dataset(self, dataset: BaseDataset, batch_size: int) -> None:
+    def _take_dataset(self, dataset: Any, batch_size: int) -> None:
         if isinstance(dataset, InMemoryDataset):
             self._arrays = (*dataset.test_data[:], None)[:3]
         else:
@@ -153,8 +155,27 @@ class Validation:
         return {f"val_{name}": value for name, value in logs.items()}
 
     def _read(self, steps: int | None) -> Iterator[Any]:
+        self._kept = [] if is_heard("is.evaluate_batch") else None
         for batch in itertools.islice(self._open(), steps):
-            yield check_batch(batch, "validation data", needs_targets=False)
+            rows = check_batch(batch, "validation data", needs_targets=False)
+            if self._kept is not None:
+                self._kept.append(rows)
+            yield rows
+
+    def batches(self) -> Iterator[tuple[Any, ...]]:
+        """The batches of the last `run` once more; of a generator, those that were kept."""
+        if self._arrays is not None:
+            for start in range(0, count_rows(self._arrays[0]), self._batch_size):
+                yield take_rows(self._arrays, slice(start, start + self._batch_size))
+        elif isinstance(self._batches, keras.utils.PyDataset):
+            for i in range(self._steps or len(self._batches)):
+                yield check_batch(self._batches[i], "validation data", needs_targets=False)
+        elif self._source.repeats:
+            steps = self._steps or self._source.batches
+            for batch in itertools.islice(iter(self._source.open()), steps):
+                yield check_batch(batch, "validation data", needs_targets=False)
+        else:
+            yield from self._kept or []
 
 
 def _as_generator(first: Any, rest: Iterator[Any]) -> Iterator[Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-placeholder = ___ = _ = object()
+placeholder = ___ = _ = x = object()
 """Stands for an argument that is given later; see `partial`."""
 
 

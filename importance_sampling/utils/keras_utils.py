@@ -21,6 +21,38 @@ _SUFFIXES = {str(i) for i in range(1, 11)}
 """What may follow a layer's name and `_`."""
 
 
+def weights_from_hdf5(f: h5py.Group) -> Iterator[tuple[Any, h5py.Dataset]]:
+    """All weights of an opened `.h5` file, or of a group in it, with their names.
+
+    Args:
+        f: a file or group of h5py.
+
+    Yields:
+        `(name, data)`, the names as the file has them: str, or bytes in files of Keras 2.
+    """
+    if "weight_names" in f.attrs:
+        for name in f.attrs["weight_names"]:
+            yield name, f[name]
+        return
+    for child in f.values():
+        if isinstance(child, h5py.Group):
+            yield from weights_from_hdf5(child)
+
+
+def possible_weight_names(name: str | bytes, n: int = 10) -> Iterator[str]:
+    """A weight's name, and what it is if its layer's name was taken: `dense_1/kernel`, ...
+
+    Args:
+        name: "layer/weight", str or bytes.
+        n: int, how many numbers to try. Defaults to `10`.
+    """
+    name = name.decode() if isinstance(name, bytes) else name
+    yield name
+    layer, slash, rest = name.partition("/")
+    for number in range(1, n + 1):
+        yield f"{layer}_{number}{slash}{rest}"
+
+
 def load_weights_by_name(
     f: str | os.PathLike[str] | h5py.Group, layers: keras.Model | Sequence[keras.Layer]
 ) -> list[str]:
