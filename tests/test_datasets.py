@@ -241,7 +241,8 @@ def test_an_error_keeps_its_traceback_and_comes_every_time():
     ("item", "message"),
     [
         (np.zeros(3), "must yield"),
-        ((np.zeros(3),), "of length 1"),
+        ((np.zeros(3),), "inputs without targets"),
+        ((np.zeros(3),) * 4, "of length 4"),
         ((np.zeros(3), np.zeros(2)), "same number of rows"),
         ((np.zeros(0), np.zeros(0)), "at least one"),
     ],
@@ -311,16 +312,16 @@ def test_workers_keep_the_order(processes):
         np.testing.assert_array_equal(rows, x)
 
 
-def test_a_pass_of_unknown_length_is_counted_when_it_was_read():
+def test_the_length_of_a_pass_is_known_when_it_was_read():
     from importance_sampling.datasets._generator import StreamDataset
     from importance_sampling.datasets._sources import Source
 
     source = Source(lambda: batches(3, 4), "rows")
     with StreamDataset(source, marks_passes=True) as dataset:
         read = []
-        for size, passes in ((4, 0), (4, 0), (4, 1), (6, 1), (6, 2), (12, 3), (12, 4)):
+        for size, known in ((4, False), (4, False), (4, True), (6, True), (6, True), (24, True)):
             read.append(dataset.train_data[np.arange(size)][0][:, 0])
-            assert dataset.passes_read == passes
+            assert dataset.steps_per_pass(5) == (3 if known else None)
         np.testing.assert_array_equal(np.concatenate(read), np.tile(np.arange(12), 4))
 
 
@@ -335,7 +336,7 @@ def test_the_next_pool_is_put_together_in_the_background():
         deadline = time.monotonic() + 10
         while buffer._ready is None and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert buffer._ready.size == 10
+        assert buffer._ready.joined.size == 10
         x, _ = dataset.train_data[np.arange(10)]
         np.testing.assert_array_equal(x[:, 0], np.arange(10, 20))
         # another size: the pool that was ready is taken apart again
@@ -345,18 +346,6 @@ def test_the_next_pool_is_put_together_in_the_background():
         np.testing.assert_array_equal(x[:, 0], np.arange(20, 23))
         x, _ = dataset.train_data[np.arange(40)]
         np.testing.assert_array_equal(x[:, 0], np.arange(23, 63))
-
-
-def test_single_examples_are_told_from_batches():
-    from importance_sampling.datasets._sources import holds_single_examples
-
-    row, batch = np.zeros(6), np.zeros((4, 6))
-    assert holds_single_examples((row, np.zeros(3)), [2])
-    assert not holds_single_examples((batch, np.zeros((4, 3))), [2])
-    assert holds_single_examples((row, 3), None)
-    assert holds_single_examples((row, np.zeros(3)), None)
-    assert not holds_single_examples((batch, np.zeros(4)), None)
-    assert holds_single_examples(((row, row), np.zeros(6)), [2, 2])
 
 
 @pytest.mark.parametrize("view", ["columns", "reversed", "transposed", "strided", "read-only"])

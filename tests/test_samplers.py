@@ -110,9 +110,10 @@ def test_impossible_scores_stop_with_their_rows(bad):
 
 
 @pytest.mark.exact
-def test_a_pool_smaller_than_the_batch_is_refused():
-    with pytest.raises(ValueError, match="batch_size=30 from a pool of 24"):
-        pool().sample(30)
+def test_a_batch_larger_than_the_pool_holds_examples_twice():
+    idxs, (x, _), w = pool().sample(30)
+    assert len(idxs) == len(x) == len(w) == 30
+    assert len(np.unique(idxs)) <= 24
 
 
 @pytest.mark.exact

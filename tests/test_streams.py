@@ -358,7 +358,7 @@ def test_bare_inputs_train_a_model_whose_loss_needs_no_targets():
     models = [Autoencoder(), Autoencoder()]
     for model in models:
         model.compile(keras.optimizers.Adam(0.01))
-        model.build((None, FEATURES))
+        model(x[:1])
     models[1].set_weights(models[0].get_weights())
     models[0].fit(x, batch_size=BATCH, epochs=2, shuffle=False, verbose=0)
     ImportanceTraining(models[1], tau_th=1e9).fit(tf_data(x).batch(BATCH), epochs=2, verbose=0)

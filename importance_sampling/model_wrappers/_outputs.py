@@ -142,6 +142,9 @@ def _static_makers(model: keras.Model) -> list[Any]:
                     maker = _static_makers(layer)[position]
                 break
         makers.append(maker)
+    if makers == [None] and isinstance(model, keras.Sequential):
+        # Its layers may have been called by another model first.
+        makers = [model.layers[-1]]
     return makers
 
 
