@@ -26,7 +26,7 @@ from importance_sampling import (
 )
 
 BACKENDS = ("tensorflow", "jax", "torch")
-MODULES = ("arguments", "data", "compiling", "models", "callbacks", "again")
+MODULES = ("arguments", "data", "shapes", "compiling", "models", "own", "callbacks", "again")
 
 # Settings under which each training soon draws by score. `on` says whether it surely does.
 TRAININGS: dict[str, Callable[..., Any]] = {
@@ -47,11 +47,11 @@ TRAININGS: dict[str, Callable[..., Any]] = {
 # Trainings that share all code but their sampler's with another column have rows only where
 # samplers matter.
 SECTIONS = {
-    "biased": ("arguments", "data", "again"),
-    "constant-time": ("arguments", "data", "again"),
-    "robust": ("data",),
-    "auto": ("arguments", "data", "again"),
-    "reuse": ("data", "again"),
+    "biased": ("arguments", "data", "shapes", "again"),
+    "constant-time": ("arguments", "data", "shapes", "again"),
+    "robust": ("data", "shapes"),
+    "auto": ("arguments", "data", "shapes", "again"),
+    "reuse": ("data", "shapes", "again"),
 }
 SURELY_ON = ("importance", "biased", "approximate")
 # Predictions never reach zero, and mixtures draw everything now and then.
@@ -177,8 +177,10 @@ NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 TITLES = {
     "arguments": "Arguments of `fit`",
     "data": "Data",
+    "shapes": "Sizes and shapes",
     "compiling": "What was compiled",
     "models": "Models",
+    "own": "Losses and steps of your own",
     "callbacks": "Callbacks",
     "again": "Twice and nested",
 }

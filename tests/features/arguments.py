@@ -164,7 +164,7 @@ def sample_weight(cell):
     assert cell.wrap(net).model.score(x, y, sample_weight=w)[w == 0].max() == 0
 
 
-@works("`sample_weight`: one per time step", "2-D, for sequences", kind="targets")
+@works("`sample_weight`: one per time step", "2-D, for sequences")
 def temporal_weight(cell):
     from test_scores import sequence_model, sequences
 

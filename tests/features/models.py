@@ -5,7 +5,7 @@ import numpy as np
 from helpers import CLASSES, FEATURES, data, mlp, oracle
 from keras import layers, ops
 
-from . import refused, works
+from . import works
 
 LOSS = "sparse_categorical_crossentropy"
 
@@ -191,37 +191,6 @@ def subclassed(cell):
     cell.fit(net, x, y)
 
 
-@works("Overridden `compute_loss`", "if it multiplies `sample_weight` into each sample's loss")
-def own_loss(cell):
-    class Own(keras.Sequential):
-        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-            losses = keras.losses.sparse_categorical_crossentropy(y, y_pred)
-            if sample_weight is not None:
-                losses = losses * ops.reshape(sample_weight, (-1,))
-            return 2.0 * ops.mean(losses) + sum(self.losses)
-
-    x, y = data(48)
-    net = Own([layers.Input((FEATURES,)), head()])
-    net.compile("adam")
-    cell.fit(net, x, y)
-    p = net.predict(x, verbose=0)
-    np.testing.assert_allclose(
-        oracle(net, "loss").score(x, y), -2 * np.log(p[np.arange(48), y]), rtol=1e-3
-    )
-
-
-@refused("`compute_loss` that ignores `sample_weight`", "does not use `sample_weight`")
-def deaf_loss(cell):
-    class Deaf(keras.Sequential):
-        def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-            return ops.mean(keras.losses.sparse_categorical_crossentropy(y, y_pred))
-
-    x, y = data(48)
-    net = Deaf([layers.Input((FEATURES,)), head()])
-    net.compile("adam")
-    cell.fit(net, x, y)
-
-
 @works("Overridden `compute_metrics`")
 def own_metrics(cell):
     class Own(keras.Sequential):
@@ -234,129 +203,3 @@ def own_metrics(cell):
     net.compile("adam", LOSS)
     history = cell.fit(net, x, y)
     np.testing.assert_allclose(history["twice"], 2 * np.array(history["loss"]), rtol=1e-4)
-
-
-def own_step_model(pass_weights=True, call_loss=True, accept=True):
-    """A `train_step` as Keras' guides write it, which never calls compute_metrics."""
-    backend = keras.backend.backend()
-
-    def unpack(data):
-        if accept:
-            return keras.utils.unpack_x_y_sample_weight(data)
-        x, y = data
-        return x, y, None
-
-    def loss_of(model, x, y, y_pred, w):
-        if not call_loss:
-            return ops.mean(keras.losses.sparse_categorical_crossentropy(y, y_pred))
-        return model.compute_loss(
-            x=x, y=y, y_pred=y_pred, sample_weight=w if pass_weights else None
-        )
-
-    if backend == "tensorflow":
-        import tensorflow as tf
-
-        class Own(keras.Sequential):
-            def train_step(self, data):
-                x, y, w = unpack(data)
-                with tf.GradientTape() as tape:
-                    y_pred = self(x, training=True)
-                    loss = loss_of(self, x, y, y_pred, w)
-                gradients = tape.gradient(loss, self.trainable_variables)
-                self.optimizer.apply(gradients, self.trainable_variables)
-                for metric in self.metrics:
-                    if metric.name == "loss":
-                        metric.update_state(loss)
-                    else:
-                        metric.update_state(y, y_pred)
-                return {m.name: m.result() for m in self.metrics if m.name == "loss"}
-
-    elif backend == "torch":
-        import torch
-
-        class Own(keras.Sequential):
-            def train_step(self, data):
-                x, y, w = unpack(data)
-                self.zero_grad()
-                y_pred = self(x, training=True)
-                loss = loss_of(self, x, y, y_pred, w)
-                loss.backward()
-                gradients = [v.value.grad for v in self.trainable_weights]
-                with torch.no_grad():
-                    self.optimizer.apply(gradients, self.trainable_weights)
-                for metric in self.metrics:
-                    if metric.name == "loss":
-                        metric.update_state(loss)
-                    else:
-                        metric.update_state(y, y_pred)
-                return {m.name: m.result() for m in self.metrics if m.name == "loss"}
-
-    else:
-        import jax
-
-        class Own(keras.Sequential):
-            def train_step(self, state, data):
-                trainable, rest, optimizer, metrics = state
-                x, y, w = unpack(data)
-
-                def total(values):
-                    y_pred, after = self.stateless_call(values, rest, x, training=True)
-                    if not call_loss:
-                        return loss_of(self, x, y, y_pred, w), (y_pred, after)
-                    loss, _ = self.stateless_compute_loss(
-                        values,
-                        after,
-                        metrics,
-                        x=x,
-                        y=y,
-                        y_pred=y_pred,
-                        sample_weight=w if pass_weights else None,
-                        training=True,
-                    )
-                    return loss, (y_pred, after)
-
-                (loss, (_, rest)), gradients = jax.value_and_grad(total, has_aux=True)(trainable)
-                trainable, optimizer = self.optimizer.stateless_apply(
-                    optimizer, gradients, trainable
-                )
-                return {"loss": loss}, (trainable, rest, optimizer, metrics)
-
-    net = Own([layers.Input((FEATURES,)), head()])
-    net.compile(keras.optimizers.Adam(0.05), LOSS)
-    return net
-
-
-@works(
-    "Overridden `train_step`",
-    "if it passes `sample_weight` to `compute_loss`; without `compute_metrics` it costs one "
-    "forward pass more",
-)
-def own_step(cell):
-    x, y = data(64)
-    history = cell.fit(own_step_model(), x, y, epochs=6)
-    assert history["loss"][-1] < history["loss"][0]
-
-
-@refused("`train_step` that leaves `sample_weight` out", "importance weights would be lost")
-def deaf_step(cell):
-    refused_untouched(cell, own_step_model(pass_weights=False))
-
-
-@refused("`train_step` that takes `(x, y)` only", "does not take the sample weights")
-def narrow_step(cell):
-    refused_untouched(cell, own_step_model(accept=False))
-
-
-@refused("`train_step` that never calls `compute_loss`", "never calls `self.compute_loss")
-def own_objective(cell):
-    refused_untouched(cell, own_step_model(call_loss=False))
-
-
-def refused_untouched(cell, net):
-    x, y = data(48)
-    before = net.get_weights()
-    try:
-        cell.fit(net, x, y)
-    finally:
-        for a, b in zip(before, net.get_weights(), strict=True):
-            np.testing.assert_array_equal(a, b)
