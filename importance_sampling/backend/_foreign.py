@@ -36,6 +36,9 @@ def tf_cardinality(dataset: Any) -> int | None:
 def is_tensor(leaf: Any) -> bool:
     """Whether `leaf` is a tensor of TensorFlow, JAX or PyTorch."""
     tf, jax, torch = _module("tensorflow"), _module("jax"), _module("torch")
+    if tf is not None and isinstance(leaf, tf.Tensor):
+        # What it nearly always is; the question below takes longer than reading a small batch.
+        return True
     return (
         (tf is not None and (tf.is_tensor(leaf) or isinstance(leaf, tf.Variable)))
         or (jax is not None and isinstance(leaf, jax.Array))
@@ -51,6 +54,8 @@ def tensor_to_numpy(leaf: Any) -> np.ndarray:
         ValueError: for ragged tensors.
     """
     tf, torch = _module("tensorflow"), _module("torch")
+    if tf is not None and isinstance(leaf, tf.Tensor):
+        return np.asarray(leaf)
     if torch is not None and isinstance(leaf, torch.Tensor):
         leaf = leaf.detach().cpu()
         if leaf.is_sparse:

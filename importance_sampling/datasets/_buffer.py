@@ -148,7 +148,9 @@ class RowBuffer:
             self._wait_for(1)
             self._unready()
             part = self._loose.popleft()
-            self._changed.notify_all()
+            if 2 * len(self._loose) <= self._capacity:
+                # Several batches at a time: every change of threads costs about as much as one.
+                self._changed.notify_all()
         return part
 
     def peek(self) -> tuple[Any, ...]:

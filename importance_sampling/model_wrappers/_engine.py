@@ -51,6 +51,7 @@ class Engine:
         self._key: tuple[Any, ...] | None = None
         self._known: set[Any] = set()
         self._label_limits: list[Any] = []
+        self._weights_of_size: dict[int, Any] = {}
 
     # -- building ---------------------------------------------------------------------------
 
@@ -151,6 +152,9 @@ class Engine:
         if not any(self._label_limits):
             return
         info = self.objective.info
+        if not info.nested and isinstance(y, np.ndarray):
+            _rehearsal.check_labels(y, self._label_limits[0], where)
+            return
         targets = _checks.align(self.model, y, info.spec, len(info.flat))
         for labels, limit in zip(targets, self._label_limits, strict=True):
             _rehearsal.check_labels(labels, limit, where)
@@ -245,11 +249,23 @@ class Engine:
             # Eagerly, even a multiplication by one costs; compiled, a second trace would.
             return self._train(*self._to_device(x, y), None, None, None, None)
         metric_weights = None if self.reweighting.unbiased else metric_weights
-        data = self._to_device(x, y, sample_weight, weights, metric_weights)
+        data = self._to_device(x, y, sample_weight)
+        if uniform and metric_weights is None:
+            data = (*data, self._uniform_weights(len(weights)), None)
+        else:
+            data = (*data, *self._to_device(weights, metric_weights))
         if self.step.proven or self.runtime.traces:
             return self._train(*data, self._tokens(tokens))
         with _build.restored_on_refusal(self.model):
             return self._train(*data, self._tokens(tokens))
+
+    def _uniform_weights(self, n: int) -> Any:
+        """The weights of a uniform batch, which stay on the device: batches come in few sizes."""
+        known = self._weights_of_size.get(n)
+        if known is None:
+            weights = self.prepare(self.reweighting.uniform_weights(n))
+            known = self._weights_of_size[n] = ops.convert_to_tensor(weights)
+        return known
 
     def _tokens(self, tokens: np.ndarray | None) -> Any:
         if tokens is None or not self.objective.counts_tokens:
