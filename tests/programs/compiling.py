@@ -25,7 +25,9 @@ def mixed_float16():
     """Keras puts a LossScaleOptimizer around the optimizer by itself."""
     keras.config.set_dtype_policy("mixed_float16")
     model = network()
-    model.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(
+        keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     return model, arguments()
 
 
@@ -33,7 +35,9 @@ def mixed_float16():
 def mixed_bfloat16():
     keras.config.set_dtype_policy("mixed_bfloat16")
     model = network()
-    model.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(
+        keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     return model, arguments()
 
 
@@ -52,7 +56,9 @@ def learning_rate_schedule():
 def callbacks_that_change_the_rate():
     """A schedule by epoch, and one that waits for the validation loss."""
     model = network()
-    model.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(
+        keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     return model, arguments(
         validation_split=0.2,
         callbacks=[
@@ -84,7 +90,9 @@ def gradient_accumulation():
 def two_fits_in_a_row():
     """The second goes on at the epoch at which the first ended."""
     model = network()
-    model.compile(keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(
+        keras.optimizers.Adam(0.02), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
 
     def more(model):
         return arguments(epochs=6, initial_epoch=3)

@@ -63,7 +63,9 @@ def uint8_images_with_rescaling():
     hidden = layers.SeparableConv2D(4, 3, padding="same", activation="relu")(hidden)
     hidden = layers.Flatten()(layers.AveragePooling2D(6)(hidden))
     model = keras.Model(inputs, layers.Dense(4, activation="softmax")(hidden))
-    model.compile(keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(
+        keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     x = (x * 255).astype("uint8")
     return model, {
         "x": x[:40],

@@ -74,12 +74,13 @@ def several_inputs_and_outputs_as_dicts():
 def loss_for_one_output_only():
     """The second output is there to look at."""
     title, tags, priority, department = ticket_network()
-    model = keras.Model([title, tags], [priority, department])
-    model.compile(keras.optimizers.Adam(0.03), loss=["mse", None])
+    outputs = {"priority": priority, "department": department}
+    model = keras.Model([title, tags], outputs)
+    model.compile(keras.optimizers.Adam(0.03), loss={"priority": "mse"})
     words, marks, one, _ = tickets()
     return model, {
         "x": [words, marks],
-        "y": one,
+        "y": {"priority": one},
         "epochs": 4,
         "batch_size": 16,
         "shuffle": False,
@@ -95,7 +96,9 @@ def ordered_dict_inputs():
     wide = layers.concatenate(list(inputs.values()))
     deep = layers.Dense(4, activation="relu")(wide)
     model = keras.Model(inputs, layers.Dense(2, "softmax")(layers.concatenate([wide, deep])))
-    model.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(
+        keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     return model, {"x": columns, "y": y, "epochs": 4, "batch_size": 16, "shuffle": False}
 
 

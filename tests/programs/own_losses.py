@@ -141,7 +141,9 @@ class WithReconstruction(keras.Model):
 @program()
 def reconstruction_beside_the_loss():
     model = WithReconstruction()
-    model.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(
+        keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     return model, arguments()
 
 

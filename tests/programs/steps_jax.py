@@ -198,29 +198,28 @@ def jax_step_around_keras_own_for_pairs():
 
 
 class GAN(keras.Model):
-    """A discriminator that learns to tell a fixed generator's images; bare `x`."""
+    """A discriminator that learns to tell the images of a fixed generator; bare `x`."""
 
     def __init__(self, discriminator, generator):
         super().__init__()
         self.discriminator, self.generator = discriminator, generator
         self.generator.trainable = False
-        self.noise = keras.random.SeedGenerator(5)
+        self.seeds = keras.random.SeedGenerator(5)
         self.built = True
 
-    def call(self, x):
-        return self.discriminator(x)
+    def call(self, real):
+        noise = keras.random.normal((real.shape[0], 3), seed=self.seeds)
+        return self.discriminator(ops.concatenate([self.generator(noise), real], axis=0))
 
     def train_step(self, state, real):
         import jax
 
         trainable, others, optimizer, metrics = state
-        noise = jax.random.normal(jax.random.key(0), (real.shape[0], 3))
+        rows = real.shape[0]
+        labels = ops.concatenate([ops.ones((rows, 1)), ops.zeros((rows, 1))], axis=0)
 
         def total(trainable):
-            fakes = self.generator(noise)
-            both = ops.concatenate([fakes, real], axis=0)
-            labels = ops.concatenate([ops.ones((len(real), 1)), ops.zeros((len(real), 1))], axis=0)
-            logits, after = self.stateless_call(trainable, others, both)
+            logits, after = self.stateless_call(trainable, others, real)
             losses = keras.losses.binary_crossentropy(labels, logits, from_logits=True)
             return ops.mean(losses), after
 

@@ -1,5 +1,7 @@
 """Data that comes in batches, and little data."""
 
+import math
+
 import keras
 import numpy as np
 from keras import layers
@@ -25,7 +27,7 @@ class Batches(keras.utils.PyDataset):
         self.x, self.y = x, y
 
     def __len__(self):
-        return -(-len(self.x) // 16)
+        return math.ceil(len(self.x) / 16)
 
     def __getitem__(self, index):
         rows = slice(16 * index, 16 * index + 16)

@@ -1,5 +1,7 @@
 """A label for every token, in sequences of different length."""
 
+import math
+
 import keras
 import numpy as np
 from keras import layers, ops
@@ -32,7 +34,9 @@ def tagger(mask_zero=True):
             layers.TimeDistributed(layers.Dense(TAGS, activation="softmax")),
         ]
     )
-    model.compile(keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy", ["accuracy"])
+    model.compile(
+        keras.optimizers.Adam(0.05), "sparse_categorical_crossentropy", metrics=["accuracy"]
+    )
     return model
 
 
@@ -126,7 +130,7 @@ class Bucketed(keras.utils.PyDataset):
         self.rows, self.tags, self.batch_size = rows, tags, batch_size
 
     def __len__(self):
-        return -(-len(self.rows) // self.batch_size)
+        return math.ceil(len(self.rows) / self.batch_size)
 
     def __getitem__(self, index):
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]

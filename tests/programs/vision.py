@@ -78,7 +78,8 @@ def unet():
     top = layers.Activation("relu")(layers.BatchNormalization(momentum=0.5)(top))
     low = layers.MaxPooling2D(2)(top)
     low = layers.Conv2D(4, 3, padding="same", activation="relu")(low)
-    up = layers.concatenate([layers.UpSampling2D(2)(low), top])
+    up = layers.Conv2DTranspose(4, 3, strides=2, padding="same")(low)
+    up = layers.concatenate([up, top])
     model = keras.Model(inputs, layers.Conv2D(3, 1, activation="softmax")(up))
     model.compile(
         keras.optimizers.Adam(0.02),
