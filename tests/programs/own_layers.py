@@ -33,7 +33,7 @@ class ResNet(keras.Model):
         super().__init__()
         self.stem = layers.Conv2D(4, 3, strides=3)
         self.blocks = [ResidualBlock(4)]
-        self.pool = layers.GlobalMaxPooling2D()
+        self.pool = layers.GlobalAveragePooling2D()
         self.out = layers.Dense(classes, activation="softmax")
 
     def call(self, x, training=False):

@@ -233,4 +233,4 @@ def jax_gan():
     x, _ = images(size=4)
     model = GAN(*gan_networks())
     model.compile(keras.optimizers.Adam(0.05))
-    return model, {"x": x.reshape(50, 16), "batch_size": 16, "epochs": 3, "shuffle": False}
+    return model, {"x": x.reshape(50, 16), "batch_size": 16, "epochs": 6, "shuffle": False}

@@ -163,11 +163,11 @@ def point_cloud():
         kernel_initializer="zeros",
         bias_initializer=keras.initializers.Constant(np.eye(3).flatten().tolist()),
         activity_regularizer=Orthogonal(),
-    )(layers.GlobalMaxPooling1D()(hidden))
+    )(layers.GlobalAveragePooling1D()(hidden))
     turned = layers.Dot((2, 1))([inputs, layers.Reshape((3, 3))(turn)])
     hidden = layers.Conv1D(8, 1)(turned)
     hidden = layers.Activation("relu")(layers.BatchNormalization(momentum=0.0)(hidden))
-    hidden = layers.Dropout(0.1)(layers.GlobalMaxPooling1D()(hidden))
+    hidden = layers.Dropout(0.1)(layers.GlobalAveragePooling1D()(hidden))
     model = keras.Model(inputs, layers.Dense(2, activation="softmax")(hidden))
     model.compile(
         keras.optimizers.Adam(0.02),
