@@ -49,6 +49,10 @@ WAYS: dict[str, Callable[[keras.Model], Any]] = {
     "history": lambda model: HistoryImportanceTraining(model, seed=0),
 }
 STREAM = {"history": "a stream has no examples to come back to"}
+WHOLE_BATCH = "compares the examples of a batch with each other"
+# The training names the layer whose last activation it does not know.
+FALLBACK = "score='gnorm'.*is not known"
+DROPOUT = {"torch": "dropout draws from PyTorch's global state, and Keras' own loader does so too"}
 REFUSALS = (ValueError, TypeError, NotImplementedError)
 
 
@@ -60,7 +64,7 @@ class Program:
         build: Returns the model and the arguments of `fit`; a third item, if there is one, is
             a function that compiles the trained model again and returns the next arguments.
         backends: Those it can run on with `model.fit`.
-        not_exact: Why two runs of it cannot be the same, if they cannot.
+        not_exact: By backend, why a training cannot repeat `model.fit` bit by bit, if it cannot.
         refused: What every training must say, before any weight changes.
         refused_ways: What one training must say, where the others work.
         warns: What a training may warn of, though `model.fit` does not.
@@ -71,7 +75,7 @@ class Program:
     module: str
     build: Callable[[], tuple[Any, ...]]
     backends: tuple[str, ...] = BACKENDS
-    not_exact: str = ""
+    not_exact: dict[str, str] = field(default_factory=dict)
     refused: str = ""
     refused_ways: dict[str, str] = field(default_factory=dict)
     warns: tuple[str, ...] = ()
@@ -222,7 +226,11 @@ def check(one: Program, way: str) -> None:
     expected = reference(one)
     run = train(one, lambda model: WAYS[way](model).fit)
     assert run.batches == expected.batches
-    assert run.updates == expected.updates
+    exact = keras.backend.backend() not in one.not_exact
+    if exact:
+        assert run.updates == expected.updates
+    else:
+        assert run.updates[-1] == sum(map(sum, run.batches))
     for logs, wanted in zip(run.logs, expected.logs, strict=True):
         assert set(wanted) <= set(logs)
         for name in wanted:
@@ -230,7 +238,7 @@ def check(one: Program, way: str) -> None:
             assert np.isfinite(logs[name]).all(), name
     if way == "off":
         assert all(not any(logs["importance_sampling"]) for logs in run.logs)
-    if way == "off" and not one.not_exact:
+    if way == "off" and exact:
         for a, b in zip(run.weights, expected.weights, strict=True):
             np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
         for logs, wanted in zip(run.logs, expected.logs, strict=True):

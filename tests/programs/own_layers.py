@@ -66,7 +66,7 @@ class Linear(layers.Layer):
         return ops.matmul(x, self.w) + self.b
 
 
-@program(warns=("the last activation of .*own_head",))
+@program(warns=("score='gnorm'.* layer 'own_head'",))
 def own_last_layer():
     inputs = keras.Input((5,))
     hidden = ops.relu(Linear(8)(inputs))

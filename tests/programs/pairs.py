@@ -4,10 +4,8 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from . import program
+from . import WHOLE_BATCH, program
 from ._synthetic import images, table
-
-WHOLE_BATCH = "compares the examples of a batch with each other"
 
 
 def contrastive(margin=1.0):
@@ -53,7 +51,7 @@ def siamese():
     return siamese_with(contrastive())
 
 
-@program(refused="reduces over the batch")
+@program(refused=WHOLE_BATCH)
 def siamese_with_a_scalar_loss():
     """The mean over all pairs leaves no loss of one."""
     each = contrastive()

@@ -199,16 +199,21 @@ class GraphStep(GraphNetwork):
             loss = self.compute_loss(y=labels, y_pred=outputs)
         variables = self.trainable_variables
         self.optimizer.apply(tape.gradient(loss, variables), variables)
-        return self.compute_metrics(indices, labels, outputs)
+        for metric in self.metrics:
+            if metric.name == "loss":
+                metric.update_state(loss)
+            else:
+                metric.update_state(labels, outputs)
+        return {m.name: m.result() for m in self.metrics}
 
 
-@program(backends=ONLY, refused="rows|batch|examples")
+@program(backends=ONLY, refused="cannot compare the outputs")
 def tf_graph_step():
     """The model gives as many outputs as the graph has nodes, not one for each row."""
     states, edges, y = graph()
     model = GraphStep(states, edges, 2)
     loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
-    model.compile(keras.optimizers.Adam(0.03), loss, metrics=["accuracy"])
+    model.compile(keras.optimizers.Adam(0.03), loss)
     x = np.arange(50, dtype="int32")
     return model, {"x": x, "y": y, "batch_size": 16, "epochs": 4, "shuffle": False}
 

@@ -34,7 +34,7 @@ class Batches(keras.utils.PyDataset):
         return self.x[rows], self.y[rows]
 
 
-@program(refused_ways=STREAM)
+@program(refused_ways=STREAM, not_exact={"torch": "Keras' threads change the order of batches"})
 def py_dataset_with_workers():
     """Threads make the batches; `batch_size` says nothing here, as in Keras."""
     x, y = table()
@@ -75,7 +75,8 @@ def data_loader_over_an_own_dataset():
     return network(), {"x": loader, "batch_size": 8, "epochs": 4}
 
 
-@program(refused_ways=STREAM)
+# TensorFlow: Keras' iteration counter moves once more where it finds the end of the data.
+@program(refused_ways=STREAM, not_exact={"tensorflow": "the optimizer counts five steps of four"})
 def grain_dataset():
     import grain
 
@@ -151,17 +152,3 @@ def default_batch_size_and_lists_of_callbacks():
     seen = []
     callback = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: seen.append(epoch))
     return network(), {"x": x, "y": y, "epochs": 5, "shuffle": False, "callbacks": [callback]}
-
-
-@program()
-def more_steps_than_a_pass():
-    """`steps_per_epoch` beside arrays."""
-    x, y = table()
-    return network(), {
-        "x": x,
-        "y": y,
-        "batch_size": 16,
-        "epochs": 4,
-        "steps_per_epoch": 3,
-        "shuffle": False,
-    }

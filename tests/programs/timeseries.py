@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from . import STREAM, program
+from . import DROPOUT, STREAM, program
 from ._synthetic import waves
 
 
@@ -14,7 +14,7 @@ def timeseries_convolutions():
     inputs = keras.Input((16, 1))
     hidden = inputs
     for _ in range(2):
-        hidden = layers.Conv1D(4, 3, padding="same")(hidden)
+        hidden = layers.Conv1D(4, 3, padding="same", use_bias=False)(hidden)
         hidden = layers.ReLU()(layers.BatchNormalization(momentum=0.5)(hidden))
     hidden = layers.GlobalAveragePooling1D()(hidden)
     model = keras.Model(inputs, layers.Dense(2, activation="softmax")(hidden))
@@ -37,11 +37,11 @@ def timeseries_convolutions():
     }
 
 
-@program()
+@program(not_exact=DROPOUT)
 def timeseries_transformer():
     x, y = waves()
     inputs = keras.Input((16, 1))
-    seen = layers.MultiHeadAttention(2, 4, dropout=0.1)(inputs, inputs)
+    seen = layers.MultiHeadAttention(2, 4, dropout=0.1, use_bias=False)(inputs, inputs)
     hidden = layers.LayerNormalization(epsilon=1e-6)(layers.Dropout(0.1)(seen)) + inputs
     wide = layers.Conv1D(4, 3, activation="relu")(hidden)
     pooled = layers.GlobalAveragePooling1D(data_format="channels_last")(wide)
@@ -65,7 +65,7 @@ def lstm_forecast():
     return model, {"x": windows, "epochs": 4, "validation_data": windows}
 
 
-@program()
+@program(not_exact=DROPOUT)
 def anomalies_by_reconstruction():
     """A convolutional autoencoder of windows; stops early."""
     x, _ = waves()
