@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from . import WHOLE_BATCH, program
+from . import SCALAR, WHOLE_BATCH, program
 from ._synthetic import images, table
 
 
@@ -51,7 +51,7 @@ def siamese():
     return siamese_with(contrastive())
 
 
-@program(refused=WHOLE_BATCH)
+@program(refused=SCALAR)
 def siamese_with_a_scalar_loss():
     """The mean over all pairs leaves no loss of one."""
     each = contrastive()

@@ -75,8 +75,7 @@ def data_loader_over_an_own_dataset():
     return network(), {"x": loader, "batch_size": 8, "epochs": 4}
 
 
-# TensorFlow: Keras' iteration counter moves once more where it finds the end of the data.
-@program(refused_ways=STREAM, not_exact={"tensorflow": "the optimizer counts five steps of four"})
+@program(refused_ways=STREAM, miscounted={"tensorflow": "once more where the data ends"})
 def grain_dataset():
     import grain
 

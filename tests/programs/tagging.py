@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from . import DROPOUT, STREAM, WHOLE_BATCH, program
+from . import DROPOUT, SCALAR, STREAM, program
 from ._synthetic import tokens
 
 TAGS = 4
@@ -119,7 +119,7 @@ def named_entities_with_an_own_masked_loss():
     return model, {"x": x, "y": y, "batch_size": 16, "epochs": 3, "shuffle": False}
 
 
-@program(refused=WHOLE_BATCH)
+@program(refused=SCALAR)
 def named_entities_with_a_mean_over_the_batch():
     x, y = padded()
     model = TaggerWithAttention()
