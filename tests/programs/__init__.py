@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import re
 import warnings
 import zlib
 from collections.abc import Callable
@@ -115,17 +116,25 @@ def load() -> dict[str, Program]:
 def cells(backend: str) -> list[tuple[str, str]]:
     """Pairs of program and way to run on this backend.
 
-    `off` runs on all backends of a program; each other way on one of them, spread by a hash
-    that stays the same from run to run. CI_FULL=1 asks for every pair on every backend.
+    `off` runs on all backends of a program; each other way, and what is refused, on one of them,
+    spread by a hash that is the same in every run. CI_FULL=1 asks for every pair everywhere.
     """
     full = os.environ.get("CI_FULL") == "1"
     found = []
     for one in load().values():
         for way in WAYS:
+            everywhere = full or (way == "off" and not one.refused)
             spot = zlib.crc32(f"{one.name}-{way}".encode()) % len(one.backends)
-            if backend in one.backends and (full or way == "off" or one.backends[spot] == backend):
+            if backend in one.backends if everywhere else one.backends[spot] == backend:
                 found.append((one.name, way))
     return found
+
+
+def alone(backend: str) -> list[str]:
+    """Programs to run with `model.fit` for itself: those that no training takes."""
+    full = os.environ.get("CI_FULL") == "1"
+    refused = [one for one in load().values() if one.refused]
+    return [one.name for one in refused if backend in one.backends[: None if full else 1]]
 
 
 class Counter(keras.callbacks.Callback):
@@ -155,7 +164,8 @@ class Run:
 
 
 def _first_line(message: Any) -> str:
-    return str(message).strip().split("\n")[0]
+    """Without the numbers that Keras counts names with."""
+    return re.sub(r"_\d+\b", "", str(message).strip().split("\n")[0])
 
 
 def train(one: Program, fit: Callable[[keras.Model], Callable[..., Any]]) -> Run:
@@ -200,7 +210,7 @@ def reference(one: Program) -> Run:
 
 
 def check_reference(one: Program) -> None:
-    """The program is right by itself: `model.fit` trains it."""
+    """The program itself is right: `model.fit` trains it."""
     run = reference(one)
     for logs in run.logs:
         for name, values in logs.items():
@@ -227,6 +237,7 @@ def check(one: Program, way: str) -> None:
         check_refusal(one, way)
         return
     expected = reference(one)
+    check_reference(one)
     run = train(one, lambda model: WAYS[way](model).fit)
     assert run.batches == expected.batches
     backend = keras.backend.backend()
@@ -257,7 +268,5 @@ def check(one: Program, way: str) -> None:
 
 def check_warnings(one: Program, more: set[str]) -> None:
     """A training warns of nothing that `model.fit` does not, but for what is listed."""
-    import re
-
     unexpected = {m for m in more if not any(re.search(known, m) for known in one.warns)}
     assert not unexpected, unexpected

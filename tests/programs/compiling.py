@@ -104,7 +104,8 @@ def two_fits_in_a_row():
 def eager():
     model = network()
     model.compile(keras.optimizers.Adam(0.03), "sparse_categorical_crossentropy", run_eagerly=True)
-    return model, arguments(epochs=3)
+    x, y = table(rows=40)
+    return model, arguments(x=x, y=y, epochs=2)
 
 
 @program()

@@ -98,7 +98,7 @@ def augmentation_in_the_model():
 @program(not_exact=DROPOUT)
 def transfer_learning():
     """A frozen base first, then all of it at a small rate: two times compile and fit."""
-    x, y = images(channels=1)
+    x, y = images(channels=1, rows=48)
     y = (y > 1).astype("float32")
     base = keras.Sequential(
         [
@@ -161,7 +161,7 @@ class PatchEncoder(layers.Layer):
 
 @program(not_exact=DROPOUT)
 def vision_transformer():
-    x, y = images(channels=1)
+    x, y = images(channels=1, rows=48)
     inputs = keras.Input((12, 12, 1))
     encoded = PatchEncoder(4, 8)(Patches(6)(inputs))
     normal = layers.LayerNormalization(epsilon=1e-6)(encoded)

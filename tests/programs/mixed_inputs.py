@@ -176,7 +176,9 @@ def feature_space():
 
 @program(backends=("tensorflow",))
 def texts_vectorized_in_the_model():
-    """An array of sentences as they are."""
+    """Sentences as they are."""
+    import tensorflow as tf
+
     words = np.array(["good", "bad", "film", "actor", "very"])
     rng = np.random.default_rng(0)
     chosen = rng.integers(1, 5, (50, 4))
@@ -190,7 +192,7 @@ def texts_vectorized_in_the_model():
     model = keras.Model(inputs, layers.Dense(1, activation="sigmoid")(hidden))
     model.compile(keras.optimizers.Adam(0.1), "binary_crossentropy", metrics=["accuracy"])
     return model, {
-        "x": texts[:, None].astype(object),
+        "x": tf.constant(texts[:, None]),
         "y": chosen[:, 0].astype("float32"),
         "epochs": 4,
         "batch_size": 16,

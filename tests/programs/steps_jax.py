@@ -205,7 +205,12 @@ class GAN(keras.Model):
         self.discriminator, self.generator = discriminator, generator
         self.generator.trainable = False
         self.seeds = keras.random.SeedGenerator(5)
+        self.tracker = keras.metrics.Mean(name="loss")
         self.built = True
+
+    @property
+    def metrics(self):
+        return [self.tracker]
 
     def call(self, real):
         noise = keras.random.normal((real.shape[0], 3), seed=self.seeds)
@@ -225,7 +230,9 @@ class GAN(keras.Model):
 
         (loss, others), grads = jax.value_and_grad(total, has_aux=True)(trainable)
         trainable, optimizer = self.optimizer.stateless_apply(optimizer, grads, trainable)
-        return {"loss": loss}, (trainable, others, optimizer, metrics)
+        metrics = self.tracker.stateless_update_state(metrics, loss)
+        logs = {"loss": self.tracker.stateless_result(metrics)}
+        return logs, (trainable, others, optimizer, metrics)
 
 
 @program(backends=ONLY, refused="targets|compute_loss")

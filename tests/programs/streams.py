@@ -43,7 +43,7 @@ def py_dataset_with_workers():
         "batch_size": 7,
         "epochs": 4,
         "shuffle": False,
-        "validation_data": Batches(x[:20], y[:20]),
+        "validation_data": Batches(x[:16], y[:16]),
     }
 
 
