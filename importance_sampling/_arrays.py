@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+TRIED_ROWS = 5
+"""Rows on which a model is tried. Keras takes targets for as many outputs as they have rows."""
+
 
 def map_arrays(function: Callable[[Any], Any], data: Any) -> Any:
     """Applies `function` to every array in nested lists, tuples and dicts; None stays None."""

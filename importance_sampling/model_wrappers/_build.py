@@ -10,14 +10,14 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from .._arrays import map_arrays
+from .._arrays import TRIED_ROWS, map_arrays
 from ..backend._foreign import tensor_to_numpy
 from ._outputs import OutputInfo, takes_training
 
 
 def first_rows(*data: Any) -> Any:
-    """Two rows of everything as tensors, for shapes and types."""
-    return map_arrays(lambda a: ops.convert_to_tensor(a[:2]), data)
+    """A few rows of everything as tensors, for shapes and types."""
+    return map_arrays(lambda a: ops.convert_to_tensor(a[:TRIED_ROWS]), data)
 
 
 def build_state(model: keras.Model, rows: Any, info: Any) -> dict[str, Any]:
@@ -45,17 +45,18 @@ def build_state(model: keras.Model, rows: Any, info: Any) -> dict[str, Any]:
     return logs
 
 
-def warn_gradient_fallback(model: keras.Model, info: OutputInfo) -> None:
+def warn_gradient_fallback(model: keras.Model, info: OutputInfo, losses: list[Any]) -> None:
     """Warns where the gradient at the outputs stands in for that at the pre-activations.
 
     Args:
         model: the compiled, built model.
         info: what is known of its outputs.
+        losses: the compiled loss of each output; one without a loss has no gradient.
     """
     unknown = [
         f"the layer {layer.name!r}" if layer is not None else f"the `call` of {model.name!r}"
-        for layer, ending in zip(info.layer, info.ending, strict=True)
-        if ending is None
+        for layer, ending, loss in zip(info.layer, info.ending, losses, strict=True)
+        if ending is None and (loss is not None or model.loss is None)
     ]
     if unknown:
         warnings.warn(

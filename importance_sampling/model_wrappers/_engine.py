@@ -94,7 +94,7 @@ class Engine:
         )
         self._label_limits = _rehearsal.label_limits(model, losses, info.flat)
         if self.objective.score == "gnorm" and self.objective.layer is None:
-            _build.warn_gradient_fallback(model, info)
+            _build.warn_gradient_fallback(model, info, losses)
         if y is not None:
             self.check_targets(y, "y")
         with _rehearsal.explained_loss(model, info.spec, rows[1], "`y`"):

@@ -100,6 +100,10 @@ def describe(model: keras.Model, x: Any) -> OutputInfo:
     if _is_functional(model):
         # Symbolic calls lose masks; the outputs the model was made with have them.
         outputs, makers = tree.flatten(model.outputs), _static_makers(model)
+        if None in makers:
+            # A layer that was called more than once does not say which output is whose.
+            _, traced = _traced_makers(model, x)
+            makers = [a or b for a, b in zip(makers, traced, strict=True)]
     else:
         outputs, makers = _traced_makers(model, x)
     if not len(outputs) == len(makers) == len(flat):
@@ -142,9 +146,6 @@ def _static_makers(model: keras.Model) -> list[Any]:
                     maker = _static_makers(layer)[position]
                 break
         makers.append(maker)
-    if makers == [None] and isinstance(model, keras.Sequential):
-        # Its layers may have been called by another model first.
-        makers = [model.layers[-1]]
     return makers
 
 

@@ -13,7 +13,8 @@ from keras import ops, tree
 from ..layers import _masks
 from ..reweighting import ExternalReweighting, ReweightingPolicy
 from . import _checks
-from ._objective import Objective, fill, spread
+from ._metric_weights import shape_weights
+from ._objective import Objective, spread
 
 
 @contextlib.contextmanager
@@ -282,9 +283,7 @@ class TrainingStep:
 
         def update_state(y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
             if sample_weight is None:
-                rank = max(len(y_pred.shape), 1)
-                known = rank == 2 and self.reweighting.unbiased
-                sample_weight = batch.weights if known else spread(batch.metric_weights, rank)
+                sample_weight = batch.metric_weights
             elif self._own_step or self._weight_layer is not None:
                 # Importance weights never entered the data: these are the user's alone.
                 factor = spread(batch.metric_weights, len(sample_weight.shape))
@@ -293,8 +292,7 @@ class TrainingStep:
                 ratio = ops.divide_no_nan(batch.metric_weights, batch.weights[:, 0])
                 sample_weight = sample_weight * spread(ratio, len(sample_weight.shape))
             mask = _masks.read_mask(y_pred) if self.objective.counts_tokens else None
-            if mask is not None:
-                sample_weight = fill(sample_weight, mask)
+            sample_weight = shape_weights(metric, sample_weight, y_true, y_pred, mask)
             return original(y_true, y_pred, sample_weight=sample_weight)
 
         return update_state

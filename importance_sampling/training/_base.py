@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import keras
 import numpy as np
 
-from .._arrays import take_rows
+from .._arrays import TRIED_ROWS, take_rows
 from ..datasets import BaseDataset
 from ..datasets._generator import StreamDataset
 from ..model_wrappers import OracleWrapper
@@ -185,10 +185,10 @@ class BaseTraining(FitMethods):
 def _first_rows(dataset: BaseDataset, length: int | None) -> tuple[Any, ...]:
     """A few rows, for shapes and types, without taking anything out of a stream."""
     if length is not None:
-        return dataset.train_data[np.arange(min(2, length))]
+        return dataset.train_data[np.arange(min(TRIED_ROWS, length))]
     if isinstance(dataset, StreamDataset):
-        return take_rows(dataset.peek(), slice(0, 2))
-    return dataset.train_data[np.arange(2)]
+        return take_rows(dataset.peek(), slice(0, TRIED_ROWS))
+    return dataset.train_data[np.arange(TRIED_ROWS)]
 
 
 def smoothed(sampler: BaseSampler, smooth: float, adaptive: bool) -> BaseSampler:

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from .._arrays import count_rows, flatten, known_length, take_rows
+from .._arrays import TRIED_ROWS, count_rows, flatten, known_length, take_rows
 from ..backend import _foreign
 from ..datasets import InMemoryDataset
 from ..datasets._elements import Shape
@@ -105,7 +105,7 @@ class Validation:
     def first_rows(self) -> tuple[Any, ...]:
         """A few rows, for shapes and types; nothing is taken out of a stream."""
         if self._arrays is not None:
-            return take_rows(self._arrays, slice(0, 2))
+            return take_rows(self._arrays, slice(0, TRIED_ROWS))
         if self._source is None or isinstance(self._batches, keras.utils.PyDataset):
             batch = self._batches[0]
         else:
@@ -116,7 +116,7 @@ class Validation:
             if self._stream is not None:
                 self._stream = itertools.chain([batch], stream)
         rows = check_batch(batch, "validation data", needs_targets=False)
-        return take_rows((*rows, None)[:3], slice(0, 2))
+        return take_rows((*rows, None)[:3], slice(0, TRIED_ROWS))
 
     def _open(self) -> Iterator[Any]:
         if self._source.repeats:
