@@ -1,4 +1,8 @@
-"""Small data that small networks learn soon. Fifty rows: no batch size of 16 divides them."""
+"""Small data that small networks learn soon.
+
+Fifty rows, so that the last of the batches of 16 is a partial one; 48 where a network takes long
+to compile, which a second size of batch would do again.
+"""
 
 import numpy as np
 

@@ -28,7 +28,7 @@ class Distance(layers.Layer):
 
 
 def siamese_with(loss):
-    x, y = images(size=8, rows=100)
+    x, y = images(size=8, rows=96)
     inner = keras.Input((8, 8, 1))
     hidden = layers.Flatten()(layers.AveragePooling2D(2)(layers.BatchNormalization()(inner)))
     embedding = keras.Model(inner, layers.Dense(4, activation="tanh")(hidden))
@@ -36,9 +36,9 @@ def siamese_with(loss):
     distance = layers.BatchNormalization()(Distance()([embedding(left), embedding(right)]))
     model = keras.Model([left, right], layers.Dense(1, activation="sigmoid")(distance))
     model.compile(keras.optimizers.RMSprop(0.02), loss, metrics=["accuracy"])
-    unlike = (y[:50] != y[50:]).astype("float32")
+    unlike = (y[:48] != y[48:]).astype("float32")
     return model, {
-        "x": [x[:50, ..., None], x[50:, ..., None]],
+        "x": [x[:48, ..., None], x[48:, ..., None]],
         "y": unlike,
         "epochs": 4,
         "batch_size": 16,

@@ -161,7 +161,7 @@ def recommender():
         "x": x,
         "y": y,
         "batch_size": 16,
-        "epochs": 4,
+        "epochs": 8,
         "shuffle": False,
         "validation_split": 0.1,
     }

@@ -20,7 +20,7 @@ def sentences():
 
 
 def padded():
-    x, _ = tokens(length=7, vocabulary=12)
+    x, _ = tokens(length=7, vocabulary=12, rows=48)
     return x, np.where(x > 0, x % (TAGS - 1) + 1, 0)
 
 

@@ -10,7 +10,7 @@ from ._synthetic import waves
 
 @program()
 def timeseries_convolutions():
-    x, y = waves()
+    x, y = waves(rows=40)
     inputs = keras.Input((16, 1))
     hidden = inputs
     for _ in range(2):

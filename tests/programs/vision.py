@@ -61,7 +61,7 @@ class VariationalAutoEncoder(keras.Model):
 
 @program()
 def variational_autoencoder():
-    x, _ = images(size=8)
+    x, _ = images(size=8, rows=48)
     x = x.reshape(len(x), -1)
     model = VariationalAutoEncoder(64, 2)
     model.compile(keras.optimizers.Adam(0.02), loss=keras.losses.MeanSquaredError())
@@ -81,7 +81,7 @@ def unet_of(classes, activation):
 @program(backends=("tensorflow", "jax"))
 def unet():
     """Every pixel has a class. On PyTorch, Keras cannot go back through this loss of pixels."""
-    x, _ = images(size=8, channels=3)
+    x, _ = images(size=8, channels=3, rows=48)
     masks = (x[..., :1] > 0.5).astype("uint8") + (x[..., :1] > 0.8)
     model = unet_of(3, "softmax")
     model.compile(
@@ -95,7 +95,7 @@ def unet():
 @program()
 def unet_of_two_classes():
     """Every pixel is inside or outside."""
-    x, _ = images(size=8, channels=3)
+    x, _ = images(size=8, channels=3, rows=48)
     masks = (x[..., :1] > 0.5).astype("float32")
     model = unet_of(1, "sigmoid")
     model.compile(keras.optimizers.Adam(0.02), "binary_crossentropy", metrics=["accuracy"])
@@ -165,8 +165,8 @@ class Orthogonal(keras.regularizers.Regularizer):
 def point_cloud():
     """Points of a sphere or of a cube, turned by a small network of their own."""
     rng = np.random.default_rng(0)
-    y = rng.integers(0, 2, 50)
-    x = rng.normal(size=(50, 12, 3))
+    y = rng.integers(0, 2, 48)
+    x = rng.normal(size=(48, 12, 3))
     norms = np.where(y, np.abs(x).max(-1).T, 0.5 * np.linalg.norm(x, axis=-1).T).T
     x = (x / norms[..., None]).astype("float32")
     inputs = keras.Input((12, 3))
