@@ -10,9 +10,13 @@ are quoted. Three things are timed per round, each over `--steps` steps:
 and, in the same round, `pool`: forward passes over pools, run the way Keras' `predict` runs
 them (compiled, inference mode), without any score.
 
-Example:
+`--model stream` is a small network on a `tf.data` pipeline of small rows (32 a batch, shuffled),
+where a step is little more than reading: `fit`, `off` and `auto` (`presample="auto"`, uniform).
+
+Examples:
 
     KERAS_BACKEND=torch python benchmarks/step_cost.py --model mlp --output step_cost_torch.json
+    KERAS_BACKEND=jax python benchmarks/step_cost.py --model stream --steps 500
 """
 
 from __future__ import annotations
@@ -20,16 +24,20 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import platform
 import statistics
 import time
 from collections.abc import Callable
+from datetime import date
+from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--backend", default=os.environ.get("KERAS_BACKEND", "tensorflow"))
-    parser.add_argument("--model", choices=["mlp", "small_cnn", "both"], default="both")
+    parser.add_argument("--model", choices=["mlp", "small_cnn", "both", "stream"], default="both")
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--pool", type=int, default=384)
     parser.add_argument("--steps", type=int, default=60, help="steps per timing")
@@ -108,20 +116,15 @@ def measure(name: str, options: argparse.Namespace, seed: int) -> dict[str, floa
     training_on = ImportanceTraining(
         on, presample=options.pool / options.batch, tau_th=0.0, seed=seed
     )
-    runs = {
-        "fit": lambda: plain.fit(x, y, **fit_arguments),
-        "off": lambda: training_off.fit(x, y, **fit_arguments),
-        "on": lambda: training_on.fit(x, y, **fit_arguments),
-        "pool": forward_pools(scored, x, options.pool, options.steps),
-    }
-    for run in runs.values():
-        run()
-    times: dict[str, list[float]] = {kind: [] for kind in runs}
-    for _ in range(options.rounds):
-        for kind, run in runs.items():
-            start = time.perf_counter()
-            run()
-            times[kind].append((time.perf_counter() - start) / options.steps * 1e3)
+    times = alternate(
+        {
+            "fit": lambda: plain.fit(x, y, **fit_arguments),
+            "off": lambda: training_off.fit(x, y, **fit_arguments),
+            "on": lambda: training_on.fit(x, y, **fit_arguments),
+            "pool": forward_pools(scored, x, options.pool, options.steps),
+        },
+        options,
+    )
     ratios_off = [a / b for a, b in zip(times["off"], times["fit"], strict=True)]
     ratios_on = [
         a / (b + c) for a, b, c in zip(times["on"], times["fit"], times["pool"], strict=True)
@@ -130,6 +133,73 @@ def measure(name: str, options: argparse.Namespace, seed: int) -> dict[str, floa
     result["off / fit"] = statistics.median(ratios_off)
     result["on / (pool + fit)"] = statistics.median(ratios_on)
     return result
+
+
+def alternate(
+    runs: dict[str, Callable[[], Any]], options: argparse.Namespace
+) -> dict[str, list[float]]:
+    """Milliseconds per step of each run in each round, after one that compiles."""
+    for run in runs.values():
+        run()
+    times: dict[str, list[float]] = {kind: [] for kind in runs}
+    for _ in range(options.rounds):
+        for kind, run in runs.items():
+            start = time.perf_counter()
+            run()
+            times[kind].append((time.perf_counter() - start) / options.steps * 1e3)
+    return times
+
+
+def measure_stream(options: argparse.Namespace, seed: int) -> dict[str, float]:
+    """Uniform steps on a `tf.data` pipeline of small rows."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+    from keras import layers
+
+    from importance_sampling import ImportanceTraining
+
+    rng = np.random.default_rng(seed)
+    rows, batch = 32 * options.steps, 32
+    arrays = rng.random((rows, 10), dtype=np.float32), rng.integers(0, 4, rows)
+    data = tf.data.Dataset.from_tensor_slices(arrays).shuffle(1000, seed).batch(batch).prefetch(2)
+
+    def network():
+        hidden = [layers.Dense(64, activation="relu") for _ in range(2)]
+        last = layers.Dense(4, activation="softmax")
+        model = keras.Sequential([layers.Input((10,)), *hidden, last])
+        model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+        return model
+
+    plain, off, auto = (network() for _ in range(3))
+    trainings = {
+        "off": ImportanceTraining(off, tau_th=1e9, seed=seed),
+        "auto": ImportanceTraining(auto, presample="auto", seed=seed),
+    }
+    times = alternate(
+        {
+            "fit": lambda: plain.fit(data, verbose=0),
+            "off": lambda: trainings["off"].fit(data, verbose=0),
+            "auto": lambda: trainings["auto"].fit(data, verbose=0),
+        },
+        options,
+    )
+    result = {f"{kind}_ms": statistics.median(values) for kind, values in times.items()}
+    for kind in trainings:
+        pairs = zip(times[kind], times["fit"], strict=True)
+        result[f"{kind} / fit"] = statistics.median(a / b for a, b in pairs)
+    return result
+
+
+def environment() -> dict[str, str]:
+    """Where and when a table was made."""
+    versions = {name: version(name) for name in ("keras", "numpy", "tensorflow", "jax", "torch")}
+    return {
+        "date": date.today().isoformat(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
+        "python": platform.python_version(),
+        **versions,
+    }
 
 
 def main() -> None:
@@ -141,6 +211,14 @@ def main() -> None:
     for name in names:
         for seed in options.seeds:
             row = {"backend": options.backend, "model": name, "seed": seed}
+            row |= environment()
+            if name == "stream":
+                row |= measure_stream(options, seed)
+                table.append(row)
+                figures = ("fit_ms", "off_ms", "auto_ms", "off / fit", "auto / fit")
+                told = "   ".join(f"{k} {row[k]:.3f}" for k in figures)
+                print(f"{options.backend:<10} {name:<9} {told}", flush=True)
+                continue
             row |= measure(name, options, seed)
             table.append(row)
             print(

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from .._arrays import concatenate, count_rows, flatten, take_rows
+from .._arrays import concatenate, flatten, take_rows
 
 
 class StreamEnded(Exception):
@@ -51,9 +52,13 @@ class RowBuffer:
         capacity: int, batches to hold.
         timeout: float, seconds without a new batch after which to give up.
         name: what to call the source in errors.
+        parts: batches to read when they are asked for, where no thread puts them here.
     """
 
-    def __init__(self, capacity: int, timeout: float, name: str):
+    def __init__(
+        self, capacity: int, timeout: float, name: str, parts: Iterator[Part] | None = None
+    ):
+        self._parts = parts
         self._capacity = capacity
         self._timeout = timeout
         self._name = name
@@ -69,14 +74,8 @@ class RowBuffer:
 
     # -- the reading thread's side ----------------------------------------------------------
 
-    def put(self, rows: tuple[Any, ...], ended: tuple[int, int] | None = None) -> bool:
-        """Adds a batch, waiting for room; False once nobody wants any more.
-
-        Args:
-            rows: the batch.
-            ended: batches and rows of the pass that ends with it, if it is known to.
-        """
-        part = Part(rows, count_rows(rows), ended)
+    def put(self, part: Part) -> bool:
+        """Adds a batch, waiting for room; False once nobody wants any more."""
         with self._changed:
             self._last_batch = time.monotonic()
             while len(self._loose) >= self._capacity and not self._closed:
@@ -169,6 +168,9 @@ class RowBuffer:
             self._changed.notify_all()
 
     def _wait_for(self, n: int) -> None:
+        if self._parts is not None:
+            self._pull(n)
+            return
         asked = time.monotonic()
         while self._assembling or self._held() < n:
             if not self._assembling:
@@ -183,6 +185,16 @@ class RowBuffer:
                     )
             # Short waits, so that an interrupt gets through.
             self._changed.wait(0.1)
+
+    def _pull(self, n: int) -> None:
+        """Reads on until `n` rows are held."""
+        while self._held() < n:
+            if self._closed:
+                raise StreamEnded(f"The {self._name} is closed.")
+            part = next(self._parts, None)
+            if part is None:
+                raise StreamEnded(f"The {self._name} has no more examples.")
+            self._loose.append(part)
 
     def _held(self) -> int:
         ready = self._ready.joined.size if self._ready else 0

@@ -10,7 +10,7 @@ import numpy as np
 from .._arrays import count_rows, flatten, map_arrays, take_rows
 from ._base import BaseDataset, row_shapes
 from ._buffer import Part
-from ._reader import BackgroundReader
+from ._reader import BatchReader
 from ._sources import Source
 
 
@@ -43,8 +43,15 @@ class StreamDataset(BaseDataset):
         needs_targets: bool = True,
     ):
         self._keeps_batches = keeps_batches
-        self._train = BackgroundReader(
-            source.passes(), cache_size, timeout, source.name, marks_passes, prepare, needs_targets
+        self._train = BatchReader(
+            source.passes(),
+            cache_size,
+            timeout,
+            source.name,
+            marks_passes,
+            prepare,
+            needs_targets,
+            in_thread=not source.prefetches,
         )
         self.check: Callable[[tuple[Any, ...]], Any] | None = None
         """Called with all rows that are read, before they are used."""
@@ -159,7 +166,7 @@ class GeneratorDataset(StreamDataset):
         source = Source(lambda: iter(train_data), "training generator", repeats=False)
         super().__init__(source, cache_size, timeout, prepare=_with_columns)
         self._test_arrays: tuple[Any, ...] | None = None
-        self._test: BackgroundReader | None = None
+        self._test: BatchReader | None = None
         self._test_length = 0
         if isinstance(test_data, tuple | list):
             self._test_arrays = tuple(test_data)
@@ -167,7 +174,7 @@ class GeneratorDataset(StreamDataset):
         elif test_data is not None:
             if test_data_length is None:
                 raise ValueError("A `test_data` generator needs `test_data_length`.")
-            self._test = BackgroundReader(
+            self._test = BatchReader(
                 [test_data], cache_size, timeout, "test generator", prepare=_with_columns
             )
             self._test_streams = True

@@ -35,6 +35,7 @@ class Source:
         repeats: whether it can be opened more than once.
         single: whether it yields single examples, which were put into groups here.
         ahead: batches to fetch ahead.
+        prefetches: whether it does so by itself.
     """
 
     open: Callable[[], Iterable[Any]]
@@ -44,6 +45,7 @@ class Source:
     repeats: bool = True
     single: bool = False
     ahead: int = 5
+    prefetches: bool = False
 
     def passes(self) -> Iterator[Iterable[Any]]:
         """One iterable of batches per pass."""
@@ -118,7 +120,8 @@ def _tf_dataset(data: Any, inputs: Any, group: int, name: str) -> Source:
     batches = _foreign.tf_cardinality(data)
     infinite = batches == -1
     batches = None if infinite else batches
-    return Source(lambda: iter(data), name, batches, infinite, single=single)
+    data = data.prefetch(Source.ahead)
+    return Source(lambda: iter(data), name, batches, infinite, single=single, prefetches=True)
 
 
 def _first(data: Iterable[Any], name: str) -> Any:
