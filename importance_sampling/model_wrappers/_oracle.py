@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import keras
 import numpy as np
 
 from .._arrays import count_rows
@@ -144,7 +145,19 @@ class OracleWrapper(ModelWrapper):
     def _read(self, result: dict[str, Any]) -> np.ndarray:
         if "counts" in result:
             self._count(result["counts"])
-        return tensor_to_numpy(result["scores"])
+        return self._without_overflow(tensor_to_numpy(result["scores"]))
+
+    def _without_overflow(self, scores: np.ndarray) -> np.ndarray:
+        """Scores that are not finite as the largest of the others, where loss scaling is in use.
+
+        An overflow is nothing unusual then: the optimizer skips the step and lowers its scale.
+        """
+        if not isinstance(self.model.optimizer, keras.optimizers.LossScaleOptimizer):
+            return scores
+        finite = np.isfinite(scores)
+        if finite.all():
+            return scores
+        return np.where(finite, scores, scores[finite].max() if finite.any() else 1.0)
 
     @property
     def asynchronous(self) -> bool:
@@ -300,12 +313,14 @@ class OracleWrapper(ModelWrapper):
         def fetch() -> tuple[np.ndarray, np.ndarray]:
             found = details["compute"]() if "compute" in details else details
             losses = tensor_to_numpy(found["losses"] * found["weights"])
-            return losses, tensor_to_numpy(found["scores"])
+            return losses, self._without_overflow(tensor_to_numpy(found["scores"]))
 
         def fetch_scores() -> np.ndarray:
             if "compute_scores" in details:
-                return tensor_to_numpy(details["compute_scores"]())
-            return tensor_to_numpy(details["scores"])
+                scores = details["compute_scores"]()
+            else:
+                scores = details["scores"]
+            return self._without_overflow(tensor_to_numpy(scores))
 
         if self.engine.objective.counts_tokens:
             found = details["compute"]() if "compute" in details else details

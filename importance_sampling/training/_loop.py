@@ -144,6 +144,14 @@ class Loop:
                 )
                 self._finish_epoch()
                 return True
+            except InvalidScores:
+                # The pool of a model that has become NaN: whoever ends at a NaN loss ends here.
+                callbacks.on_train_batch_begin(step)
+                self._last_logs = {**self._last_logs, "loss": float("nan")}
+                callbacks.on_train_batch_end(step, self._last_logs)
+                if not self.model.stop_training:
+                    raise
+                break
             drawing = time.perf_counter() - began
             callbacks.on_train_batch_begin(step)
             if self.on_sample is not None:
