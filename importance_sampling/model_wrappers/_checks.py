@@ -147,7 +147,9 @@ def weighable_metrics(model: keras.Model) -> tuple[list[Any], list[str]]:
         parameters = list(inspect.signature(metric.update_state).parameters)
         if parameters[:2] != ["y_true", "y_pred"] or hasattr(metric, "metrics"):
             continue
-        if "sample_weight" in parameters:
+        counts = keras.backend.standardize_dtype(metric.dtype).startswith("int")
+        # A metric that counts in integers, as IoU does, would cut off the fractions of weights.
+        if "sample_weight" in parameters and not counts:
             weighable.append(metric)
         else:
             others.append(metric.name)
