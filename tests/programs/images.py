@@ -77,7 +77,7 @@ def uint8_images_with_rescaling():
     }
 
 
-@program(backends=("tensorflow", "torch"))
+@program()
 def augmentation_in_the_model():
     """Random layers before the network, which work in training alone."""
     x, y = images(channels=1)

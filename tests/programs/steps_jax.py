@@ -41,14 +41,14 @@ class PlainStep(keras.Model):
 @program(backends=ONLY)
 def jax_plain_step():
     model = regressor(PlainStep)
-    model.compile(keras.optimizers.Adam(0.05), "mse")
+    model.compile(keras.optimizers.Adam(0.05), "mse", metrics=["mae"])
     return model, arguments()
 
 
 @program(backends=ONLY)
 def jax_plain_step_with_validation():
     model = regressor(PlainStep)
-    model.compile(keras.optimizers.Adam(0.05), "mse")
+    model.compile(keras.optimizers.Adam(0.05), "mse", metrics=["mae"])
     return model, arguments(validation_split=0.2)
 
 
@@ -154,7 +154,7 @@ class WeightedStep(keras.Model):
 @program(backends=ONLY)
 def jax_step_with_sample_weight():
     model = regressor(WeightedStep)
-    model.compile(keras.optimizers.Adam(0.05), "mse")
+    model.compile(keras.optimizers.Adam(0.05), "mse", metrics=["mae"])
     weights = np.linspace(0.2, 2, 50).astype("float32")
     return model, arguments(sample_weight=weights)
 
@@ -162,7 +162,7 @@ def jax_step_with_sample_weight():
 @program(backends=ONLY)
 def jax_step_that_could_take_sample_weight():
     model = regressor(WeightedStep)
-    model.compile(keras.optimizers.Adam(0.05), "mse")
+    model.compile(keras.optimizers.Adam(0.05), "mse", metrics=["mae"])
     return model, arguments()
 
 

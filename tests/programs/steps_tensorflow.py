@@ -45,15 +45,15 @@ class PlainStep(keras.Model):
 @program(backends=ONLY)
 def tf_plain_step():
     model = regressor(PlainStep)
-    model.compile(keras.optimizers.Adam(0.05), "mse")
+    model.compile(keras.optimizers.Adam(0.05), "mse", metrics=["mae"])
     return model, arguments()
 
 
 @program(backends=ONLY)
-def tf_plain_step_with_compiled_metrics():
+def tf_plain_step_with_validation():
     model = regressor(PlainStep)
-    model.compile(keras.optimizers.Adam(0.05), "mse")
-    return model, arguments(class_weight=None, validation_split=0.2)
+    model.compile(keras.optimizers.Adam(0.05), "mse", metrics=["mae"])
+    return model, arguments(validation_split=0.2)
 
 
 class OwnTrackers(keras.Model):
@@ -148,7 +148,7 @@ def tf_step_with_sample_weight():
 @program(backends=ONLY)
 def tf_step_that_could_take_sample_weight():
     model = regressor(WeightedStep)
-    model.compile(keras.optimizers.Adam(0.05), "mse")
+    model.compile(keras.optimizers.Adam(0.05), "mse", metrics=["mae"])
     return model, arguments()
 
 

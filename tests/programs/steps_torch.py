@@ -42,7 +42,7 @@ class PlainStep(keras.Model):
 @program(backends=ONLY)
 def torch_plain_step():
     model = regressor(PlainStep)
-    model.compile(keras.optimizers.Adam(0.05), "mse")
+    model.compile(keras.optimizers.Adam(0.05), "mse", metrics=["mae"])
     return model, arguments()
 
 
@@ -53,7 +53,7 @@ def torch_plain_step_on_a_loader():
     x, _ = table()
     rows = torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(x[:, :1] - x[:, 1:2]))
     model = regressor(PlainStep)
-    model.compile(keras.optimizers.Adam(0.05), "mse")
+    model.compile(keras.optimizers.Adam(0.05), "mse", metrics=["mae"])
     return model, {"x": torch.utils.data.DataLoader(rows, batch_size=16), "epochs": 4}
 
 
@@ -135,7 +135,7 @@ class WeightedStep(keras.Model):
 @program(backends=ONLY)
 def torch_step_with_sample_weight():
     model = regressor(WeightedStep)
-    model.compile(keras.optimizers.Adam(0.05), "mse")
+    model.compile(keras.optimizers.Adam(0.05), "mse", metrics=["mae"])
     weights = np.linspace(0.2, 2, 50).astype("float32")
     return model, arguments(sample_weight=weights)
 
@@ -143,7 +143,7 @@ def torch_step_with_sample_weight():
 @program(backends=ONLY)
 def torch_step_that_could_take_sample_weight():
     model = regressor(WeightedStep)
-    model.compile(keras.optimizers.Adam(0.05), "mse")
+    model.compile(keras.optimizers.Adam(0.05), "mse", metrics=["mae"])
     return model, arguments()
 
 
