@@ -70,22 +70,50 @@ def _dispatched(function: Any) -> Callable[..., Any]:
     """Calls `function` by looking up what was traced for the tensors' shapes and types.
 
     `tf.function` finds that out with Python for every call, which steps of a few milliseconds
-    feel. Structures of tensors are left to it.
+    feel. As in Keras one trace serves batches of all sizes, where the model allows that.
     """
     traced: dict[tuple[Any, ...], Any] = {}
 
     def call(*tensors: Any) -> Any:
+        flat = tensors
         if not all(t is None or isinstance(t, tf.Tensor) for t in tensors):
-            return function(*tensors)
-        key = tuple(None if t is None else (t.dtype, tuple(t.shape)) for t in tensors)
+            flat = tf.nest.flatten(tensors)
+            if not all(t is None or isinstance(t, tf.Tensor) for t in flat):
+                return function(*tensors)
+        rows = _rows(flat)
+        key = tuple(None if t is None else _key(t, rows) for t in flat)
         known = traced.get(key)
         if known is None:
             if len(traced) == _MOST_SHAPES:
                 return function(*tensors)
-            known = traced[key] = function.get_concrete_function(*tensors)
+            try:
+                specs = tf.nest.map_structure(lambda t: _any_rows(t, rows), tensors)
+                known = function.get_concrete_function(*specs)
+            except Exception:  # noqa: BLE001 - whatever a model says to a batch of unknown size
+                key = tuple(None if t is None else (t.dtype, tuple(t.shape)) for t in flat)
+                known = traced.get(key) or function.get_concrete_function(*tensors)
+            traced[key] = known
         return known(*tensors)
 
     return call
+
+
+def _rows(flat: Sequence[Any]) -> int | None:
+    """The size of the batch: rows of the first tensor."""
+    first = next((t for t in flat if t is not None), None)
+    return None if first is None or not first.shape.rank else first.shape[0]
+
+
+def _key(tensor: Any, rows: int | None) -> tuple[Any, ...]:
+    shape = tuple(tensor.shape)
+    return (tensor.dtype, None, *shape[1:]) if shape[:1] == (rows,) else (tensor.dtype, *shape)
+
+
+def _any_rows(tensor: Any, rows: int | None) -> Any:
+    """What to trace for: tensors of the batch with any number of rows, others as they are."""
+    if tensor is None or tuple(tensor.shape)[:1] != (rows,):
+        return tensor
+    return tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype)
 
 
 class Runtime:
