@@ -372,3 +372,64 @@ def test_bare_inputs_are_refused_for_other_models():
     with pytest.raises(ValueError, match="got inputs without targets"):
         ImportanceTraining(model).fit(tf_data(x).batch(BATCH), verbose=0)
     assert model.output_shape == (None, CLASSES)
+
+
+def test_batches_larger_than_the_first_are_taken_whole():
+    x, y = data(22)
+    starts = np.cumsum([0, 3, 1, 5, 2, 11])
+
+    class Uneven(keras.utils.PyDataset):
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, index):
+            rows = slice(starts[index], starts[index + 1])
+            return x[rows], y[rows]
+
+    models = [adam_mlp() for _ in range(2)]
+    models[1].set_weights(models[0].get_weights())
+    arguments = {"epochs": 2, "shuffle": False, "verbose": 0}
+    models[0].fit(Uneven(), **arguments)
+    sizes = []
+    training = ImportanceTraining(models[1], tau_th=1e9)
+    training.fit(Uneven(), **arguments, on_sample=lambda s, idxs, w, p: sizes.append(len(idxs)))
+    assert sizes == 2 * [3, 1, 5, 2, 11]
+    for u, v in zip(models[0].get_weights(), models[1].get_weights(), strict=True):
+        np.testing.assert_allclose(u, v, rtol=1e-5, atol=1e-6)
+
+
+def test_weights_per_step_of_sequences_of_many_lengths():
+    """More lengths than are traced for one by one, with masks and weights of the user's own."""
+    rng = np.random.default_rng(0)
+
+    class Weighted(keras.utils.PyDataset):
+        def __len__(self):
+            return 10
+
+        def __getitem__(self, index):
+            rng = np.random.default_rng(index)
+            words = rng.integers(1, 9, (4, 3 + index))
+            words[0, 2:] = 0
+            return words, np.minimum(words, 3), rng.random(words.shape).astype("float32")
+
+    def make():
+        model = keras.Sequential(
+            [
+                layers.Input((None,)),
+                layers.Embedding(9, 3, mask_zero=True),
+                layers.Dense(4, activation="softmax"),
+            ]
+        )
+        model.compile("adam", "sparse_categorical_crossentropy", weighted_metrics=["accuracy"])
+        return model
+
+    models = [make(), make()]
+    models[1].set_weights([rng.normal(size=w.shape) for w in models[0].get_weights()])
+    models[0].set_weights(models[1].get_weights())
+    arguments = {"epochs": 2, "shuffle": False, "verbose": 0}
+    a = models[0].fit(Weighted(), **arguments).history
+    b = ImportanceTraining(models[1], tau_th=1e9).fit(Weighted(), **arguments).history
+    np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-4)
+    for u, v in zip(models[0].get_weights(), models[1].get_weights(), strict=True):
+        np.testing.assert_allclose(u, v, rtol=1e-4, atol=1e-6)
+    ImportanceTraining(make(), tau_th=0.0).fit(Weighted(), **arguments)

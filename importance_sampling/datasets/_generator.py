@@ -42,7 +42,8 @@ class StreamDataset(BaseDataset):
         keeps_batches: bool = False,
         needs_targets: bool = True,
     ):
-        self._keeps_batches = keeps_batches
+        self.keeps_batches = keeps_batches
+        """Whether a uniform step takes one of the source's own batches, whatever its size."""
         self._train = BatchReader(
             source.passes(),
             cache_size,
@@ -71,7 +72,7 @@ class StreamDataset(BaseDataset):
         if self._train.pass_size is None:
             return None
         batches, rows = self._train.pass_size
-        return batches if self._keeps_batches else -(-rows // batch_size)
+        return batches if self.keeps_batches else -(-rows // batch_size)
 
     def close(self) -> None:
         """Ends the background thread; also happens when the data set is deleted."""
@@ -87,7 +88,7 @@ class StreamDataset(BaseDataset):
 
     def read_batch(self, size: int) -> tuple[Any, ...]:
         """The next mini-batch: the source's own where these are kept, else `size` examples."""
-        part = self._train.read_batch() if self._keeps_batches else self._train.read(size)
+        part = self._train.read_batch() if self.keeps_batches else self._train.read(size)
         return self._checked(part)
 
     def read_pool(self, size: int) -> tuple[Any, ...]:
@@ -95,7 +96,7 @@ class StreamDataset(BaseDataset):
 
         Batches of different length are padded with zeros to the longest.
         """
-        return self._checked(self._train.read(size, whole=self._keeps_batches))
+        return self._checked(self._train.read(size, whole=self.keeps_batches))
 
     def _train_data(self, idxs: Any) -> tuple[Any, ...]:
         return self._checked(self._train.read(len(idxs)))

@@ -65,6 +65,20 @@ class ModelWrapper:
     """
 
     model: Any
+    knows_its_targets = False
+    """Whether it may need no targets."""
+
+    def build(self, x: Any, y: Any, sample_weight: Any = None) -> None:
+        """Builds what is not yet, from a few rows; by default there is nothing to build."""
+
+    def rehearse(self, where: str, x: Any, y: Any, sample_weight: Any = None) -> None:
+        """Raises if rows that come from the argument `where` cannot work; by default they can."""
+
+    def check_targets(self, y: Any, where: str) -> None:
+        """Raises if targets cannot work; by default they can."""
+
+    def check_padding(self, before: tuple[Any, ...], after: tuple[Any, ...]) -> None:
+        """Hears of a row before and after it was padded; by default it is all the same."""
 
     def _batches(self, x: Any, y: Any, batch_size: int, extra: Any = None) -> Iterator[Any]:
         """Batches of nearly equal size, so that a compiled function sees at most two shapes."""
@@ -215,6 +229,14 @@ class ModelWrapper:
         return StepResult(logs, lambda: (losses, scores))
 
 
+_MADE_OF = {
+    "train_batch": ("train_draw",),
+    "score": ("score_later",),
+    "score_batch": ("score", "score_later"),
+    "evaluate_batch": ("evaluates_itself", "evaluate_batches"),
+}
+
+
 class ModelWrapperDecorator(ModelWrapper):
     """Passes every attribute on to another wrapper, but for the named ones.
 
@@ -237,4 +259,8 @@ class ModelWrapperDecorator(ModelWrapper):
             return own(self, name)
         if name in vars(self).get("implemented_attributes", {name}):
             return own(self, name)
+        for method, callers in _MADE_OF.items():
+            # What the loop calls goes through the method that the decorator implements.
+            if name in callers and method in own(self, "implemented_attributes"):
+                return own(self, name)
         return getattr(own(self, "model_wrapper"), name)

@@ -38,7 +38,8 @@ def spread(weights: Any, rank: int) -> Any:
 
 def fill(weights: Any, steps: Any) -> Any:
     """Repeats weights over `steps`' axes: Keras multiplies masks into weights in place."""
-    weights = ops.reshape(weights, (-1, *weights.shape[1 : len(steps.shape)]))
+    while len(weights.shape) > len(steps.shape):
+        weights = ops.squeeze(weights, axis=-1)
     return weights * ops.ones_like(steps, dtype="float32")
 
 

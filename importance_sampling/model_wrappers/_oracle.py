@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import keras
 import numpy as np
 
-from .._arrays import count_rows
+from .._arrays import count_rows, take_rows
 from ..backend._foreign import tensor_to_numpy
 from ..reweighting import ReweightingPolicy
 from . import _checks
@@ -17,6 +17,7 @@ from ._engine import Engine
 from ._examples import Examples
 from ._metric_names import log_names
 from ._objective import SCORES
+from ._outputs import input_shapes
 from ._precision import LOW_PRECISIONS
 
 
@@ -88,6 +89,16 @@ class OracleWrapper(ModelWrapper):
     def check_targets(self, y: Any, where: str) -> None:
         """Raises if integer labels are outside the classes of the model's outputs."""
         self.engine.check_targets(y, where)
+
+    def _batches(self, x: Any, y: Any, batch_size: int, extra: Any = None) -> Iterator[Any]:
+        fixed = {shape[0] for shape in (input_shapes(self.model) or {}).values()} - {None}
+        if not fixed:
+            yield from super()._batches(x, y, batch_size, extra)
+            return
+        # Made for batches of one size, as stateful recurrent layers want them.
+        size = fixed.pop()
+        for start in range(0, count_rows(x), size):
+            yield take_rows((x, y, extra), slice(start, start + size))
 
     def check_padding(self, before: tuple[Any, ...], after: tuple[Any, ...]) -> None:
         """Warns if a row's score depends on whether it is padded; see `Engine.check_padding`."""
@@ -170,7 +181,8 @@ class OracleWrapper(ModelWrapper):
     ) -> Callable[[], np.ndarray]:
         """See `ModelWrapper.score_later`."""
         self.build(x, y, sample_weight)
-        if self._has_own("score_batch") or self.engine.objective.score == "full_gnorm":
+        own = self._has_own("score_batch") or self._has_own("score")
+        if own or self.engine.objective.score == "full_gnorm":
             return super().score_later(x, y, batch_size, sample_weight=sample_weight)
         batches = self._batches(x, y, batch_size, sample_weight)
         results = [self.engine.score(*part) for part in batches]

@@ -95,7 +95,12 @@ def takes_training(function: Callable[..., Any]) -> bool:
 def describe(model: keras.Model, x: Any) -> OutputInfo:
     """Builds the model on the shapes of `x` where needed and describes its outputs."""
     arguments = {"training": False} if takes_training(model.call) else {}
-    spec = model(symbolic(model, x), **arguments)
+    if any("string" in str(array.dtype) for array in tree.flatten(x)):
+        # Layers that read strings do not always know what shape they make of them.
+        outputs = model(x, **arguments)
+        spec = tree.map_structure(lambda t: keras.KerasTensor(t.shape, _dtype(t.dtype)), outputs)
+    else:
+        spec = model(symbolic(model, x), **arguments)
     flat = tree.flatten(spec)
     if _is_functional(model):
         # Symbolic calls lose masks; the outputs the model was made with have them.

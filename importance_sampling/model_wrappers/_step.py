@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -75,6 +76,7 @@ class TrainingStep:
         self.reweighting = reweighting
         self._metrics = metrics
         self._batch = _Batch()
+        self._unweighed: set[str] = set()
         layer = reweighting.weight_layer()
         self._weight_layer = None if isinstance(layer, ExternalReweighting) else layer
         self.plain_weights = self._weight_layer is None and not objective.counts_tokens
@@ -253,6 +255,16 @@ class TrainingStep:
         for metric in self._metrics:
             hooks.enter_context(replaced(metric, "update_state", self._weighed(metric)))
 
+    def _say_unweighed(self, name: str) -> None:
+        if name in self._unweighed:
+            return
+        self._unweighed.add(name)
+        warnings.warn(
+            f"The metric {name!r} gives one value per batch and takes no weights: while importance "
+            "sampling is on it describes the drawn examples, not the training set.",
+            stacklevel=2,
+        )
+
     def _train_masks(self, x: Any, y_pred: Any) -> list[Any]:
         masks = self.objective.masks(y_pred)
         wanted = self.objective.info.masked
@@ -293,6 +305,13 @@ class TrainingStep:
                 sample_weight = sample_weight * spread(ratio, len(sample_weight.shape))
             mask = _masks.read_mask(y_pred) if self.objective.counts_tokens else None
             sample_weight = shape_weights(metric, sample_weight, y_true, y_pred, mask)
-            return original(y_true, y_pred, sample_weight=sample_weight)
+            try:
+                return original(y_true, y_pred, sample_weight=sample_weight)
+            except Exception:  # noqa: BLE001 - each backend has an error of its own for shapes
+                # A metric of one value per batch has nothing to weigh. If it is something else
+                # that is wrong, it is so without weights, too.
+                result = original(y_true, y_pred)
+            self._say_unweighed(metric.name)
+            return result
 
         return update_state

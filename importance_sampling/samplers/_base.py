@@ -168,8 +168,9 @@ class BaseSampler:
     ) -> Draw:
         if scores is None:
             positions = None
-            # Fewer are the last batch of a pass.
-            size = min(batch_size, len(idxs))
+            # Fewer are the last batch of a pass; the batches of a stream come as they are.
+            whole = getattr(self.dataset, "keeps_batches", False)
+            size = len(idxs) if whole else min(batch_size, len(idxs))
             if len(idxs) > size:
                 # Without replacement: less variance, same mean.
                 positions = self.rng.choice(len(idxs), size, replace=False, shuffle=False)

@@ -49,7 +49,8 @@ class SamplerDecorator(BaseSampler):
             return self._draw(idxs, scores, xy, batch_size)
         if np.ptp(scores) == 0:
             return self._draw(idxs, None, xy, batch_size)
-        draw = self._draw(idxs, scores, xy, batch_size)
+        # What was proposed may be the last, smaller batch of a pass.
+        draw = self._draw(idxs, scores, xy, min(batch_size, len(idxs)))
         # Not the model's: what it says of these examples, only the training pass can tell.
         draw.pool_scores = None
         draw.proposed_uniformly = True

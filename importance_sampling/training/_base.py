@@ -51,7 +51,7 @@ class BaseTraining(FitMethods):
         self._reweighting = reweighting
         self.original_model = model
         self.model = OracleWrapper(
-            model, reweighting, score=score, layer=layer, score_dtype=score_dtype
+            model, self.reweighting, score=score, layer=layer, score_dtype=score_dtype
         )
         self.history: keras.callbacks.History | None = None
         self._rng = np.random.default_rng(_arguments.check_optional_count("seed", seed, 0))

@@ -25,9 +25,11 @@ _LARGEST_FACTOR = 100
 def _check_presample(presample: Any) -> float | str:
     if isinstance(presample, str):
         if presample != "auto":
-            raise ValueError(f'`presample` must be a number above 1 or "auto", got {presample!r}.')
+            raise ValueError(
+                f'`presample` must be a number of at least 1 or "auto", got {presample!r}.'
+            )
         return presample
-    presample = check_number("presample", presample, 1, open_end=True)
+    presample = check_number("presample", presample, 1)
     if presample > _LARGEST_FACTOR:
         raise ValueError(
             f"`presample`={presample:g} is the pool in units of the batch size, so the pool "
@@ -72,7 +74,7 @@ class ImportanceTraining(BaseTraining):
 
     Args:
         model: a compiled `keras.Model`, which is trained itself.
-        presample: float above 1, the pool in units of the batch size (not a number of
+        presample: float of at least 1, the pool in units of the batch size (not a number of
             samples), or `"auto"`. Defaults to `3.0`.
         tau_th: float, the variance reduction above which to draw by score, or `"measured"`: the
             measured time of a step by score in units of a uniform one. Defaults to the
