@@ -89,6 +89,9 @@ def test_weights_count_once_in_f1():
     np.testing.assert_allclose(float(metric.result()), float(alone.result()), rtol=1e-6)
 
 
+@pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="Keras on PyTorch cannot train stateful layers"
+)
 def test_a_model_of_one_batch_size_is_scored_in_such_batches():
     model = keras.Sequential(
         [layers.Input((5, 2), batch_size=4), layers.LSTM(3, stateful=True), layers.Dense(1)]
