@@ -13,7 +13,7 @@ from importance_sampling.datasets import (
     ZCAWhitening,
 )
 
-pytestmark = pytest.mark.exact
+pytestmark = [pytest.mark.exact, pytest.mark.any_backend]
 
 SHIFTS = {"width_shift_range": 0.25, "height_shift_range": 0.1, "horizontal_flip": True}
 

@@ -11,7 +11,7 @@ from importance_sampling.samplers import (
     variance_reduction,
 )
 
-pytestmark = pytest.mark.exact
+pytestmark = [pytest.mark.exact, pytest.mark.any_backend]
 
 
 def paper(scores):

@@ -6,7 +6,7 @@ from helpers import check_like_numpy
 
 from importance_sampling.datasets import ImageNetDownsampled, PennTreeBank
 
-pytestmark = pytest.mark.exact
+pytestmark = [pytest.mark.exact, pytest.mark.any_backend]
 
 
 # -- text ------------------------------------------------------------------------------------------

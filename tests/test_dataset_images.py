@@ -9,7 +9,7 @@ from PIL import Image
 
 from importance_sampling.datasets import LFW, MIT67, CASIAWebFace, CASIAWebFace2
 
-pytestmark = pytest.mark.exact
+pytestmark = [pytest.mark.exact, pytest.mark.any_backend]
 
 # What the networks of keras.applications subtract from blue, green and red.
 MEANS = np.array([103.939, 116.779, 123.68])

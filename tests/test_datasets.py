@@ -20,7 +20,7 @@ from importance_sampling.datasets import (
     StreamEnded,
 )
 
-pytestmark = pytest.mark.exact
+pytestmark = [pytest.mark.exact, pytest.mark.any_backend]
 
 
 class Counting(BaseDataset):

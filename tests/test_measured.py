@@ -143,7 +143,7 @@ def test_auto_compares_times_of_the_same_minute():
     for slow in (1, 3, 9, 3, 1):
         drive(sampler, SKEWED, 400, {kind: slow * time for kind, time in seconds.items()})
     assert [c["kind"] for c in sampler.choices] == ["history"]
-    np.testing.assert_allclose(sampler._worth.costs["history"], 1.05)
+    np.testing.assert_allclose(sampler._worth.costs[f"history of {BATCH}"], 1.05)
 
 
 def test_auto_is_not_alarmed_by_a_single_batch():

@@ -13,6 +13,7 @@ from importance_sampling import plots
 from importance_sampling.experiment import cli
 from importance_sampling.experiment.plot import frames
 
+pytestmark = pytest.mark.any_backend
 exact = pytest.mark.exact
 
 

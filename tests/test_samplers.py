@@ -18,6 +18,8 @@ from importance_sampling.samplers import (
 )
 from importance_sampling.samplers._draw import IndexStream, draw_positions
 
+pytestmark = pytest.mark.any_backend
+
 N = 60
 BATCH = 8
 

@@ -5,6 +5,8 @@ import pytest
 
 from importance_sampling.samplers._sum_tree import SumTree
 
+pytestmark = pytest.mark.any_backend
+
 
 @pytest.mark.statistical
 @pytest.mark.parametrize("n", [1, 5, 256, 257, 70_000])

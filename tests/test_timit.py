@@ -9,7 +9,7 @@ from helpers import check_like_numpy
 
 from importance_sampling.datasets import TIMIT, convert_timit
 
-pytestmark = pytest.mark.exact
+pytestmark = [pytest.mark.exact, pytest.mark.any_backend]
 
 
 def utterances(dtype=np.float32):

@@ -91,12 +91,10 @@ class OracleWrapper(ModelWrapper):
         self.engine.check_targets(y, where)
 
     def _batches(self, x: Any, y: Any, batch_size: int, extra: Any = None) -> Iterator[Any]:
-        fixed = {shape[0] for shape in (input_shapes(self.model) or {}).values()} - {None}
-        if not fixed:
+        size = self.fixed_batch_size
+        if size is None:
             yield from super()._batches(x, y, batch_size, extra)
             return
-        # Made for batches of one size, as stateful recurrent layers want them.
-        size = fixed.pop()
         for start in range(0, count_rows(x), size):
             yield take_rows((x, y, extra), slice(start, start + size))
 
@@ -119,6 +117,17 @@ class OracleWrapper(ModelWrapper):
         engine = self.engine
         names = engine.metric_names if engine.is_built else log_names(self.model)
         return ["loss", *names, "score"]
+
+    @property
+    def fixed_batch_size(self) -> int | None:
+        """The one size of batches that the model takes, as stateful recurrent layers want it."""
+        fixed = {shape[0] for shape in (input_shapes(self.model) or {}).values()} - {None}
+        return fixed.pop() if fixed else None
+
+    @property
+    def sums_its_loss(self) -> bool:
+        """Whether the compiled loss is summed over the batch instead of averaged."""
+        return _checks.sums_its_loss(self.model)
 
     @property
     def optimizer(self) -> Any:

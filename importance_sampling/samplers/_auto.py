@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._base import BaseSampler, Draw, dataset_length
+from ._batch_size import choose_size
 from ._costs import ENOUGH
 from ._mixture import HistoryMixtureSampler
 from ._pool import ModelSampler
@@ -27,6 +28,10 @@ _TRIAL_SHARE = 0.01
 # Steps between decisions, at least and at most; an epoch within that. Uniform steps to compare
 # with are 2 % of the least.
 _INTERVAL = (300, 2000)
+# Above this rate the history is so far ahead that it is compared with uniform steps, which then
+# take several times as long, every so many decisions only.
+_CLEAR = 1.5
+_SELDOM = 8
 # While draws are uniform, the scores of one batch in so many are read.
 _LOOK = 8
 
@@ -49,6 +54,11 @@ class AutoSampler(BaseSampler):
       pool is tried only when even the time to compile and run the trial is below 1 % of the
       training, and only if it could win.
 
+    With `constant="variance"` the history trains on the fewest examples whose
+    gradient has no more noise than that of a uniform batch (`choose_size`), of those sizes whose
+    step is not slower than another's. Its variance reduction is then the one that is left,
+    $\tau \sqrt{b'/b}$, its time that of the smaller step. Pools are not asked.
+
     The first pass over the data is uniform. For a stream there is no history to keep.
 
     Args:
@@ -59,6 +69,10 @@ class AutoSampler(BaseSampler):
         forward_batch_size: int, most examples to score in one call. Defaults to three batches.
         mix: float in (0, 1), as for `HistoryMixtureSampler`. Defaults to `0.3`.
         resampling: `"multinomial"` or `"systematic"`, for draws from a pool.
+        constant: keyword-only; `"batch_size"` or `"variance"`, what the history keeps of uniform
+            batches. Defaults to `"batch_size"`.
+        min_batch_size: keyword-only; int, the smallest batch at constant variance. Defaults to
+            an eighth of the batch size.
     """
 
     keeps_history = True
@@ -72,6 +86,9 @@ class AutoSampler(BaseSampler):
         forward_batch_size: int | None = None,
         mix: float = 0.3,
         resampling: str = "multinomial",
+        *,
+        constant: str = "batch_size",
+        min_batch_size: int | None = None,
         **kwargs: Any,
     ):
         super().__init__(dataset, reweighting, resampling=resampling, **kwargs)
@@ -81,7 +98,9 @@ class AutoSampler(BaseSampler):
         n = dataset_length(dataset)
         self._history = None
         if n is not None:
-            self._history = HistoryMixtureSampler(dataset, reweighting, mix=mix)
+            self._history = HistoryMixtureSampler(
+                dataset, reweighting, mix=mix, constant=constant, min_batch_size=min_batch_size
+            )
             self._history._join(self)
         pool = ModelSampler(dataset, reweighting, model, large_batch=1, resampling=resampling)
         pool._join(self)
@@ -94,7 +113,10 @@ class AutoSampler(BaseSampler):
         # Draws left of a measurement, whose kind is not the one chosen.
         self._trial: list[Choice] = []
         self._weighed = False
-        self._tried_pool = False
+        # Decisions left before the history is compared with uniform steps again.
+        self._rest = 0
+        # No pools beside a history that is asked for time.
+        self._tried_pool = self._history is not None and constant == "variance"
         self._choice = UNIFORM
         self.choices: list[dict[str, Any]] = []
 
@@ -121,7 +143,11 @@ class AutoSampler(BaseSampler):
         self._step += 1
         kind, pool, reuse = choice
         if kind == "history":
-            return self._history.sample(batch_size)
+            sizes = self._history.batch_sizes(batch_size)
+            seconds = self._worth.seconds_by_size(batch_size)
+            return self._history.sample_by_score(
+                choose_size(sizes, self._worth.stored.ratio, seconds)
+            )
         if kind == "pool":
             chunk = self.forward_batch_size or POOLS[0] * batch_size
             model_sampler = self._pool.sampler
@@ -137,6 +163,12 @@ class AutoSampler(BaseSampler):
         if not draw.wants_scores and self._history is not None:
             self._history.pass_over()
         return draw
+
+    def batch_sizes(self, batch_size: int) -> tuple[int, ...]:
+        """See `BaseSampler.batch_sizes`."""
+        if self._history is None:
+            return (batch_size,)
+        return self._history.batch_sizes(batch_size)
 
     def _interval(self, batch_size: int) -> int:
         n = self._indices.n
@@ -166,6 +198,10 @@ class AutoSampler(BaseSampler):
     # -- what is decided --------------------------------------------------------------------
 
     def _decide(self, batch_size: int) -> None:
+        if self._rest > 0:
+            self._rest -= 1
+            self._due = self._step + self._interval(batch_size)
+            return
         if not self._weighed and (self._choice != UNIFORM or not self._judged):
             # Two more than it takes: the first is left out, the last may come late.
             self._worth.forget_uniform()
@@ -175,7 +211,8 @@ class AutoSampler(BaseSampler):
         self._weighed = False
         if not self._worth.weigh():
             return
-        worth = self._worth.of_all(self._ready, self._largest_pool(batch_size))
+        sizes = self.batch_sizes(batch_size) if self._ready else ()
+        worth = self._worth.of_all(sizes, self._largest_pool(batch_size))
         rates = {choice: reduction / cost for choice, (reduction, cost) in worth.items()}
         for choice in rates:
             if choice[0] == "pool":
@@ -183,6 +220,8 @@ class AutoSampler(BaseSampler):
                 rates[choice] /= _POOL_MARGIN
         best = max(rates, key=rates.__getitem__)
         present = rates.get(self._choice, 0.0)
+        if self._choice[0] == "history" and present > _CLEAR:
+            self._rest = _SELDOM
         if rates[best] > _MARGIN * present or present < rates[UNIFORM]:
             self._change(best, worth)
         elif self._may_try_pool(batch_size, present):
@@ -276,6 +315,7 @@ class AutoSampler(BaseSampler):
             "trial": list(self._trial),
             "weighed": self._weighed,
             "tried_pool": self._tried_pool,
+            "rest": self._rest,
             "choice": list(self._choice),
             "choices": list(self.choices),
         }
@@ -291,5 +331,6 @@ class AutoSampler(BaseSampler):
         self._due, self._judged = state["due"], bool(state["judged"])
         self._trial = [tuple(choice) for choice in state["trial"]]
         self._weighed, self._tried_pool = bool(state["weighed"]), bool(state["tried_pool"])
+        self._rest = int(state["rest"])
         self._choice = tuple(state["choice"])
         self.choices[:] = state["choices"]

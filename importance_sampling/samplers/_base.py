@@ -245,6 +245,14 @@ class BaseSampler:
         """Whether `update` has any use for the scores of this draw."""
         return type(self).update is not BaseSampler.update
 
+    def batch_sizes(self, batch_size: int) -> tuple[int, ...]:
+        """The sizes of its batches, largest first: one, unless the sampler chooses among several.
+
+        Args:
+            batch_size: int, the size that is asked for.
+        """
+        return (batch_size,)
+
     def prepare(self, batch_size: int) -> None:
         """Asks the device for what the next draw needs, while it works on the present step.
 

@@ -29,6 +29,11 @@ class DrawnBatches:
     def __len__(self) -> int:
         return len(self._idxs)
 
+    @property
+    def size(self) -> int:
+        """Examples in each batch; 0 if there is none left."""
+        return self._idxs.shape[1] if len(self) else 0
+
     def forget(self) -> None:
         """Drops what is left."""
         self.fill(np.zeros((0, 0), np.int64), np.zeros((0, 0)), 0.0)

@@ -9,6 +9,18 @@ import numpy as np
 from ._conditions import _MovingAverage
 
 
+def momentum_over(batches: int) -> float:
+    """The momentum of an average over an epoch of so many batches, within 50 to 5000 of them.
+
+    The second moment of a weighted gradient is made by few examples, those that were taken for
+    easy and are not. In fewer batches there may be none of them, or one too many.
+
+    Args:
+        batches: int, batches per epoch; 0 if that is not known.
+    """
+    return 1.0 - 1.0 / float(np.clip(batches, 50, 5000))
+
+
 class MeasuredReduction:
     r"""The variance reduction of a draw with probabilities p, from scores seen after the draw.
 
@@ -46,11 +58,14 @@ class MeasuredReduction:
         self._weighted.add(np.mean(squares * (weights if would_be is None else would_be)))
 
     @property
+    def ratio(self) -> float:
+        """The ratio of second moments itself, that of the batch sizes of equal noise."""
+        return self._uniform.value / self._weighted.value if self._weighted.value > 0 else 1.0
+
+    @property
     def value(self) -> float:
         """The present estimate; 1.0, no reduction, before the first batch."""
-        if not self._weighted.value > 0:
-            return 1.0
-        return float(np.sqrt(self._uniform.value / self._weighted.value))
+        return float(np.sqrt(self.ratio))
 
     def state_dict(self) -> dict[str, Any]:
         """What changes, as plain numbers."""

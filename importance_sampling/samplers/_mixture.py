@@ -8,9 +8,10 @@ import numpy as np
 
 from .._weights import unbiased_weights
 from ._base import Draw, score_rows
+from ._batch_size import batch_sizes, check_constant, choose_size
 from ._blocks import DrawnBatches, NotedScores, batches_at_once
 from ._draw import check_scores, uniforms_for
-from ._gain import MeasuredReduction
+from ._gain import MeasuredReduction, momentum_over
 from ._refresher import Refresher
 from ._score_cells import ScoreCells, robust_second_moments, score_bin
 from ._stored import _LEAST_SHARE, StoredScoreSampler
@@ -43,6 +44,9 @@ class HistoryMixtureSampler(StoredScoreSampler):
     O(b log N), the store 13 bytes per example. Where an epoch has batches enough, up to 8 are
     drawn by the same probabilities, independently, which costs little more than drawing one.
 
+    With `constant="variance"` a draw holds no more examples than it takes for the noise of a
+    uniform batch (`choose_size`), by the ratio of second moments measured over the last epoch.
+
     Args:
         dataset: a `BaseDataset` with a length.
         reweighting: a `ReweightingPolicy`.
@@ -54,6 +58,10 @@ class HistoryMixtureSampler(StoredScoreSampler):
             that were not seen for longest come first. Defaults to `0.0`.
         model: anything with `score(x, y, batch_size)`; needed for `refresh` only.
         resampling: `"systematic"` or `"multinomial"`. Defaults to `"systematic"`.
+        constant: keyword-only; what a draw by score keeps of a uniform one: its
+            `"batch_size"` or its `"variance"`. Defaults to `"batch_size"`.
+        min_batch_size: keyword-only; int, the floor of the batch size at constant variance.
+            Defaults to an eighth of the batch size.
     """
 
     keeps_history = True
@@ -67,6 +75,9 @@ class HistoryMixtureSampler(StoredScoreSampler):
         refresh: float = 0.0,
         model: Any = None,
         resampling: str = "systematic",
+        *,
+        constant: str = "batch_size",
+        min_batch_size: int | None = None,
         **kwargs: Any,
     ):
         super().__init__(dataset, reweighting, resampling=resampling, **kwargs)
@@ -81,6 +92,8 @@ class HistoryMixtureSampler(StoredScoreSampler):
         self.robust = robust
         self.refresh = refresh
         self.model = model
+        self.constant = check_constant(constant)
+        self.min_batch_size = min_batch_size
         n = self._tree.n
         self._bins = np.zeros(n, np.uint8)
         # The step each score is of; 0 for examples that were not seen yet.
@@ -145,6 +158,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
         """
         if self._cells is None:
             self._cells = ScoreCells(-(-self._tree.n // batch_size))
+            self._reduction.set_momentum(momentum_over(self._tree.n // batch_size))
         if self._first_pass <= 0 and self._step >= self._next_refit and not len(self._drawn):
             self._refit(batch_size)
         if self.refresh and self._first_pass <= 0:
@@ -162,7 +176,23 @@ class HistoryMixtureSampler(StoredScoreSampler):
         self.catch_up(batch_size)
         if self._first_pass > 0:
             return self._draw(*self._next_of_first_pass(batch_size), batch_size)
-        return super().sample(batch_size)
+        size = choose_size(self.batch_sizes(batch_size), self._reduction.ratio)
+        return self.sample_by_score(size)
+
+    def sample_by_score(self, size: int) -> Draw:
+        """Draws a mini-batch by score, whether or not all examples were seen.
+
+        Args:
+            size: int, examples to draw; what is left of batches drawn ahead keeps its own size.
+        """
+        return super().sample(self._drawn.size or size)
+
+    def batch_sizes(self, batch_size: int) -> tuple[int, ...]:
+        """See `BaseSampler.batch_sizes`."""
+        batch_size = min(batch_size, self._tree.n)
+        if self.constant == "batch_size":
+            return (batch_size,)
+        return batch_sizes(batch_size, self.min_batch_size)
 
     def _draw_stored(self, size: int) -> tuple[np.ndarray, np.ndarray, float]:
         drawn = self._drawn.next(size)

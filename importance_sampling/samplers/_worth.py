@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from ._base import Draw
+from ._batch_size import choose_size
 from ._costs import ENOUGH, StepTimes
-from ._gain import IdealReduction, MeasuredReduction
+from ._gain import IdealReduction, MeasuredReduction, momentum_over
 
 Choice = tuple[str, int, int]
 """A way to draw: `(kind, batches in the pool, mini-batches drawn from it)`."""
@@ -21,6 +22,11 @@ POOLS = (3, 6, 9)
 REUSES = (1, 2, 4)
 # Steps of the smallest pool that say what scoring costs.
 _SCORED = 3
+_HISTORY_OF = "history of "
+
+
+def _history_of(size: int) -> str:
+    return f"{_HISTORY_OF}{size}"
 
 
 class Worth:
@@ -46,14 +52,10 @@ class Worth:
         self.look_back(0)
 
     def look_back(self, batches: int) -> None:
-        """Says over how many batches variances are averaged: an epoch.
-
-        The second moment of a weighted gradient is made by few examples, those that were taken
-        for easy and are not. In fewer batches there may be none of them, or one too many.
-        """
-        self._window = int(np.clip(batches, 50, 5000))
+        """Says over how many batches variances are averaged: an epoch (`momentum_over`)."""
+        self._window = batches
         for known in (self.ideal, self.stored):
-            known.set_momentum(1.0 - 1.0 / self._window)
+            known.set_momentum(momentum_over(batches))
 
     def add(self, draw: Draw, scores: np.ndarray, would_be: np.ndarray | None) -> None:
         """Learns from the scores of a batch.
@@ -74,11 +76,12 @@ class Worth:
         if self.first_step is None:
             self.first_step = seconds
         self.elapsed += seconds
-        if draw.kind == "uniform" and draw.wants_scores:
+        if draw.kind == "uniform":
             # Whoever trains uniformly need not read scores, which is not free.
-            self._times.add("uniform, scored", seconds)
-        elif draw.kind != "pool":
-            self._times.add(draw.kind, seconds)
+            self._times.add("uniform, scored" if draw.wants_scores else "uniform", seconds)
+        elif draw.kind == "history":
+            # Batches of several sizes alternate; what is compiled for one is not for another.
+            self._times.add(_history_of(len(draw[0])), seconds)
         elif draw.pool_scores is None:
             self._times.add("reused", seconds, "pool")
         else:
@@ -102,22 +105,52 @@ class Worth:
         """Drops times of uniform steps, which are going to be measured anew."""
         self._times.forget("uniform")
 
+    def seconds_by_size(self, batch_size: int) -> dict[int, float]:
+        """Times of steps by the history since the last comparison, by size of the batch.
+
+        Args:
+            batch_size: int, the size of uniform batches, whose time stands for that of whole
+                batches by the history until there were any.
+        """
+        found = {batch_size: self.uniform_seconds} if self.uniform_seconds else {}
+        for kind in self._times.kinds:
+            if kind.startswith(_HISTORY_OF) and self._times.known(kind):
+                found[int(kind.removeprefix(_HISTORY_OF))] = self._times.median(kind)
+        return found
+
+    def of_history(self, sizes: tuple[int, ...]) -> tuple[float, float]:
+        """Variance reduction and cost of the history.
+
+        With several sizes the smallest batch counts that has no more noise than a uniform one, and
+        its variance reduction is the one that is left: the history's times the root of its share
+        of the whole batch.
+
+        Args:
+            sizes: the sizes of its batches, largest first.
+        """
+        ratio = self.stored.ratio
+        size = choose_size(sizes, ratio)
+        cost = self.costs.get(_history_of(size))
+        if cost is None:
+            # Before there was any such step: one that reads its scores, but draws uniformly. What
+            # smaller batches save is hoped to be all, until it is tried.
+            cost = max(self.costs.get("uniform, scored", 1.0), 1.0) * size / sizes[0]
+        return float(np.sqrt(ratio * size / sizes[0])), cost
+
     def pool_reduction(self, pool: int, reuse: int) -> float:
         """Variance reduction of `reuse` mini-batches from a pool of `pool` batches."""
         return (self.ideal.value**-2 + reuse / pool) ** -0.5
 
-    def of_all(self, with_history: bool, largest: float) -> dict[Choice, tuple[float, float]]:
+    def of_all(self, sizes: tuple[int, ...], largest: float) -> dict[Choice, tuple[float, float]]:
         """Variance reduction and cost of each way to draw, as far as known.
 
         Args:
-            with_history: whether the history knows all examples.
+            sizes: the sizes of the history's batches; empty if it does not know all examples.
             largest: the largest possible pool, in batches.
         """
         found = {UNIFORM: (1.0, 1.0)}
-        if with_history:
-            # Before there was any such step: one that reads its scores, but draws uniformly.
-            cost = self.costs.get("history", max(self.costs.get("uniform, scored", 1.0), 1.0))
-            found[HISTORY] = (self.stored.value, cost)
+        if sizes:
+            found[HISTORY] = self.of_history(sizes)
         smallest = self.costs.get(f"pool {POOLS[0]}")
         if smallest is None:
             return found

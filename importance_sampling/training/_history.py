@@ -6,9 +6,11 @@ from typing import Any
 
 from ..reweighting import BiasedReweightingPolicy
 from ..samplers import BaseSampler, HistoryMixtureSampler
+from ..samplers._batch_size import check_constant
 from ..samplers._draw import check_resampling
-from ._arguments import check_number
+from ._arguments import check_number, check_optional_count
 from ._base import BaseTraining
+from ._constant import smallest_batch
 
 
 class HistoryImportanceTraining(BaseTraining):
@@ -28,6 +30,13 @@ class HistoryImportanceTraining(BaseTraining):
     learnt from training itself. Streams are not supported: they have no examples to come back
     to.
 
+    With `constant="variance"` a step takes $b' = b\, M_w / M_u$ of the b examples of a uniform
+    batch, $M_u = \frac1N \sum_i s_i^2$ and $M_w = \frac{1}{N^2} \sum_i s_i^2 / p_i$ being the
+    second moments of a uniformly drawn and of a weighted gradient, both measured while
+    training: so many have the noise of the whole uniform batch. It is rounded up to one of six
+    sizes. `batch_size` and `epochs` keep their meaning: an epoch has as many steps as uniform
+    training, so that schedules and callbacks see the same ones.
+
     Args:
         model: a compiled `keras.Model`, which is trained itself.
         k: float in (-inf, 1], the bias exponent; 1.0 is unbiased, smaller values lower the
@@ -39,6 +48,13 @@ class HistoryImportanceTraining(BaseTraining):
         refresh: keyword-only; float >= 0, examples scored by a forward pass for each example
             trained on, those not seen for longest first. Defaults to `0.0`.
         resampling: keyword-only; `"systematic"` (less variance) or `"multinomial"`.
+        constant: keyword-only; what batches drawn by score keep of uniform ones. With
+            `"batch_size"` they have less noise in the gradient, with `"variance"` fewer examples
+            for the same noise: as many steps on the same schedule, each of them faster. Defaults
+            to `"batch_size"`.
+        min_batch_size: keyword-only; int, the smallest batch at constant variance. Defaults to an
+            eighth of the batch size; to a half of it in models with batch normalization, whose
+            statistics want large batches.
         seed: keyword-only; int, makes the draws repeatable.
 
     Example:
@@ -60,8 +76,12 @@ class HistoryImportanceTraining(BaseTraining):
         *,
         refresh: float = 0.0,
         resampling: str = "systematic",
+        constant: str = "batch_size",
+        min_batch_size: int | None = None,
         seed: int | None = None,
     ):
+        self._constant = check_constant(constant)
+        self._min_batch_size = check_optional_count("min_batch_size", min_batch_size)
         self._mix = check_number("mix", mix, 0, open_end=True)
         if self._mix >= 1:
             raise ValueError(f"`mix` must be in (0, 1), got {mix!r}: 1 is uniform training.")
@@ -73,6 +93,9 @@ class HistoryImportanceTraining(BaseTraining):
         self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
     ) -> BaseSampler:
         """See `BaseTraining.sampler`."""
+        smallest = self._min_batch_size
+        if self._constant == "variance":
+            smallest = smallest_batch(self.model, batch_size, smallest)
         return HistoryMixtureSampler(
             dataset,
             self.reweighting,
@@ -81,6 +104,8 @@ class HistoryImportanceTraining(BaseTraining):
             refresh=self._refresh,
             model=self.model,
             resampling=self._resampling,
+            constant=self._constant,
+            min_batch_size=smallest,
             **self._sampler_options,
         )
 
@@ -109,6 +134,8 @@ class RobustImportanceTraining(HistoryImportanceTraining):
         layer: None, an index or a layer: where `"gnorm"` takes the gradient.
         refresh: keyword-only; float >= 0, as for `HistoryImportanceTraining`.
         resampling: keyword-only; `"systematic"` or `"multinomial"`.
+        constant: keyword-only; `"batch_size"` or `"variance"`, as for `HistoryImportanceTraining`.
+        min_batch_size: keyword-only; int, as for `HistoryImportanceTraining`.
         seed: keyword-only; int, makes the draws repeatable.
 
     Example:
@@ -129,9 +156,20 @@ class RobustImportanceTraining(HistoryImportanceTraining):
         *,
         refresh: float = 0.0,
         resampling: str = "systematic",
+        constant: str = "batch_size",
+        min_batch_size: int | None = None,
         seed: int | None = None,
     ):
         self._radius = check_number("radius", radius, 0)
         super().__init__(
-            model, k, mix, score, layer, refresh=refresh, resampling=resampling, seed=seed
+            model,
+            k,
+            mix,
+            score,
+            layer,
+            refresh=refresh,
+            resampling=resampling,
+            constant=constant,
+            min_batch_size=min_batch_size,
+            seed=seed,
         )

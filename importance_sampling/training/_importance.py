@@ -13,10 +13,12 @@ from ..samplers import (
     PoolReuseSampler,
     VarianceReductionCondition,
 )
+from ..samplers._batch_size import check_constant
 from ..samplers._costs import MeasuredReductionCondition
 from ..samplers._draw import check_resampling
 from ._arguments import check_count, check_number, check_optional_count
 from ._base import BaseTraining, smoothed
+from ._constant import choose_constant
 
 # Above this, a `presample` is surely meant as a number of samples.
 _LARGEST_FACTOR = 100
@@ -90,6 +92,11 @@ class ImportanceTraining(BaseTraining):
             takes variance away.
         score_dtype: keyword-only; None, `"bfloat16"` or `"float16"`, what forward passes for
             scores compute in; see `OracleWrapper`.
+        constant: keyword-only; with `presample="auto"`, what draws by the history keep of uniform
+            ones: `"variance"`, for less time, or `"batch_size"`, for less noise; see
+            `HistoryImportanceTraining`. Defaults to `"variance"`, where the model can be trained
+            on batches of several sizes.
+        min_batch_size: keyword-only; int, the smallest batch at constant variance.
         seed: keyword-only; int, makes the draws repeatable (but for decisions on measured
             times).
 
@@ -116,6 +123,8 @@ class ImportanceTraining(BaseTraining):
         reuse: int = 1,
         resampling: str = "multinomial",
         score_dtype: str | None = None,
+        constant: str | None = None,
+        min_batch_size: int | None = None,
         seed: int | None = None,
     ):
         self._presample = _check_presample(presample)
@@ -125,6 +134,15 @@ class ImportanceTraining(BaseTraining):
         self._adaptive_smoothing = bool(adaptive_smoothing)
         self._reuse = check_count("reuse", reuse)
         self._resampling = check_resampling(resampling)
+        self._constant = None if constant is None else check_constant(constant)
+        self._min_batch_size = check_optional_count("min_batch_size", min_batch_size)
+        if self._presample != "auto":
+            named = [n for n in ("constant", "min_batch_size") if vars(self)[f"_{n}"] is not None]
+            if named:
+                raise ValueError(
+                    f'{named} go with presample="auto", got presample={presample!r}. '
+                    "HistoryImportanceTraining takes them, too."
+                )
         if self._reuse > 1 and self._presample != "auto" and self._presample <= self._reuse:
             raise ValueError(
                 f"`reuse`={self._reuse} mini-batches are no fewer examples than the pool of "
@@ -147,6 +165,9 @@ class ImportanceTraining(BaseTraining):
     ) -> BaseSampler:
         """See `BaseTraining.sampler`."""
         if self._presample == "auto":
+            constant, smallest = choose_constant(
+                self.model, batch_size, self._constant, self._min_batch_size
+            )
             return AutoSampler(
                 dataset,
                 self.reweighting,
@@ -154,6 +175,8 @@ class ImportanceTraining(BaseTraining):
                 steps=None if steps_per_epoch is None else steps_per_epoch * epochs,
                 forward_batch_size=self._forward_batch_size,
                 resampling=self._resampling,
+                constant=constant,
+                min_batch_size=smallest,
                 **self._sampler_options,
             )
         pool = max(int(self._presample * batch_size), batch_size)

@@ -62,13 +62,15 @@ class Loop:
         self.on_scores = on_scores
         self.step = 0
         self.mean_score = 0.0
-        self.report = TrainingReport.of(sampler)
+        self.report = TrainingReport.of(sampler, batch_size)
         self._pending: tuple[Draw, StepResult] | None = None
         self._own_estimate = VarianceReductionCondition(sample_size=batch_size)
+        self._varies_batch_size = len(sampler.batch_sizes(batch_size)) > 1
         self._reset()
 
     def _reset(self) -> None:
         self._score_sum = 0.0
+        self._examples = 0
         self._settled = self._steps = self._steps_on = 0
 
     def run(
@@ -166,6 +168,7 @@ class Loop:
             self.step += 1
             self._steps += 1
             self._steps_on += draw.importance
+            self._examples += len(draw[0])
             if step == 0 or self.wait:
                 # The first logs want a score; one that is not finite is told after the callbacks.
                 with contextlib.suppress(InvalidScores):
@@ -252,18 +255,23 @@ class Loop:
 
     def _own_logs(self) -> dict[str, float]:
         estimate = self.sampler.variance_reduction
-        return {
+        logs = {
             "score": self._score_sum / self._settled if self._settled else self.mean_score,
             "variance_reduction": (
                 self._own_estimate.variance_reduction if estimate is None else estimate
             ),
             "importance_sampling": self._steps_on / self._steps if self._steps else 0.0,
         }
+        if self._varies_batch_size:
+            logs["batch_size"] = self._examples / self._steps if self._steps else 0.0
+        return logs
 
     def _logs(self, result: StepResult, draw: Draw) -> dict[str, Any]:
         """A step's logs; those of an epoch hold the share of steps by score instead of 0 or 1."""
         logs = {"loss": result.logs["loss"]} if "loss" in result.logs else {}
         own = {**self._own_logs(), "importance_sampling": float(draw.importance)}
+        if self._varies_batch_size:
+            own["batch_size"] = len(draw[0])
         return {**logs, **result.logs, **own}
 
 

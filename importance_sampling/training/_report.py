@@ -64,27 +64,38 @@ class TrainingReport:
         drawing_seconds: float, the part of `seconds` spent drawing: fetching a pool, scoring it
             and choosing from it.
         variance_reduction: float, mean estimate over the steps drawn by score; 1.0 without any.
+        examples: int, examples trained on, each time they were.
+        relative_noise: float, mean of the gradient's estimated variance in units of that of a
+            uniform batch of the size asked for, over the steps drawn by score; 1.0 without any.
         effective_sample_size: float in (0, 1], mean of (sum w)^2 / (b sum w^2) over the steps
             drawn by score: the share of the batch that as many equal weights would be.
         choices: list of dicts, the decisions of `presample="auto"`, first to last.
     """
 
-    def __init__(self, n: int | None):
+    def __init__(self, n: int | None, batch_size: int):
+        self.batch_size = batch_size
         self.steps: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
         self.drawing_seconds = 0.0
         self._draws = None if n is None else np.zeros(n, np.int32)
         self._uncounted: list[np.ndarray] = []
         self.choices: list[dict[str, Any]] = []
+        self.examples = 0
+        # Steps and times of each kind and size of batch.
+        self._counts: dict[tuple[str, int], int] = {}
         self._times = StepTimes()
+        self._noise = 0.0
+        self._gains = 0.0
         self._reductions = 0.0
         self._sizes = 0.0
-        self._course = _Course(("variance_reduction", "effective_sample_size", "by_score"))
+        self._course = _Course(
+            ("variance_reduction", "effective_sample_size", "by_score", "batch_size")
+        )
 
     @classmethod
-    def of(cls, sampler: BaseSampler) -> TrainingReport:
-        """An empty report for what a sampler will draw."""
-        report = cls(dataset_length(sampler.dataset))
+    def of(cls, sampler: BaseSampler, batch_size: int) -> TrainingReport:
+        """An empty report for what a sampler will draw in batches of the size asked for."""
+        report = cls(dataset_length(sampler.dataset), batch_size)
         report.choices = getattr(sampler, "choices", report.choices)
         return report
 
@@ -101,18 +112,23 @@ class TrainingReport:
         self.steps[kind] = self.steps.get(kind, 0) + 1
         self.seconds[kind] = self.seconds.get(kind, 0.0) + seconds
         self.drawing_seconds += drawing
-        self._times.add(kind, seconds)
-        size = 1.0
+        size = len(draw[0])
+        self.examples += size
+        self._counts[kind, size] = self._counts.get((kind, size), 0) + 1
+        self._times.add((kind, size), seconds)
+        effective = 1.0
         if draw.importance:
             w = draw.metric_weights
-            size = float(w.sum() ** 2 / (len(w) * (w**2).sum()))
+            effective = float(w.sum() ** 2 / (len(w) * (w**2).sum()))
             self._reductions += reduction
-            self._sizes += size
+            self._noise += self.batch_size / (size * reduction**2)
+            self._gains += reduction * (size / self.batch_size) ** 0.5
+            self._sizes += effective
         if self._draws is not None:
             self._uncounted.append(draw[0])
             if len(self._uncounted) == _COUNTED_AT_ONCE:
                 self._count()
-        self._course.add(reduction, size, float(draw.importance))
+        self._course.add(reduction, effective, float(draw.importance), size)
 
     def _count(self) -> None:
         if self._uncounted:
@@ -146,20 +162,38 @@ class TrainingReport:
         return self._sizes / self.steps_on if self.steps_on else 1.0
 
     @property
+    def relative_noise(self) -> float:
+        """See the class."""
+        return self._noise / self.steps_on if self.steps_on else 1.0
+
+    @property
+    def relative_time(self) -> float | None:
+        """Time of all steps in units of as many uniform ones of whole batches; None if not known.
+
+        Times are medians of the last steps of each kind and size, so that neither compiling nor a
+        hiccup counts.
+        """
+        if not self.steps_on:
+            return 1.0
+        uniform = ("uniform", self.batch_size)
+        # A few steps of a size that hardly occurs count as the others.
+        known = {k: n for k, n in self._counts.items() if self._times.known(k, 1)}
+        if uniform not in known or sum(known.values()) < 0.9 * sum(self._counts.values()):
+            return None
+        seconds = sum(n * self._times.median(key) for key, n in known.items())
+        return seconds / (sum(known.values()) * self._times.median(uniform))
+
+    @property
     def gain(self) -> float | None:
         r"""Variance reduction per second, in units of uniform training's; None if not known.
 
         A step by score counts for $\tau$ uniform ones, the measure that `tau_th` compares with
-        the cost. Times are medians of the last steps of each kind, so that neither compiling nor
-        a hiccup counts. It is an estimate of what was gained in gradient noise per second, not
-        of what is gained in accuracy.
+        the cost, a smaller batch of b' for $\tau \sqrt{b'/b}$. It is an estimate of what was
+        gained in gradient noise per second, not of what is gained in accuracy.
         """
-        if not self.steps_on:
-            return 1.0
-        if not all(self._times.known(kind, 1) for kind in (*self.steps, "uniform")):
-            return None
-        seconds = sum(n * self._times.median(kind) for kind, n in self.steps.items())
-        return (self.steps_off + self._reductions) * self._times.median("uniform") / seconds
+        time = self.relative_time
+        total = self.steps_on + self.steps_off
+        return None if time is None else (self.steps_off + self._gains) / max(total * time, 1e-12)
 
     def most_drawn(self, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """Indices and draws of the examples drawn most often, `(count,)` each."""
@@ -194,6 +228,10 @@ class TrainingReport:
             "drawing_seconds": self.drawing_seconds,
             "variance_reduction": self.variance_reduction,
             "effective_sample_size": self.effective_sample_size,
+            "batch_size": self.batch_size,
+            "examples": self.examples,
+            "relative_noise": self.relative_noise,
+            "relative_time": self.relative_time,
             "gain": self.gain,
             "choices": list(self.choices),
             "course": self.course(),
@@ -223,6 +261,17 @@ class TrainingReport:
         if self.steps_on:
             lines.append(f"{self.variance_reduction:9.2f} variance reduction, while by score")
             lines.append(f"{self.effective_sample_size:9.0%} effective sample size, while by score")
+            whole = self.batch_size * (self.steps_on + self.steps_off)
+            lines.append(
+                f"{self.relative_noise:9.2f} variance of the gradient, uniform batches of "
+                f"{self.batch_size} = 1, while by score"
+            )
+            lines.append(
+                f"{self.examples:9d} examples trained on, {self.examples / whole:.0%} of those of "
+                "whole batches"
+            )
+        if self.steps_on and self.relative_time is not None:
+            lines.append(f"{self.relative_time:9.2f} time of all steps, uniform ones = 1")
         if self.gain is not None:
             lines.append(f"{self.gain:9.2f} variance reduction per second, uniform training = 1")
         if self.draws is not None and len(self.draws):

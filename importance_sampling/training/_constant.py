@@ -1,0 +1,79 @@
+"""What draws by score keep constant: what the model says to smaller batches."""
+
+from __future__ import annotations
+
+import keras
+
+from ..model_wrappers import OracleWrapper
+
+# The floor of the batch size where batches are normalized by their own statistics.
+_NORMALIZED_SHARE = 2
+
+
+def normalizes_batches(model: keras.Model) -> bool:
+    """Whether a layer normalizes by the statistics of the batch: one that is not frozen."""
+    trainable = {_layer_of(variable.path) for variable in model.trainable_variables}
+    return any(
+        variable.path.endswith("/moving_mean") and _layer_of(variable.path) in trainable
+        for variable in model.non_trainable_variables
+    )
+
+
+def _layer_of(path: str) -> str:
+    return path.rsplit("/", 1)[0]
+
+
+def _obstacle(wrapper: OracleWrapper) -> str:
+    """Why a model cannot be trained on batches of several sizes; nothing if it can."""
+    if wrapper.sums_its_loss:
+        return (
+            "the compiled loss has reduction='sum', so that the size of a step would change with "
+            "them (reduction='sum_over_batch_size' averages)"
+        )
+    if wrapper.fixed_batch_size is not None:
+        return f"the model was built for batches of {wrapper.fixed_batch_size}"
+    return ""
+
+
+def smallest_batch(wrapper: OracleWrapper, batch_size: int, given: int | None) -> int | None:
+    """The smallest batch that a model may be trained on at constant variance.
+
+    Args:
+        wrapper: the wrapped model, built.
+        batch_size: int, examples of a uniform step.
+        given: int or None, the user's choice.
+
+    Returns:
+        int, or None for the sampler's own default.
+
+    Raises:
+        ValueError: if the model cannot be trained on batches of several sizes.
+    """
+    obstacle = _obstacle(wrapper)
+    if obstacle:
+        raise ValueError(
+            f'constant="variance" trains on batches of several sizes, and {obstacle}. Use '
+            'constant="batch_size".'
+        )
+    if given is None and normalizes_batches(wrapper.model):
+        return -(-batch_size // _NORMALIZED_SHARE)
+    return given
+
+
+def choose_constant(
+    wrapper: OracleWrapper, batch_size: int, constant: str | None, given: int | None
+) -> tuple[str, int | None]:
+    """What `"auto"` keeps constant: the variance, unless it was told or the model forbids it.
+
+    Args:
+        wrapper: the wrapped model, built.
+        batch_size: int, examples of a uniform step.
+        constant: `"variance"`, `"batch_size"` or None.
+        given: int or None, the smallest batch.
+
+    Returns:
+        `(constant, smallest batch)`; see `smallest_batch`.
+    """
+    if constant == "batch_size" or (constant is None and _obstacle(wrapper)):
+        return "batch_size", given
+    return "variance", smallest_batch(wrapper, batch_size, given)

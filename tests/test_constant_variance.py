@@ -1,0 +1,287 @@
+"""The noise of a uniform batch, from fewer examples."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+from helpers import Scorer, adam_mlp, data, mlp, numbered
+from keras import layers
+
+from importance_sampling import HistoryImportanceTraining, ImportanceTraining
+from importance_sampling.reweighting import BiasedReweightingPolicy
+from importance_sampling.samplers import AutoSampler, HistoryMixtureSampler
+from importance_sampling.samplers._batch_size import batch_sizes, choose_size
+
+SIZES = (128, 88, 56, 40, 24, 16)
+
+
+@pytest.mark.exact
+@pytest.mark.any_backend
+@pytest.mark.parametrize("largest", [1, 2, 7, 32, 100, 128, 1000])
+@pytest.mark.parametrize("smallest", [None, 1, 4, 16, 64, 5000])
+def test_sizes_go_from_the_whole_batch_to_the_floor(largest, smallest):
+    sizes = batch_sizes(largest, smallest)
+    assert 1 <= len(sizes) <= 6
+    assert list(sizes) == sorted(set(sizes), reverse=True)
+    floor = -(-largest // 8) if smallest is None else min(smallest, largest)
+    assert sizes[0] == largest and sizes[-1] >= floor
+    assert sizes[-1] - floor < 8
+    # No two neighbours are further apart than equal ratios and rounding to eights make them.
+    for a, b in itertools.pairwise(sizes):
+        assert a <= (b + 4) * (largest / floor) ** 0.2 + 4
+
+
+@pytest.mark.exact
+@pytest.mark.any_backend
+def test_the_size_is_the_smallest_of_no_more_noise():
+    assert batch_sizes(128) == SIZES
+    for ratio, size in ((0.5, 128), (1.0, 128), (1.4, 128), (1.46, 88), (3.2, 40), (3.3, 40)):
+        assert choose_size(SIZES, ratio) == size
+    assert choose_size(SIZES, 128 / 24) == 24 and choose_size(SIZES, 1e9) == 16
+    for ratio in np.linspace(1, 8, 50):
+        assert choose_size(SIZES, ratio) >= 128 / ratio - 1e-6
+    # Less noise for nothing, where larger batches take no longer.
+    assert choose_size(SIZES, 4.0, {40: 1.0, 56: 1.02, 88: 1.2, 128: 1.5}) == 56
+    assert choose_size(SIZES, 4.0, {40: 1.0, 128: 1.0}) == 128
+    assert choose_size(SIZES, 4.0, {56: 0.1, 40: 1.0}) == 56
+    # Nothing is known of the size it takes.
+    assert choose_size(SIZES, 4.0, {128: 0.1}) == 40
+
+
+def learnt(truth, batch, passes=1, **kwargs):
+    """A sampler at constant variance that has seen all scores, and a few of them twice."""
+    sampler = HistoryMixtureSampler(
+        numbered(len(truth)), BiasedReweightingPolicy(), constant="variance", rng=0, **kwargs
+    )
+    for _ in range(passes * len(truth) // batch + 40):
+        draw = sampler.sample(batch)
+        sampler.update_from(draw, truth[draw[0]])
+    return sampler
+
+
+@pytest.mark.statistical
+@pytest.mark.any_backend
+def test_a_weighted_batch_has_no_more_noise_than_a_uniform_one():
+    """Gradients of random sign, whose mean is next to zero: their second moment is the noise.
+
+    Of D squared errors the mean has the standard error std / sqrt(D); four of them leave one
+    chance in 30,000.
+    """
+    rng = np.random.default_rng(0)
+    n, batch, draws = 2000, 64, 4000
+    truth = rng.exponential(size=n) ** 3 + 1e-3
+    gradients = truth * rng.choice([-1.0, 1.0], n)
+    mean = gradients.mean()
+    sampler = learnt(truth, batch, resampling="multinomial", mix=0.1, min_batch_size=1)
+    errors, sizes = [], []
+    for _ in range(draws):
+        idxs, _, w = sampler.sample(batch)
+        sizes.append(len(idxs))
+        errors.append(((w[:, 0] * gradients[idxs]).mean() - mean) ** 2)
+        sampler.update(idxs, truth[idxs])
+    uniform = gradients.var() / batch
+    error = np.std(errors) / np.sqrt(draws)
+    assert np.mean(errors) < uniform + 4 * error
+    assert error < 0.1 * uniform
+    # And with a fraction of the examples. Sizes differ by factors of 2.3 here, so that the noise
+    # is at most so much lower than it might be.
+    assert np.mean(sizes) < 0.4 * batch
+    assert 2.3 * np.mean(errors) > uniform - 4 * error
+
+
+@pytest.mark.exact
+def test_an_epoch_has_as_many_steps_as_uniform_training():
+    x, y = data(640, noise=0.0)
+    model = adam_mlp(0.05)
+    seen = []
+    training = HistoryImportanceTraining(model, constant="variance", min_batch_size=4, seed=0)
+    history = training.fit(
+        x,
+        y,
+        batch_size=32,
+        epochs=6,
+        verbose=0,
+        on_sample=lambda sampler, idxs, w, scores: seen.append(len(idxs)),
+    )
+    assert len(seen) == int(model.optimizer.iterations) == 6 * 20
+    assert seen[:20] == 20 * [32]
+    sizes = batch_sizes(32, 4)
+    assert set(seen) <= set(sizes) and len(set(seen)) > 1
+    means = np.reshape(seen, (6, 20)).mean(1)
+    np.testing.assert_allclose(history.history["batch_size"], means)
+    assert means[-1] < 24
+    report = training.report()
+    assert report.examples == sum(seen) and report.draws.sum() == sum(seen)
+    assert report.steps == {"uniform": 20, "history": 100}
+    # Rounding up leaves a little less noise than allowed.
+    assert 0.3 < report.relative_noise <= 1.0 + 1e-6
+    assert f"{sum(seen)} examples trained on" in str(report)
+    assert report.to_dict()["examples"] == sum(seen)
+
+
+@pytest.mark.exact
+def test_uniform_training_has_no_column_of_batch_sizes():
+    x, y = data(64)
+    for training in (ImportanceTraining(adam_mlp()), HistoryImportanceTraining(adam_mlp())):
+        history = training.fit(x, y, batch_size=16, epochs=1, verbose=0)
+        assert "batch_size" not in history.history
+        assert training.report().examples == 64
+
+
+@pytest.mark.exact
+def test_the_state_goes_on_exactly():
+    truth = np.random.default_rng(0).exponential(size=1600) ** 3 + 1e-3
+    one = learnt(truth, 20, min_batch_size=4)
+    other = HistoryMixtureSampler(
+        numbered(1600), BiasedReweightingPolicy(), constant="variance", min_batch_size=4, rng=1
+    )
+    other.catch_up(20)
+    other.load_state_dict(one.state_dict())
+    for _ in range(30):
+        a, b = one.sample(20), other.sample(20)
+        np.testing.assert_array_equal(a[0], b[0])
+        np.testing.assert_array_equal(a[2], b[2])
+        one.update_from(a, truth[a[0]])
+        other.update_from(b, truth[b[0]])
+    assert len(a[0]) < 20
+
+
+def normalized(trainable=True):
+    inner = keras.Sequential([layers.Dense(8), layers.BatchNormalization(trainable=trainable)])
+    model = keras.Sequential([layers.Input((6,)), inner, layers.Dense(4, activation="softmax")])
+    model.compile("adam", "sparse_categorical_crossentropy")
+    return model
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("build", "floor"),
+    [(adam_mlp, 4), (normalized, 16), (lambda: normalized(trainable=False), 4)],
+    ids=["plain", "normalized", "frozen"],
+)
+def test_batches_that_are_normalized_have_a_higher_floor(build, floor):
+    x, y = data(640, noise=0.0)
+    samplers = []
+    options = {"batch_size": 32, "epochs": 1, "verbose": 0}
+    hook = {"on_sample": lambda sampler, *_: samplers.append(sampler)}
+    HistoryImportanceTraining(build(), constant="variance").fit(x, y, **options, **hook)
+    assert samplers[-1].batch_sizes(32)[-1] == floor
+    ImportanceTraining(build(), presample="auto").fit(x, y, **options, **hook)
+    assert samplers[-1].batch_sizes(32)[-1] == floor
+    training = HistoryImportanceTraining(build(), constant="variance", min_batch_size=8)
+    training.fit(x, y, **options, **hook)
+    assert samplers[-1].batch_sizes(32)[-1] == 8
+
+
+def summed():
+    return mlp(loss=keras.losses.SparseCategoricalCrossentropy(reduction="sum"))
+
+
+def of_one_size():
+    inputs = keras.Input(batch_shape=(16, 6))
+    model = keras.Model(inputs, layers.Dense(4, activation="softmax")(inputs))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    return model
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("build", "message"),
+    [(summed, "reduction='sum'"), (of_one_size, "built for batches of 16")],
+)
+def test_models_of_one_size_of_batch(build, message):
+    x, y = data(64)
+    options = {"batch_size": 16, "epochs": 3, "verbose": 0}
+    for make in (
+        lambda m: HistoryImportanceTraining(m, constant="variance"),
+        lambda m: ImportanceTraining(m, presample="auto", constant="variance"),
+    ):
+        model = build()
+        before = model.get_weights()
+        with pytest.raises(ValueError, match=f'{message}.*Use constant="batch_size"'):
+            make(model).fit(x, y, **options)
+        for a, b in zip(before, model.get_weights(), strict=True):
+            np.testing.assert_array_equal(a, b)
+    # Without being told, "auto" keeps the size.
+    training = ImportanceTraining(build(), presample="auto")
+    training.fit(x, y, **options)
+    assert training.report().examples == 3 * 64
+
+
+@pytest.mark.exact
+def test_arguments():
+    model = mlp()
+    with pytest.raises(ValueError, match=r"`constant` must be one of \['batch_size', 'variance'\]"):
+        HistoryImportanceTraining(model, constant="noise")
+    with pytest.raises(ValueError, match="`min_batch_size` must be an integer of at least 1"):
+        HistoryImportanceTraining(model, constant="variance", min_batch_size=0)
+    with pytest.raises(ValueError, match='"auto"'):
+        ImportanceTraining(model, constant="variance")
+
+
+# -- auto -----------------------------------------------------------------------------------------
+
+
+def drive(truth, seconds, steps, **kwargs):
+    """Steps of "auto" whose times are a function of kind and size."""
+    sampler = AutoSampler(
+        numbered(len(truth)),
+        BiasedReweightingPolicy(),
+        Scorer(truth),
+        constant="variance",
+        rng=0,
+        **kwargs,
+    )
+    drawn = []
+    for _ in range(steps):
+        draw = sampler.sample(32)
+        if draw.wants_scores:
+            sampler.update_from(draw, truth[draw[0]])
+        sampler.timed(draw, seconds(draw.kind, len(draw[0])))
+        drawn.append((draw.kind, len(draw[0])))
+    return sampler, drawn
+
+
+SKEWED = np.random.default_rng(0).exponential(size=1600) ** 3 + 1e-3
+
+
+@pytest.mark.exact
+@pytest.mark.any_backend
+def test_auto_trains_on_fewer_examples_where_that_saves_time():
+    sampler, drawn = drive(SKEWED, lambda kind, size: 0.2 + 0.8 * size / 32, 1500)
+    assert set(drawn[:50]) == {("uniform", 32)}
+    kinds, sizes = zip(*drawn[100:], strict=True)
+    # Next to no uniform steps to compare with, which would take three times as long.
+    assert kinds.count("uniform") <= 2 * 6
+    assert np.mean(sizes) < 20
+    assert sampler.model.asked == 0
+    assert [c["kind"] for c in sampler.choices] == ["history"]
+    assert sampler.variance_reduction > 1.3
+
+
+@pytest.mark.exact
+@pytest.mark.any_backend
+def test_auto_takes_whole_batches_where_small_ones_take_as_long():
+    sampler, drawn = drive(SKEWED, lambda kind, size: 1.0, 1500)
+    assert [c["kind"] for c in sampler.choices] == ["history"]
+    sizes = [size for kind, size in drawn[600:] if kind == "history"]
+    assert np.mean(np.array(sizes) == 32) > 0.9
+
+
+@pytest.mark.exact
+@pytest.mark.any_backend
+def test_auto_leaves_the_history_where_no_size_of_it_is_faster():
+    def seconds(kind, size):
+        return 1.0 if kind == "uniform" else 3.0 + size / 32
+
+    sampler, drawn = drive(SKEWED, seconds, 2000)
+    assert [c["kind"] for c in sampler.choices] == ["history", "uniform"]
+    assert "history" not in [kind for kind, _ in drawn[-500:]]
+
+
+@pytest.mark.exact
+@pytest.mark.any_backend
+def test_auto_stays_uniform_where_scores_are_alike():
+    sampler, drawn = drive(np.ones(1600), lambda kind, size: size / 32, 1000)
+    assert {kind for kind, _ in drawn} == {"uniform"} and sampler.choices == []
