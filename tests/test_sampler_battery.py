@@ -101,6 +101,9 @@ ROWS = {
     ),
     "HistoryMixtureSampler": mixture,
     "HistoryMixtureSampler later": warmed(mixture),
+    "HistoryMixtureSampler at constant variance": warmed(
+        lambda d, p, r: mixture(d, p, r, constant="variance", min_batch_size=3)
+    ),
     "HistoryMixtureSampler robust": warmed(lambda d, p, r: mixture(d, p, r, robust=1.0, mix=0.1)),
     "HistoryMixtureSampler refreshed": warmed(
         lambda d, p, r: mixture(d, p, r, refresh=0.5, model=Scorer())
@@ -128,6 +131,7 @@ NEEDS_LENGTH = {
     "OnlineBatchSelectionSampler",
     "HistoryMixtureSampler",
     "HistoryMixtureSampler later",
+    "HistoryMixtureSampler at constant variance",
     "HistoryMixtureSampler robust",
     "HistoryMixtureSampler refreshed",
     "AdditiveSmoothingSampler of mixture",

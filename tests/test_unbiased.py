@@ -71,6 +71,9 @@ SAMPLERS = {
         _pool(d, p, m, resampling="systematic"), 2
     ),
     "history": lambda d, p, m: HistoryMixtureSampler(d, p, rng=5),
+    "constant variance": lambda d, p, m: HistoryMixtureSampler(
+        d, p, rng=5, constant="variance", min_batch_size=4
+    ),
     "robust history": lambda d, p, m: HistoryMixtureSampler(d, p, mix=0.1, robust=1.0, rng=5),
 }
 UNBIASED = [(name, BiasedReweightingPolicy(1.0), "gnorm") for name in SAMPLERS]

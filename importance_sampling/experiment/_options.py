@@ -20,7 +20,12 @@ KINDS = {
 def _demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset", choices=["canevet", "mnist"], default="canevet")
     parser.add_argument("--data", help="mnist.npz or a folder that holds it")
-    parser.add_argument("--seconds", type=float, default=20.0, help="training time of each arm")
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=20.0,
+        help="about how long the uniform training is to take; all others take as many steps",
+    )
     parser.add_argument("--seed", type=int, default=0, help="of data, weights and draws")
     parser.add_argument(
         "--output",
@@ -183,7 +188,7 @@ def _slice(text: str) -> slice:
 
 
 COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "demo": ("compare four ways to spend the same training time", _demo),
+    "demo": ("compare five ways to take the same training steps", _demo),
     "run": ("run one experiment", _run),
     "compare": ("a table over runs", _compare),
     "list": ("what runs lie in a directory", _list),

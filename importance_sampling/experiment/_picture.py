@@ -12,14 +12,15 @@ from matplotlib.figure import Figure
 from .. import plots
 from ..datasets import BaseDataset
 from ..datasets._canevet import boundary
-from ._arms import BY_SCORE
+from ._arms import HISTORY, POOLS, SAME_NOISE, UNIFORM
 
 # Okabe and Ito's colours, told apart by colour-blind readers; line styles serve grey print.
 _STYLES = {
-    "uniform": ("#0072B2", "-"),
+    UNIFORM: ("#0072B2", "-"),
     "random third of each pool": ("#999999", "--"),
-    "importance sampling": ("#D55E00", "-."),
-    "history of scores": ("#009E73", ":"),
+    POOLS: ("#D55E00", "-."),
+    HISTORY: ("#009E73", ":"),
+    SAME_NOISE: ("#CC79A7", "-"),
 }
 
 
@@ -31,6 +32,8 @@ def _curves(
         seconds = [row["seconds"] for row in result["history"]]
         values = [scale * row[key] for row in result["history"]]
         axes.plot(seconds, values, line, color=colour, label=result["arm"], linewidth=1.8)
+        # Where all steps were taken: who is done first.
+        axes.plot(seconds[-1:], values[-1:], "o", color=colour, markersize=5)
     axes.set_yscale("log")
     # Plain numbers: powers of ten read badly over less than a decade.
     for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
@@ -71,24 +74,23 @@ def draw(
     axes[0, 1].set_title("test error over time")
     if name == "canevet":
         points = dataset.train_data[:][0]
-        for axis, arm in zip(axes[1], BY_SCORE, strict=True):
+        for axis, arm in zip(axes[1], (POOLS, SAME_NOISE), strict=True):
             title = f"where {arm} drew"
             if not counts[arm].any():
                 title = f"{arm} never switched on"
             image = _plane(axis, points, counts[arm], title)
         plots.frequency_bar(figure, image, axes[1])
     else:
-        by_score = counts["history of scores"]
+        by_score = counts[HISTORY]
         order = np.argsort(-by_score, kind="stable")
         for axis, shown, word in (
             (axes[1, 0], order[:32], "most"),
             (axes[1, 1], order[-32:], "least"),
         ):
             least, most = by_score[shown].min(), by_score[shown].max()
-            title = f"history of scores: drawn {word} often ({least} to {most} times)"
+            title = f"{HISTORY}: drawn {word} often ({least} to {most} times)"
             _images(axis, dataset, shown, title)
-    seconds = results[0]["seconds"]
     figure.suptitle(
-        f"{name}: the same network and start, {seconds:.0f} seconds of training for each curve"
+        f"{name}: the same network, start and {results[0]['steps']} steps for each curve"
     )
     figure.savefig(path, dpi=110)

@@ -1,9 +1,10 @@
-"""`importance-sampling demo`: four ways to spend the same time, a table and a picture."""
+"""`importance-sampling demo`: five ways to take the same steps, a table and a picture."""
 
 from __future__ import annotations
 
 import argparse
 import sys
+import time
 from typing import Any
 
 import keras
@@ -12,11 +13,13 @@ import numpy as np
 from .. import _requirements
 from .._files import make_directory, write_json, write_whole
 from ..datasets import MNIST, BaseDataset, CanevetICML2016
-from ._arms import ARMS, BY_SCORE
-from ._budget import Budget
+from ._arms import ARMS, BY_SCORE, UNIFORM
+from ._schedule import Schedule
 
 BATCH_SIZE = 128
 _MEASURED_ON = 10_000
+# Steps by which the time of a uniform one is measured.
+_TIMED_STEPS = 300
 
 
 def load(name: str, path: str | None, seed: int) -> BaseDataset:
@@ -68,19 +71,36 @@ class _Share(keras.callbacks.Callback):
 
 def _warm_up(training: Any, dataset: BaseDataset) -> None:
     """Compiles everything the run will need, then puts the model back to its start."""
-    model = training.original_model
-    xy = dataset.train_data[np.arange(3 * BATCH_SIZE)]
-    training.model.build(*xy)
+    model, wrapper = training.original_model, training.model
+    x, y = dataset.train_data[np.arange(3 * BATCH_SIZE)]
+    wrapper.build(x, y)
     variables = [*model.variables, *model.optimizer.variables]
     start = [keras.ops.convert_to_numpy(v.value).copy() for v in variables]
-    training.model.score(*xy, batch_size=3 * BATCH_SIZE)
-    training.fit(*xy, batch_size=BATCH_SIZE, verbose=0)
+    wrapper.score(x, y, batch_size=3 * BATCH_SIZE)
+    training.fit(x, y, batch_size=BATCH_SIZE, verbose=0)
+    for size in training.sampler(dataset, BATCH_SIZE, 1, 1).batch_sizes(BATCH_SIZE):
+        wrapper.train_batch(x[:size], y[:size], np.ones((size, 1)))
     for variable, value in zip(variables, start, strict=True):
         variable.assign(value)
 
 
+def steps_in(seconds: float, options: argparse.Namespace, dataset: BaseDataset) -> int:
+    """How many uniform steps take so long on this machine."""
+    training = ARMS[UNIFORM](build(options.dataset, dataset)[0], seed=options.seed)
+    _warm_up(training, dataset)
+    steps = min(_TIMED_STEPS, len(dataset.train_data) // BATCH_SIZE)
+    rows = dataset.train_data[np.arange(steps * BATCH_SIZE)]
+    began = time.perf_counter()
+    training.fit(*rows, batch_size=BATCH_SIZE, verbose=0)
+    return max(1, round(seconds * steps / (time.perf_counter() - began)))
+
+
 def run_arm(
-    label: str, options: argparse.Namespace, dataset: BaseDataset, weights: list[np.ndarray]
+    label: str,
+    options: argparse.Namespace,
+    dataset: BaseDataset,
+    weights: list[np.ndarray],
+    steps: int,
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Trains one arm; returns its results and how often each example was drawn."""
     model, rate = build(options.dataset, dataset)
@@ -91,8 +111,8 @@ def run_arm(
     x_test, y_test = dataset.test_data[np.arange(min(_MEASURED_ON, len(dataset.test_data)))]
     print(f"\n{label}", flush=True)
     bar = keras.utils.Progbar(100, unit_name="%", stateful_metrics=["loss", "score"])
-    budget = Budget(
-        options.seconds,
+    schedule = Schedule(
+        steps,
         rate,
         dataset.train_data[rows],
         (x_test, y_test),
@@ -100,27 +120,28 @@ def run_arm(
     )
     recorder, share = _Recorder(len(dataset.train_data)), _Share()
     x, y = dataset.train_data[:]
-    # One endless epoch: the budget ends it.
+    # One endless epoch: the schedule ends it.
     training.fit(
         x,
         y,
         batch_size=BATCH_SIZE,
         steps_per_epoch=sys.maxsize,
         verbose=0,
-        callbacks=[budget, share],
+        callbacks=[schedule, share],
         on_sample=recorder,
     )
     bar.update(100, finalize=True)
-    last = budget.history[-1]
+    last = schedule.history[-1]
     result = {
         "arm": label,
         "steps": last["steps"],
+        "examples": training.report().examples,
         "seconds": last["seconds"],
         "train_loss": last["train_loss"],
         "test_loss": last["test_loss"],
         "test_error": last["test_error"],
         "share_on": share.value,
-        "history": budget.history,
+        "history": schedule.history,
     }
     return result, recorder.counts
 
@@ -128,14 +149,16 @@ def run_arm(
 def table(results: list[dict[str, Any]]) -> str:
     """The results as text, one line per arm."""
     lines = [
-        f"{'':<26} {'steps':>7} {'seconds':>8} {'training loss':>14} {'test loss':>10} "
+        f"{'':<26} {'examples':>10} {'seconds':>8} {'time':>6} {'training loss':>14} "
         f"{'test error':>11} {'steps by score':>15}"
     ]
+    uniform = next(r for r in results if r["arm"] == UNIFORM)
     for r in results:
         share = "-" if r["arm"] not in BY_SCORE else f"{100 * r['share_on']:.0f} %"
+        time_taken = f"{r['seconds'] / uniform['seconds']:.2f} x"
         lines.append(
-            f"{r['arm']:<26} {r['steps']:>7} {r['seconds']:>8.1f} {r['train_loss']:>14.4f} "
-            f"{r['test_loss']:>10.4f} {100 * r['test_error']:>9.2f} % {share:>15}"
+            f"{r['arm']:<26} {r['examples']:>10} {r['seconds']:>8.1f} {time_taken:>6} "
+            f"{r['train_loss']:>14.4f} {100 * r['test_error']:>9.2f} % {share:>15}"
         )
     return "\n".join(lines)
 
@@ -151,18 +174,19 @@ def main(options: argparse.Namespace) -> int:
     dataset = load(options.dataset, options.data, options.seed)
     keras.utils.set_random_seed(options.seed)
     weights = build(options.dataset, dataset)[0].get_weights()
+    steps = steps_in(options.seconds, options, dataset)
     print(
         f"{options.dataset}: {len(dataset.train_data)} training examples, "
-        f"{keras.backend.backend()} backend, {options.seconds:g} seconds for each of {len(ARMS)} "
-        "ways to train the same network"
+        f"{keras.backend.backend()} backend; {steps} steps, about {options.seconds:g} seconds of "
+        f"uniform training, in {len(ARMS)} ways from the same start"
     )
     results, counts = [], {}
     for label in ARMS:
-        result, counts[label] = run_arm(label, options, dataset, weights)
+        result, counts[label] = run_arm(label, options, dataset, weights, steps)
         results.append(result)
     print("\n" + table(results))
     settings = {"dataset": options.dataset, "seed": options.seed, "seconds": options.seconds}
-    settings["backend"] = keras.backend.backend()
+    settings |= {"steps": steps, "backend": keras.backend.backend()}
     write_json(output / "demo.json", {"settings": settings, "results": results})
     picture = output / "demo.png"
     write_whole(picture, lambda path: draw(path, options.dataset, dataset, results, counts))

@@ -41,6 +41,9 @@ TRAININGS: dict[str, Callable[..., Any]] = {
     "approximate": lambda model, **k: ApproximateImportanceTraining(model, presample=32, **k),
     "history": HistoryImportanceTraining,
     "robust": RobustImportanceTraining,
+    "same-noise": lambda model, **k: HistoryImportanceTraining(
+        model, constant="variance", min_batch_size=4, **k
+    ),
     "auto": lambda model, **k: ImportanceTraining(model, presample="auto", **k),
     "reuse": lambda model, **k: ImportanceTraining(
         model, presample=2.5, tau_th=0.0, reuse=2, resampling="systematic", **k
@@ -52,19 +55,23 @@ SECTIONS = {
     "biased": ("arguments", "data", "shapes", "again"),
     "constant-time": ("arguments", "data", "shapes", "again"),
     "robust": ("data", "shapes"),
+    "same-noise": ("arguments", "shapes", "compiling", "own", "again"),
     "auto": ("arguments", "data", "shapes", "again"),
     "reuse": ("data", "shapes", "again"),
 }
 SURELY_ON = ("importance", "biased", "approximate")
 # Predictions never reach zero, and mixtures draw everything now and then.
-NEVER_ZERO = ("approximate", "history", "robust", "auto")
+NEVER_ZERO = ("approximate", "history", "robust", "same-noise", "auto")
 # What a training that keeps something for every example, or predicts by class, cannot take.
 _NO_STREAM = {"stream": "a stream has no examples to come back to"}
 REFUSED_KINDS = {
     "approximate": _NO_STREAM | {"targets": "This sampler (needs classes|predicts by class)"},
     "history": _NO_STREAM,
     "robust": _NO_STREAM,
+    "same-noise": _NO_STREAM,
 }
+# Columns that are a setting of another's class.
+_SETTINGS = ("same-noise",)
 
 
 @dataclass
@@ -186,6 +193,7 @@ def markdown() -> str:
                 state = f"on {', '.join(NAMES[b] for b in feature.backends)}"
             if feature.error is None and feature.kind:
                 refusing = [t for t, kinds in REFUSED_KINDS.items() if feature.kind in kinds]
+                refusing = [t for t in refusing if t not in _SETTINGS]
                 names = [f"`{t.capitalize()}ImportanceTraining`" for t in refusing]
                 before = f"{', '.join(names[:-1])} and " if names[1:] else ""
                 state += f", but for {before}{names[-1]}"

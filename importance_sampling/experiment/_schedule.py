@@ -1,4 +1,4 @@
-"""Training for a given time: the schedule, the clock and the measurements along the way."""
+"""Training for a number of steps: the learning rate, the clock and measurements along the way."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import keras
 import numpy as np
 
 
-class Budget(keras.callbacks.Callback):
-    """Stops after some seconds of training, with the learning rate's cosine decay over them.
+class Schedule(keras.callbacks.Callback):
+    """Stops after some steps, with the learning rate's cosine decay over them.
 
     The clock stands still while the model is evaluated.
 
     Args:
-        seconds: float, training time.
+        steps: int, optimizer steps.
         rate: float, the learning rate at the start.
         train: `(x, y)` to measure the training loss on.
         test: `(x, y)` to measure test loss and error on.
-        points: int, measurements over the budget.
+        points: int, measurements over the training.
         bar: called as `bar(percent, values)` to show progress.
     """
 
@@ -29,7 +29,7 @@ class Budget(keras.callbacks.Callback):
 
     def __init__(
         self,
-        seconds: float,
+        steps: int,
         rate: float,
         train: tuple[Any, Any],
         test: tuple[Any, Any],
@@ -37,13 +37,13 @@ class Budget(keras.callbacks.Callback):
         bar: Any = None,
     ):
         super().__init__()
-        self.seconds = seconds
+        self.steps = steps
         self.rate = rate
         self.data = {"train": train, "test": test}
         self.points = points
         self.bar = bar
         self.history: list[dict[str, float]] = []
-        self.steps = self.steps_on = 0
+        self._step = 0
         self._paused = 0.0
         self._percent = -1
 
@@ -53,10 +53,9 @@ class Budget(keras.callbacks.Callback):
         self._start = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-        """Looks at the clock."""
-        self.steps += 1
-        elapsed = time.perf_counter() - self._start - self._paused
-        share = min(elapsed / self.seconds, 1.0)
+        """Counts the step, sets the learning rate and measures now and then."""
+        self._step += 1
+        share = self._step / self.steps
         percent = int(100 * share)
         if percent != self._percent:
             # A hundred steps of the schedule: setting the rate is not free on every backend.
@@ -65,18 +64,17 @@ class Budget(keras.callbacks.Callback):
             if self.bar is not None:
                 values = {k: float(logs[k]) for k in ("loss", "score") if k in logs}
                 self.bar(percent, values)
-        if elapsed >= self.seconds:
+        if share < 1.0 and share < len(self.history) / self.points:
+            return
+        paused = time.perf_counter()
+        self._measure(paused - self._start - self._paused)
+        self._paused += time.perf_counter() - paused
+        if share >= 1.0:
             self.model.stop_training = True
-            self.elapsed = elapsed
-            self._measure(elapsed)
-        elif share >= len(self.history) / self.points:
-            paused = time.perf_counter()
-            self._measure(elapsed)
-            self._paused += time.perf_counter() - paused
 
     def _measure(self, elapsed: float) -> None:
         model = self.model
-        row = {"seconds": elapsed, "steps": self.steps}
+        row = {"seconds": elapsed, "steps": self._step}
         for name, (x, y) in self.data.items():
             output = np.concatenate(
                 [
