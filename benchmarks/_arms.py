@@ -22,42 +22,51 @@ DEFAULT = [
 ]
 
 
-def arms() -> dict[str, Callable[[Any, int], Any]]:
-    """Name to `(model, seed) -> training`; None stands for `model.fit`."""
-    from importance_sampling import training as t
+def _random_subset(t: Any, model: Any, seed: int) -> Any:
     from importance_sampling.experiment._arms import RandomSubsetTraining
 
-    return {
-        UNIFORM: lambda model, seed: None,
-        SMALLER: lambda model, seed: None,
-        SAME_NOISE: lambda model, seed: t.HistoryImportanceTraining(
-            model, constant="variance", seed=seed
-        ),
-        "same noise, k=0.5": lambda model, seed: t.HistoryImportanceTraining(
-            model, k=0.5, constant="variance", seed=seed
-        ),
-        "history": lambda model, seed: t.HistoryImportanceTraining(model, seed=seed),
-        "history, k=0.5": lambda model, seed: t.HistoryImportanceTraining(model, k=0.5, seed=seed),
-        "auto": lambda model, seed: t.ImportanceTraining(model, presample="auto", seed=seed),
-        "auto, full batch": lambda model, seed: t.ImportanceTraining(
-            model, presample="auto", constant="batch_size", seed=seed
-        ),
-        "InfoBatch": lambda model, seed: t.InfoBatchTraining(model, seed=seed),
-        "Selective Backprop": lambda model, seed: t.SelectiveBackpropTraining(model, seed=seed),
-        "robust": lambda model, seed: t.RobustImportanceTraining(model, seed=seed),
-        "pool": lambda model, seed: t.ImportanceTraining(model, seed=seed),
-        "pool, measured": lambda model, seed: t.ImportanceTraining(
-            model, tau_th="measured", resampling="systematic", seed=seed
-        ),
-        "pool, reused": lambda model, seed: t.ImportanceTraining(
-            model, presample=8, reuse=4, resampling="systematic", seed=seed
-        ),
-        "random subset": lambda model, seed: RandomSubsetTraining(model, seed=seed),
-        "constant variance": lambda model, seed: t.ConstantVarianceImportanceTraining(
-            model, seed=seed
-        ),
-        "constant time": lambda model, seed: t.ConstantTimeImportanceTraining(model, seed=seed),
-    }
+    return RandomSubsetTraining(model, seed=seed)
+
+
+# Name to `(importance_sampling.training, model, seed) -> training`; None stands for `model.fit`.
+ARMS: dict[str, Callable[[Any, Any, int], Any]] = {
+    UNIFORM: lambda t, model, seed: None,
+    SMALLER: lambda t, model, seed: None,
+    SAME_NOISE: lambda t, model, seed: t.HistoryImportanceTraining(
+        model, constant="variance", seed=seed
+    ),
+    "same noise, k=0.5": lambda t, model, seed: t.HistoryImportanceTraining(
+        model, k=0.5, constant="variance", seed=seed
+    ),
+    "history": lambda t, model, seed: t.HistoryImportanceTraining(model, seed=seed),
+    "history, k=0.5": lambda t, model, seed: t.HistoryImportanceTraining(model, k=0.5, seed=seed),
+    "auto": lambda t, model, seed: t.ImportanceTraining(model, presample="auto", seed=seed),
+    "auto, full batch": lambda t, model, seed: t.ImportanceTraining(
+        model, presample="auto", constant="batch_size", seed=seed
+    ),
+    "InfoBatch": lambda t, model, seed: t.InfoBatchTraining(model, seed=seed),
+    "Selective Backprop": lambda t, model, seed: t.SelectiveBackpropTraining(model, seed=seed),
+    "robust": lambda t, model, seed: t.RobustImportanceTraining(model, seed=seed),
+    "pool": lambda t, model, seed: t.ImportanceTraining(model, seed=seed),
+    "pool, measured": lambda t, model, seed: t.ImportanceTraining(
+        model, tau_th="measured", resampling="systematic", seed=seed
+    ),
+    "pool, reused": lambda t, model, seed: t.ImportanceTraining(
+        model, presample=8, reuse=4, resampling="systematic", seed=seed
+    ),
+    "random subset": _random_subset,
+    "constant variance": lambda t, model, seed: t.ConstantVarianceImportanceTraining(
+        model, seed=seed
+    ),
+    "constant time": lambda t, model, seed: t.ConstantTimeImportanceTraining(model, seed=seed),
+}
+
+
+def make_training(arm: str, model: Any, seed: int) -> Any:
+    """The arm's training of a model; None for `model.fit`."""
+    from importance_sampling import training
+
+    return ARMS[arm](training, model, seed)
 
 
 def smaller_batch(batch_size: int, examples: float, steps: int) -> int:

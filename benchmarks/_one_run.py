@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import numpy as np
-from _arms import BY_EPOCH, SMALLER, arms
+from _arms import BY_EPOCH, SMALLER, make_training
 from _clock import make_clock
 
 # What a report holds beside plain numbers and choices is too much to keep of every run.
@@ -70,7 +70,7 @@ def run_one(order: dict[str, Any]) -> dict[str, Any]:
     train = task.train
     keras.utils.set_random_seed(order["seed"])
     model = task.compiled()
-    training = arms()[order["arm"]](model, order["seed"])
+    training = make_training(order["arm"], model, order["seed"])
     epochs, size = order["epochs"], order.get("batch_size", task.batch_size)
     # As many steps as uniform training, whatever the size of the batches.
     total = epochs * (len(task.train[0]) // task.batch_size)

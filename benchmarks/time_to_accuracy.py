@@ -40,7 +40,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-from _arms import DEFAULT, SAME_NOISE, SMALLER, UNIFORM, arms, smaller_batch
+from _arms import ARMS, DEFAULT, SAME_NOISE, SMALLER, UNIFORM, smaller_batch
 from _header import header
 from _one_run import run_one
 from _summary import draw, summary, table
@@ -140,7 +140,7 @@ def main() -> None:
     if options.show:
         rows = summary([run for path in options.show for run in read(path)["runs"]])
     else:
-        given = {"arms": (options.arms, arms()), "tasks": (options.tasks, TASKS)}
+        given = {"arms": (options.arms, ARMS), "tasks": (options.tasks, TASKS)}
         for kind, (names, known) in given.items():
             if unknown := sorted(set(names) - set(known)):
                 raise SystemExit(f"Unknown {kind} {unknown}; there are {sorted(known)}.")
