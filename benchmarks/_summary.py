@@ -145,7 +145,7 @@ def draw(
         for axis, at in ((left, 1.0), (right, 0.0)):
             axis.axvline(at, color="black", linewidth=1)
             axis.grid(axis="y", visible=False)
-        left.set_xlim(left=0.0)
+        left.set_xlim(0.0, max(1.1, left.get_xlim()[1]))
         left.set_ylim(len(names) - 0.5, -0.5)
         backends = {name[0] for name in names}
         left.set_yticks(
