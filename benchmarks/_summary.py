@@ -1,4 +1,4 @@
-"""Tables and pictures of the runs of `time_to_accuracy.py`."""
+"""The table and the picture of the runs of `time_to_accuracy.py`."""
 
 from __future__ import annotations
 
@@ -7,113 +7,161 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+from _arms import SAME_NOISE, SMALLER, UNIFORM
 
 # Student's t: the factor of a 95 % confidence interval of a mean, by number of seeds.
-_STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365}
+_STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306}
+_STUDENT[10] = 2.262
+_HEAD = (
+    "way to train",
+    "time",
+    "compiling (s)",
+    "examples (epochs)",
+    "examples",
+    "training loss",
+    "{error}",
+    "minus uniform's",
+)
 
 
-def interval(values: list[float]) -> tuple[float, float]:
-    """Mean and half of its 95 % confidence interval."""
+def interval(values: list[float]) -> tuple[float, float | None]:
+    """Mean and half of its 95 % confidence interval; None of a single value."""
     mean = statistics.fmean(values)
     if len(values) < 2:
-        return mean, math.nan
+        return mean, None
     # Beyond the table, its last row: an interval rather too wide than too narrow.
     factor = _STUDENT[min(len(values), max(_STUDENT))]
     return mean, factor * statistics.stdev(values) / math.sqrt(len(values))
 
 
-def time_to(run: dict[str, Any], error: float) -> float | None:
-    """When a run first had a test error of at most `error`; between points, on a line."""
-    before = None
-    for row in run["history"]:
-        if row["test_error"] <= error:
-            if before is None or before["test_error"] == row["test_error"]:
-                return row["seconds"]
-            share = (before["test_error"] - error) / (before["test_error"] - row["test_error"])
-            return before["seconds"] + share * (row["seconds"] - before["seconds"])
-        before = row
-    return None
-
-
 def summary(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """A row per task, budget and arm."""
-    groups: dict[tuple[str, float, str], list[dict[str, Any]]] = {}
+    """A row per backend, task, epochs and arm."""
+    names = ("backend", "task", "epochs", "arm")
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for run in runs:
-        groups.setdefault((run["task"], run["epochs"], run["arm"]), []).append(run)
+        groups.setdefault(tuple(run[name] for name in names), []).append(run)
     rows = []
-    for (task, epochs, arm), found in groups.items():
-        uniform = groups.get((task, epochs, "uniform"), [])
-        row: dict[str, Any] = {"task": task, "epochs": epochs, "arm": arm, "seeds": len(found)}
-        for key in ("train_loss", "test_loss", "test_error", "steps", "ms"):
-            row[key], row[f"{key}_ci"] = interval([run[key] for run in found])
-        if uniform:
-            goal = statistics.fmean(run["test_error"] for run in uniform)
-            times = [time_to(run, goal) for run in found]
-            reached = [t / run["seconds"] for t, run in zip(times, found, strict=True) if t]
-            row["reached"] = len(reached)
-            row["time_to_uniform"] = statistics.median(reached) if reached else None
-            row["cost"] = row["ms"] / statistics.fmean(run["ms"] for run in uniform)
-            pairs = [
-                run["test_error"] - other["test_error"]
+    for where, found in groups.items():
+        uniform = {run["seed"]: run for run in groups.get((*where[:-1], UNIFORM), [])}
+        row = dict(zip(names, where, strict=True))
+        row |= {"seeds": len(found), "error": found[0]["error"]}
+        epochs = row["epochs"]
+        columns = {
+            "seconds": [run["seconds"] for run in found],
+            "time": [run["seconds"] / run["uniform_seconds"] for run in found],
+            "compile_seconds": [run["compile_seconds"] for run in found],
+            "examples": [run["examples"] / run["epoch_examples"] for run in found],
+            "examples_relative": [
+                run["examples"] / run["epoch_examples"] / epochs for run in found
+            ],
+            "train_loss": [run["train_loss"] for run in found],
+            "test_error": [run["test_error"] for run in found],
+            "minus_uniform": [
+                run["test_error"] - uniform[run["seed"]]["test_error"]
                 for run in found
-                for other in uniform
-                if other["seed"] == run["seed"]
-            ]
-            row["against_uniform"], row["against_uniform_ci"] = interval(pairs)
+                if run["seed"] in uniform
+            ],
+        }
+        for name, values in columns.items():
+            if values:
+                row[name], row[f"{name}_ci"] = interval(values)
         rows.append(row)
     return rows
 
 
+def _figure(row: dict[str, Any], name: str, form: str) -> str:
+    if name not in row:
+        return ""
+    half = row[f"{name}_ci"]
+    mean = format(row[name], form)
+    return mean if half is None else f"{mean} ± {format(half, form.lstrip('+'))}"
+
+
 def table(rows: list[dict[str, Any]]) -> str:
-    """The summary as text."""
-    head = (
-        f"{'':<18} {'steps':>7} {'step cost':>9} {'training loss':>19} {'test error':>17} "
-        f"{'minus uniform':>17} {'time to its error':>18}"
-    )
-    lines = []
+    """The summary as Markdown."""
+    lines: list[str] = []
     last = None
     for row in rows:
-        if (row["task"], row["epochs"]) != last:
-            last = row["task"], row["epochs"]
-            lines += ["", f"{last[0]}, budget of {last[1]:g} uniform epochs", head]
-        when = row.get("time_to_uniform")
-        reached = "-" if when is None else f"{when:.2f} ({row['reached']}/{row['seeds']})"
-        lines.append(
-            f"{row['arm']:<18} {row['steps']:>7.0f} {row.get('cost', math.nan):>9.2f} "
-            f"{row['train_loss']:>10.5f} ±{row['train_loss_ci']:>7.5f} "
-            f"{row['test_error']:>8.3f} ±{row['test_error_ci']:>6.3f} "
-            f"{row.get('against_uniform', math.nan):>+8.3f} "
-            f"±{row.get('against_uniform_ci', math.nan):>6.3f} {reached:>18}"
-        )
+        here = row["backend"], row["task"], row["epochs"]
+        if here != last:
+            last = here
+            seeds = max(r["seeds"] for r in rows if (r["backend"], r["task"], r["epochs"]) == here)
+            lines += [
+                "",
+                f"{row['task']}, {row['epochs']} epochs, {row['backend']}, seeds: {seeds}",
+            ]
+            head = [name.format(error=row["error"]) for name in _HEAD]
+            lines += ["", f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
+        own = row["arm"] == UNIFORM
+        cells = [
+            row["arm"] + ("" if row["seeds"] == seeds else f" (seeds: {row['seeds']})"),
+            f"{row['seconds']:.1f} s = 1.00" if own else _figure(row, "time", ".2f") + " x",
+            f"{row['compile_seconds']:.1f}",
+            f"{row['examples']:.2f}",
+            f"{row['examples_relative']:.2f} x",
+            _figure(row, "train_loss", ".5f"),
+            _figure(row, "test_error", ".3f"),
+            "" if own else _figure(row, "minus_uniform", "+.3f"),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines).lstrip("\n")
 
 
-def draw(runs: list[dict[str, Any]], path: Path) -> None:
-    """Training loss and test error over time, a row of panels per task and budget."""
+def draw(
+    rows: list[dict[str, Any]], path: Path, arms: tuple[str, ...] = (SAME_NOISE, SMALLER)
+) -> None:
+    """Time and error against `model.fit`'s: a line per task, a mark per arm with its interval.
+
+    Errors have the unit of their task, so that the axis has them as a share of uniform
+    training's.
+    """
     from matplotlib.figure import Figure
 
     from importance_sampling import plots
 
-    panels = list(dict.fromkeys((run["task"], run["epochs"]) for run in runs))
+    names = list(dict.fromkeys((row["backend"], row["task"], row["epochs"]) for row in rows))
+    found = {(row["backend"], row["task"], row["epochs"], row["arm"]): row for row in rows}
+    arms = tuple(a for a in arms if any((*n, a) in found for n in names))
+    if not arms:
+        # Of the others, then, the first few.
+        others = dict.fromkeys(row["arm"] for row in rows if row["arm"] != UNIFORM)
+        arms = tuple(others)[:2]
     with plots.style():
-        figure = Figure(figsize=(11, 3.6 * len(panels)), layout="constrained")
-        axes = figure.subplots(len(panels), 2, squeeze=False)
-        for i, (task, epochs) in enumerate(panels):
-            here = [run for run in runs if (run["task"], run["epochs"]) == (task, epochs)]
-            for axis, key, label in (
-                (axes[i, 0], "train_loss", "training loss"),
-                (axes[i, 1], "test_error", "test error"),
-            ):
-                curves = []
-                for arm in dict.fromkeys(run["arm"] for run in here):
-                    grids = [run["history"] for run in here if run["arm"] == arm]
-                    length = min(map(len, grids))
-                    mean = [
-                        [statistics.fmean(g[j][name] for g in grids) for j in range(1, length)]
-                        for name in ("seconds", key)
-                    ]
-                    curves.append(plots.Curve(arm, np.array(mean[0]), np.array(mean[1])))
-                plots.training_curves(axis, curves, "training time (s)", label)
-                axis.set_title(f"{task}, time of {epochs:g} uniform epochs")
+        figure = Figure(figsize=(7, 1.5 + 0.52 * len(names)), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        for i, name in enumerate(names):
+            uniform = found.get((*name, UNIFORM))
+            for j, arm in enumerate(arms):
+                row = found.get((*name, arm))
+                if row is None:
+                    continue
+                y = i + 0.3 * (j - (len(arms) - 1) / 2)
+                look = {"fmt": "os^D"[j % 4], "color": plots.COLOURS[j % 8], "capsize": 2, "ms": 5}
+                left.errorbar(row["time"], y, xerr=row["time_ci"] or 0.0, **look)
+                if uniform is not None and "minus_uniform" in row:
+                    unit = 100.0 / abs(uniform["test_error"])
+                    half = unit * (row["minus_uniform_ci"] or 0.0)
+                    right.errorbar(unit * row["minus_uniform"], y, xerr=half, **look)
+        for axis, at in ((left, 1.0), (right, 0.0)):
+            axis.axvline(at, color="black", linewidth=1)
+            axis.grid(axis="y", visible=False)
+        left.set_xlim(0.0, max(1.1, left.get_xlim()[1]))
+        left.set_ylim(len(names) - 0.5, -0.5)
+        backends = {name[0] for name in names}
+        left.set_yticks(
+            range(len(names)),
+            [
+                f"{task}, {epochs} epochs" + (f"\n{backend}" if len(backends) > 1 else "")
+                for backend, task, epochs in names
+            ],
+        )
+        left.set_xlabel("time of fit, model.fit = 1")
+        right.set_xlabel("test error minus model.fit's,\n% of model.fit's")
+        # Named above the axes in their colours, where no data can be.
+        title = figure.text
+        figure.get_layout_engine().set(rect=(0, 0, 1, 0.95 - 0.02 * (len(names) < 4)))
+        for j, arm in enumerate(arms):
+            place = {"va": "top", "ha": "left", "fontsize": 11, "weight": "bold"}
+            marks = "●■▲◆"
+            title(0.3 + 0.3 * j, 0.99, f"{marks[j % 4]} {arm}", color=plots.COLOURS[j], **place)
     figure.savefig(path, dpi=100)

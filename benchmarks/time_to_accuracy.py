@@ -1,113 +1,133 @@
-"""What each way to train reaches in the same wall-clock time.
+"""The same epochs, the same learning-rate schedule: how long did it take, how good was it?
 
-A budget is the time that `model.fit` takes for some epochs, measured first. Every arm then trains
-the same network from the same weights for exactly that time, the learning rate decayed over it
-(constant for the first half, then a cosine to zero), in a process of its own. The arms of a seed
-take turns of a second, so that all of them meet the machine in the same mood. Beside the clock
-stand compiling, measuring, waiting and the first step of every epoch, before which `model.fit` on
-TensorFlow may pause for as long as many steps take. Runs are written as they end, and those
-already in the file are not made again. Tables give means over the seeds with 95 % confidence
-intervals (Student's t).
+For each seed every arm trains the same network from the same weights for the same epochs, by Adam
+with a learning rate that is constant for the first half of the steps and then falls to zero along a
+cosine. All arms take as many optimizer steps, but for those that leave examples out (InfoBatch):
+their learning rate goes by their own steps within each epoch.
 
-Example:
+Each arm runs in a process of its own, and the processes take turns, so that only one of them works
+at a time and has the machine to itself. It is as alternating in one process, without the state that
+arms would share there. In a turn of about a second every arm does the same share of its training,
+so that a change in the machine's speed meets all of them alike.
+
+The clock is that of `fit`. Beside it stand compiling (done before, for every batch size, and
+reported), evaluation of what was trained, setting the learning rate, waiting, and the first step of
+every epoch, which counts as a mean one: before it `model.fit` on TensorFlow makes an iterator, for
+as long as many steps take, which would flatter the library. `whole_seconds` in the file has these
+first steps as they were.
+
+"uniform, smaller batch" is the control: `model.fit` with a constant batch size, the multiple of 8
+that comes nearest to the examples that "same noise" trained on with the same seed, and as many
+steps. It runs after "same noise", in turns with a part of a further `model.fit`, which its time is
+compared with.
+
+Tables give means over the seeds with 95 % confidence intervals (Student's t); times and differences
+are paired by seed. The file is written after each seed, and runs that it holds are not made again.
+
+Examples:
 
     IMPORTANCE_SAMPLING_DATA=../data python benchmarks/time_to_accuracy.py \
-        --tasks mnist_small_cnn --epochs 5 --seeds 5 --arms uniform auto history \
-        --output benchmarks/results/small_cnn
+        --tasks mnist_conv16 --epochs 15 --seeds 5 --output benchmarks/results/same_epochs_conv16
+    python benchmarks/time_to_accuracy.py --show benchmarks/results/same_epochs_*.json \
+        --output benchmarks/results/same_epochs
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import os
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-from _one_run import arms, run_one
+from _arms import ARMS, DEFAULT, SAME_NOISE, SMALLER, UNIFORM, smaller_batch
+from _header import header
+from _one_run import run_one
 from _summary import draw, summary, table
-from _tasks import TASKS
+from _tasks import EPOCHS, TASKS
+from _turns import take_turns
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--tasks", nargs="+", default=["canevet", "mnist_mlp", "friedman"])
-    parser.add_argument("--arms", nargs="+", default=["uniform", "auto", "history"])
-    parser.add_argument("--epochs", type=float, nargs="+", default=[2.0], help="budgets")
-    parser.add_argument("--seeds", type=int, default=3, help="seeds of each arm, from 1")
+    parser.add_argument("--tasks", nargs="+", default=list(TASKS), metavar="TASK")
+    parser.add_argument("--arms", nargs="+", default=DEFAULT, metavar="ARM")
+    parser.add_argument("--epochs", type=int, nargs="+", help="by default each task's own")
+    parser.add_argument("--seeds", type=int, default=3, help="how many")
+    parser.add_argument("--first-seed", type=int, default=1)
+    parser.add_argument("--examples", type=int, help="use no more than these, for a quick look")
     parser.add_argument("--backend", default=os.environ.get("KERAS_BACKEND", "tensorflow"))
     parser.add_argument("--output", type=Path, default=Path("time_to_accuracy"))
+    parser.add_argument("--show", type=Path, nargs="+", help="no runs: table, picture of files")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-class Arm:
-    """An order that is carried out in a fresh process, turn by turn."""
-
-    def __init__(self, order: dict[str, Any], backend: str):
-        environment = os.environ | {"KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        self.order = order
-        # Closed, and with that removed, when the process is forgotten.
-        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115
-        self.process = subprocess.Popen(
-            [sys.executable, __file__, "--one", json.dumps(order)],
-            env=environment,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            text=True,
-        )
-
-    def next(self) -> dict[str, Any] | None:
-        """Waits until its turn ends; the result, if it is done."""
-        for line in self.process.stdout:
-            if line == "turn\n":
-                return None
-            if line.startswith("{"):
-                self.process.wait()
-                return json.loads(line)
-        self.errors.seek(0)
-        raise RuntimeError(f"The run {self.order} failed:\n{self.errors.read()[-2000:]}")
-
-    def go(self) -> None:
-        """Gives it a turn."""
-        self.process.stdin.write("go\n")
-        self.process.stdin.flush()
+def key(run: dict[str, Any]) -> tuple[Any, ...]:
+    """What a run is known by."""
+    return tuple(run[name] for name in ("task", "examples_kept", "epochs", "arm", "seed"))
 
 
-def ask(order: dict[str, Any], backend: str) -> dict[str, Any]:
-    """Carries out an order that takes no turns."""
-    return Arm(order, backend).next()
+def read(path: Path) -> dict[str, Any]:
+    """What a file of this program holds."""
+    stored = json.loads(path.read_text())
+    if "made" not in stored:
+        raise SystemExit(f"{path} is not of this program, or of an older one; name another file.")
+    return stored
 
 
-def take_turns(orders: list[dict[str, Any]], backend: str) -> list[dict[str, Any]]:
-    """Carries out orders in turns; the results in the order of the orders."""
-    begun = []
-    try:
-        at_once = os.cpu_count() or 1
-        for first in range(0, len(orders), at_once):
-            begun += [Arm(order, backend) for order in orders[first : first + at_once]]
-            # Compiled and measured before anybody's clock starts.
-            for arm in begun[first:]:
-                arm.next()
-        waiting = list(enumerate(begun))
-        results = {}
-        while waiting:
-            i, arm = waiting.pop(0)
-            arm.go()
-            result = arm.next()
-            if result is None:
-                waiting.append((i, arm))
-            else:
-                results[i] = result
-    finally:
-        for arm in begun:
-            arm.process.kill()
-    return [results[i] for i in range(len(orders))]
+def run_seed(order: dict[str, Any], names: list[str], runs: list[dict[str, Any]]) -> list[Any]:
+    """The runs of one seed that are missing: the control last, whose batches need another's."""
+    stored = {key(run): run for run in runs}
+    left = [n for n in names if key(order | {"arm": n}) not in stored]
+    reference = order | {"arm": UNIFORM}
+    first = [order | {"arm": name} for name in left if name != SMALLER]
+    found = []
+    if first:
+        found = take_turns(first, order["backend"], None if UNIFORM in left else reference)
+    if SMALLER in left:
+        stored |= {key(run): run for run in found}
+        like = stored.get(key(order | {"arm": SAME_NOISE}))
+        if like is None:
+            raise SystemExit(f'"{SMALLER}" needs "{SAME_NOISE}" among the arms.')
+        size = smaller_batch(like["batch_size"], like["examples"], like["uniform_steps"])
+        control = order | {"arm": SMALLER, "batch_size": size}
+        found += take_turns([control], order["backend"], reference)
+    return found
+
+
+def run_all(options: argparse.Namespace, target: Path) -> dict[str, Any]:
+    """Makes the runs that the file lacks; everything it holds then."""
+    from importance_sampling._files import write_json
+
+    stored = (
+        read(target) if target.exists() else {"backend": options.backend, "made": [], "runs": []}
+    )
+    if stored["backend"] != options.backend:
+        raise SystemExit(f"{target} holds runs of {stored['backend']}; name another file.")
+    settings = {k: v for k, v in vars(options).items() if k not in ("one", "show", "output")}
+    stored["made"].append(header(options.backend) | {"settings": settings})
+    seeds = range(options.first_seed, options.first_seed + options.seeds)
+    for task in options.tasks:
+        for epochs in options.epochs or [EPOCHS[task]]:
+            # Seed by seed, so that what is done of a task has all its arms.
+            for seed in seeds:
+                order = {"task": task, "epochs": epochs, "seed": seed}
+                order |= {"examples_kept": options.examples, "backend": options.backend}
+                found = run_seed(order, options.arms, stored["runs"])
+                if not found:
+                    continue
+                stored["runs"] += found
+                write_json(target, stored)
+                for run in found:
+                    print(
+                        f"{task}, {epochs} epochs, seed {seed}, {run['arm']}: "
+                        f"{run['seconds']:.1f} s ({run['seconds'] / run['uniform_seconds']:.2f}), "
+                        f"training loss {run['train_loss']:.5f}, {run['error']} "
+                        f"{run['test_error']:.3f}",
+                        flush=True,
+                    )
+    return stored
 
 
 def main() -> None:
@@ -117,47 +137,19 @@ def main() -> None:
         return
     from importance_sampling._files import write_json, write_whole
 
-    for kind, given, known in (("arms", options.arms, arms()), ("tasks", options.tasks, TASKS)):
-        unknown = set(given) - set(known)
-        if unknown:
-            raise SystemExit(f"Unknown {kind} {sorted(unknown)}; there are {sorted(known)}.")
-    target = options.output.with_suffix(".json")
-    stored: dict[str, Any] = {"backend": options.backend, "timing": {}, "runs": []}
-    if target.exists():
-        stored = json.loads(target.read_text())
-        if stored["backend"] != options.backend:
-            raise SystemExit(f"{target} holds runs of {stored['backend']}; name another file.")
-    done = {(r["task"], r["epochs"], r["arm"], r["seed"]) for r in stored["runs"]}
-    for task in options.tasks:
-        for epochs in options.epochs:
-            for seed in range(1, options.seeds + 1):
-                left = [a for a in options.arms if (task, epochs, a, seed) not in done]
-                if not left:
-                    continue
-                # Anew for each seed: machines change their speed.
-                timing = ask({"task": task, "arm": "time", "seed": 0}, options.backend)
-                stored["timing"].setdefault(task, []).append(timing)
-                seconds = epochs * timing["epoch_seconds"]
-                order = {"task": task, "epochs": epochs, "seed": seed, "seconds": seconds}
-                orders = [order | {"arm": arm} for arm in left]
-                stored["runs"] += take_turns(orders, options.backend)
-                write_json(target, stored)
-                for result in stored["runs"][-len(left) :]:
-                    print(
-                        f"{task} {epochs:g} {result['arm']} seed {seed}: {result['steps']} steps, "
-                        f"training loss {result['train_loss']:.5f}, "
-                        f"test error {result['test_error']:.3f}",
-                        flush=True,
-                    )
-    rows = summary(stored["runs"])
-    # JSON knows no NaN, which is the interval of a single run.
-    stored["summary"] = [
-        {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in row.items()}
-        for row in rows
-    ]
-    write_json(target, stored)
+    if options.show:
+        rows = summary([run for path in options.show for run in read(path)["runs"]])
+    else:
+        given = {"arms": (options.arms, ARMS), "tasks": (options.tasks, TASKS)}
+        for kind, (names, known) in given.items():
+            if unknown := sorted(set(names) - set(known)):
+                raise SystemExit(f"Unknown {kind} {unknown}; there are {sorted(known)}.")
+        target = options.output.with_suffix(".json")
+        stored = run_all(options, target)
+        rows = stored["summary"] = summary(stored["runs"])
+        write_json(target, stored)
     print("\n" + table(rows))
-    write_whole(options.output.with_suffix(".png"), lambda path: draw(stored["runs"], path))
+    write_whole(options.output.with_suffix(".png"), lambda path: draw(rows, path))
 
 
 if __name__ == "__main__":

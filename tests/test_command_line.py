@@ -162,6 +162,50 @@ def test_step_cost_benchmark(tmp_path):
     assert row["off / fit"] > 0 and row["on / (pool + fit)"] > 0
 
 
+def test_time_to_accuracy_benchmark(tmp_path):
+    """Both arms train as long from the same weights; what the file holds is not run again."""
+    pytest.importorskip("matplotlib")
+    command = [str(ROOT / "benchmarks" / "time_to_accuracy.py"), "--tasks", "friedman"]
+    command += ["--examples", "1280", "--epochs", "2", "--arms", "model.fit", "history"]
+    command += ["--output", "same", "--backend", os.environ.get("KERAS_BACKEND", "tensorflow")]
+    result = run(*command, "--seeds", "1", "--first-seed", "3", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    content = json.loads((tmp_path / "same.json").read_text())
+    uniform, history = content["runs"]
+    assert (uniform["arm"], history["arm"]) == ("model.fit", "history")
+    assert uniform["start"] == history["start"]
+    for r in content["runs"]:
+        assert (r["seed"], r["steps"], r["uniform_steps"]) == (3, 20, 20)
+        assert r["examples"] == 20 * 128 and r["epoch_examples"] == 1280
+        assert r["uniform_seconds"] == uniform["seconds"] > 0
+        assert np.isfinite([r["train_loss"], r["test_error"], r["compile_seconds"]]).all()
+    assert history["report"]["steps_on"] == 10
+    made = content["made"][0]
+    assert made["machine"]["cores"] and made["versions"]["keras"] and made["date"]
+    row = content["summary"][1]
+    assert row["minus_uniform"] == history["test_error"] - uniform["test_error"]
+    assert row["examples"] == 2 and row["examples_relative"] == 1
+    assert (tmp_path / "same.png").read_bytes().startswith(b"\x89PNG")
+    result = run(*command, "--seeds", "1", "--first-seed", "3", cwd=tmp_path)
+    assert result.returncode == 0 and "| history | " in result.stdout
+    assert json.loads((tmp_path / "same.json").read_text())["runs"] == content["runs"]
+
+
+def test_batch_cost_benchmark(tmp_path):
+    result = run(
+        str(ROOT / "benchmarks" / "batch_cost.py"),
+        *("--tasks", "friedman", "--sizes", "128", "32", "--rounds", "2", "--seconds", "0"),
+        *("--output", "cost", "--backend", os.environ.get("KERAS_BACKEND", "tensorflow")),
+        cwd=tmp_path,
+    )
+    assert result.returncode == 0, result.stderr
+    rows = json.loads((tmp_path / "cost.json").read_text())["rows"]
+    assert [(r["way"], r["size"]) for r in rows] == [
+        (way, size) for size in (128, 32) for way in ("keras", "library")
+    ]
+    assert all(r["ms"] > 0 for r in rows) and rows[0]["relative"] == 1
+
+
 def run_example(name, tmp_path, *more):
     result = run(str(ROOT / "examples" / f"{name}.py"), *more, cwd=tmp_path)
     assert result.returncode == 0, result.stderr
