@@ -54,7 +54,7 @@ def _train_sizes(training: Any, x: np.ndarray, y: np.ndarray, batch_size: int) -
 
     dataset = InMemoryDataset(x, y, x[:1], y[:1], categorical=False)
     sampler = training.sampler(dataset, batch_size, len(x) // batch_size, 1)
-    for size in getattr(sampler, "batch_sizes", [batch_size]):
+    for size in sampler.batch_sizes(batch_size):
         weights = np.ones((size, training.reweighting.weight_size))
         training.model.train_batch(x[:size], y[:size], weights)
 
