@@ -61,6 +61,7 @@ def test_demo(tmp_path):
     check_demo(result, tmp_path / "out")
 
 
+@pytest.mark.any_backend
 def test_demo_on_mnist(tmp_path, data_folder):
     pytest.importorskip("matplotlib")
     result = run(
@@ -79,6 +80,7 @@ def test_demo_on_mnist(tmp_path, data_folder):
     check_demo(result, tmp_path)
 
 
+@pytest.mark.any_backend
 def test_errors_are_one_line_and_status_2(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
@@ -93,6 +95,7 @@ def test_errors_are_one_line_and_status_2(tmp_path, monkeypatch, capsys):
         assert message in error
 
 
+@pytest.mark.any_backend
 def test_version_and_help(tmp_path):
     from importance_sampling import __version__
 
@@ -100,6 +103,7 @@ def test_version_and_help(tmp_path):
     assert "demo" in run(*CLI, "--help", cwd=tmp_path).stdout
 
 
+@pytest.mark.any_backend
 def test_a_missing_backend_names_the_command(tmp_path):
     # An empty package path in front hides nothing; a backend that is not installed does.
     code = (
@@ -123,6 +127,7 @@ def test_intro_example(tmp_path):
     assert "Epoch 3/3" in result.stdout and "variance_reduction" in result.stdout
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("mode", [(), ("--uniform",)], ids=["importance", "uniform"])
 @pytest.mark.parametrize("name", ["mnist_mlp", "mnist_cnn"])
 def test_mnist_examples(tmp_path, data_folder, name, mode):
@@ -162,6 +167,7 @@ def test_step_cost_benchmark(tmp_path):
     assert row["off / fit"] > 0 and row["on / (pool + fit)"] > 0
 
 
+@pytest.mark.any_backend
 def test_time_to_accuracy_benchmark(tmp_path):
     """Both arms train as long from the same weights; what the file holds is not run again."""
     pytest.importorskip("matplotlib")
@@ -191,6 +197,7 @@ def test_time_to_accuracy_benchmark(tmp_path):
     assert json.loads((tmp_path / "same.json").read_text())["runs"] == content["runs"]
 
 
+@pytest.mark.any_backend
 def test_batch_cost_benchmark(tmp_path):
     result = run(
         str(ROOT / "benchmarks" / "batch_cost.py"),
@@ -213,6 +220,7 @@ def run_example(name, tmp_path, *more):
     return result.stdout, float(result.stdout.split("Test accuracy: ")[1].split()[0])
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("name", ["cifar10_cnn", "cifar10_resnet"])
 def test_cifar_examples(tmp_path, data_folder, name):
     more = ("--data", str(data_folder / "cifar10_12k.npz"), "--examples", "320", "--epochs", "1")
@@ -224,6 +232,7 @@ def test_cifar_examples(tmp_path, data_folder, name):
         assert "variance_reduction" not in run_example(name, tmp_path, *more, "--uniform")[0]
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("name", ["reuters_mlp", "imdb_fasttext"])
 def test_text_examples(tmp_path, name):
     """On a local file, and on made-up text that says what it is."""

@@ -11,7 +11,7 @@ from importance_sampling.layers import BatchRenormalization, StatsBatchNorm
 from importance_sampling.pretrained import DenseNet121, ResNet50
 from importance_sampling.utils.keras_utils import load_weights_by_name
 
-pytestmark = pytest.mark.exact
+pytestmark = [pytest.mark.exact, pytest.mark.any_backend]
 
 
 def network(outer="", out=2, seed=0):
