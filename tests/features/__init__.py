@@ -22,7 +22,9 @@ from importance_sampling import (
     ConstantVarianceImportanceTraining,
     HistoryImportanceTraining,
     ImportanceTraining,
+    InfoBatchTraining,
     RobustImportanceTraining,
+    SelectiveBackpropTraining,
 )
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -43,6 +45,9 @@ TRAININGS: dict[str, Callable[..., Any]] = {
     "reuse": lambda model, **k: ImportanceTraining(
         model, presample=2.5, tau_th=0.0, reuse=2, resampling="systematic", **k
     ),
+    # So that the second epoch already leaves examples out.
+    "infobatch": lambda model, **k: InfoBatchTraining(model, anneal=1.0, **k),
+    "selective-backprop": SelectiveBackpropTraining,
 }
 # Trainings that share all code but their sampler's with another column have rows only where
 # samplers matter.
@@ -52,8 +57,12 @@ SECTIONS = {
     "robust": ("data", "shapes"),
     "auto": ("arguments", "data", "shapes", "again"),
     "reuse": ("data", "shapes", "again"),
+    "infobatch": ("data", "shapes"),
+    "selective-backprop": ("data", "shapes"),
 }
-SURELY_ON = ("importance", "biased", "approximate")
+SURELY_ON = ("importance", "biased", "approximate", "selective-backprop")
+# An epoch of these has fewer steps than one of uniform training, at least one.
+FEWER_STEPS = ("infobatch", "selective-backprop")
 # Predictions never reach zero, and mixtures draw everything now and then.
 NEVER_ZERO = ("approximate", "history", "robust", "auto")
 # What a training that keeps something for every example, or predicts by class, cannot take.
@@ -62,6 +71,13 @@ REFUSED_KINDS = {
     "approximate": _NO_STREAM | {"targets": "This sampler (needs classes|predicts by class)"},
     "history": _NO_STREAM,
     "robust": _NO_STREAM,
+    "infobatch": _NO_STREAM,
+}
+CLASS_NAMES = {
+    "approximate": "ApproximateImportanceTraining",
+    "history": "HistoryImportanceTraining",
+    "robust": "RobustImportanceTraining",
+    "infobatch": "InfoBatchTraining",
 }
 
 
@@ -128,6 +144,13 @@ class Cell:
             assert any((a != b).any() for a, b in zip(before, after, strict=True))
         return history
 
+    def check_steps(self, sizes: list[int], epochs: int, steps: int) -> None:
+        """Checks that there were as many steps as uniform training has, or fewer by intent."""
+        if self.training in FEWER_STEPS:
+            assert epochs <= len(sizes) < epochs * steps
+        else:
+            assert len(sizes) == epochs * steps
+
 
 def load() -> dict[str, Feature]:
     """All rows."""
@@ -166,7 +189,7 @@ def markdown() -> str:
                 state = f"on {', '.join(NAMES[b] for b in feature.backends)}"
             if feature.error is None and feature.kind:
                 refusing = [t for t, kinds in REFUSED_KINDS.items() if feature.kind in kinds]
-                names = [f"`{t.capitalize()}ImportanceTraining`" for t in refusing]
+                names = [f"`{CLASS_NAMES[t]}`" for t in refusing]
                 before = f"{', '.join(names[:-1])} and " if names[1:] else ""
                 state += f", but for {before}{names[-1]}"
             lines.append(f"| {feature.name} | {state} | {feature.note} |")
