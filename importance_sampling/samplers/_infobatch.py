@@ -75,7 +75,7 @@ class InfoBatchSampler(BaseSampler):
     and the examples of it weigh $1 / (1 - P_i)$, so that the weighted sum over a pass is, on
     average, the sum over the data set. In the last $(1 - \delta)$ share of the epochs nothing is
     left out and all weights are one ([InfoBatch: Lossless Training Speed Up by Unbiased Dynamic
-    Data Pruning](https://arxiv.org/abs/2303.04947), Qin et al., ICLR 2024, eqs. 3 to 6).
+    Data Pruning](https://arxiv.org/abs/2303.04947), Qin et al., ICLR 2024).
 
     An epoch is a pass, of fewer batches than the whole data set has (`epoch_over`). As in the
     paper it is the sum over an epoch that is unbiased: of N examples a pass over S has the weights

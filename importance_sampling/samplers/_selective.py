@@ -24,7 +24,7 @@ class SelectiveBackpropSampler(BaseSampler):
     over the last R losses, its own batch's included. Once there are enough for a batch, it is
     trained on with weights of one: larger losses count more, on purpose, and the mean step is
     not that of uniform training ([Accelerating Deep Learning by Focusing on the Biggest
-    Losers](https://arxiv.org/abs/1910.00762), Jiang et al. 2019, section 3.2 and algorithm 1).
+    Losers](https://arxiv.org/abs/1910.00762), Jiang et al. 2019).
 
     Metric weights are $\bar q / q_i$, with $\bar q$ the mean over the last R examples scored, so
     that the logs estimate the training set's values. Give it `NoReweightingPolicy`: under a

@@ -37,7 +37,7 @@ class InfoBatchTraining(BaseTraining):
     The weighted sum over an epoch is, on average, the sum over the data set. The first epoch and
     the last $(1 - \delta)$ share of the epochs, $\delta$ = `anneal`, go through the whole data set
     ([InfoBatch: Lossless Training Speed Up by Unbiased Dynamic Data
-    Pruning](https://arxiv.org/abs/2303.04947), Qin et al., ICLR 2024, eqs. 3 to 6).
+    Pruning](https://arxiv.org/abs/2303.04947), Qin et al., ICLR 2024).
 
     An epoch is one pass over what was kept, so that it has fewer optimizer steps at the same
     batch size, and `fit` fewer in all: a schedule that counts steps has to be made for fewer, see
@@ -131,7 +131,7 @@ class SelectiveBackpropTraining(BaseTraining):
     not above it, and whenever there are `batch_size` of them a step is made. All weights are one:
     hard examples count more, on purpose, and what is minimised is not the mean loss
     ([Accelerating Deep Learning by Focusing on the Biggest
-    Losers](https://arxiv.org/abs/1910.00762), Jiang et al. 2019, section 3.2). Losses and metrics
+    Losers](https://arxiv.org/abs/1910.00762), Jiang et al. 2019). Losses and metrics
     in the logs are weighted, so that they estimate the training set's.
 
     An epoch scores as many batches as uniform training would train on, and has about a
