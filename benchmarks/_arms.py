@@ -9,7 +9,7 @@ UNIFORM = "model.fit"
 SMALLER = "uniform, smaller batch"
 SAME_NOISE = "same noise"
 # Their epochs have a number of steps that nobody knows beforehand.
-BY_EPOCH = {"InfoBatch"}
+BY_EPOCH = {"InfoBatch", "Selective Backprop"}
 DEFAULT = [
     UNIFORM,
     SMALLER,

@@ -2,8 +2,8 @@
 
 For each seed every arm trains the same network from the same weights for the same epochs, by Adam
 with a learning rate that is constant for the first half of the steps and then falls to zero along a
-cosine. All arms take as many optimizer steps, but for those that leave examples out (InfoBatch):
-their learning rate goes by their own steps within each epoch.
+cosine. All arms take as many optimizer steps, but for those that leave examples out (InfoBatch,
+Selective Backprop): their learning rate goes by their own steps within each epoch.
 
 Each arm runs in a process of its own, and the processes take turns, so that only one of them works
 at a time and has the machine to itself. It is as alternating in one process, without the state that

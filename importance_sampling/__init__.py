@@ -16,7 +16,9 @@ __all__ = [
     "ConstantVarianceImportanceTraining",
     "HistoryImportanceTraining",
     "ImportanceTraining",
+    "InfoBatchTraining",
     "RobustImportanceTraining",
+    "SelectiveBackpropTraining",
     "__version__",
 ]
 

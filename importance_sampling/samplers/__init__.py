@@ -18,11 +18,13 @@ from ._decorators import (
     PowerSmoothingSampler,
     SamplerDecorator,
 )
+from ._infobatch import InfoBatchSampler
 from ._lstm import LSTMComparisonSampler, LSTMSampler
 from ._mixture import HistoryMixtureSampler
 from ._pool import ConstantTimeSampler, ConstantVarianceSampler, ModelSampler, UniformSampler
 from ._ranked import OnlineBatchSelectionSampler
 from ._reuse import PoolReuseSampler
+from ._selective import SelectiveBackpropSampler
 from ._stored import CacheSampler, HistorySampler
 
 __all__ = [
@@ -39,6 +41,7 @@ __all__ = [
     "ExpCondition",
     "HistoryMixtureSampler",
     "HistorySampler",
+    "InfoBatchSampler",
     "LSTMComparisonSampler",
     "LSTMSampler",
     "ModelSampler",
@@ -47,6 +50,7 @@ __all__ = [
     "PoolReuseSampler",
     "PowerSmoothingSampler",
     "SamplerDecorator",
+    "SelectiveBackpropSampler",
     "TotalVariationCondition",
     "UniformSampler",
     "VarianceReductionCondition",

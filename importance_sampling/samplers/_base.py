@@ -253,6 +253,12 @@ class BaseSampler:
         """
         return (batch_size,)
 
+    epoch_over: bool | None = None
+    """Whether the present epoch is over; None where the number of steps alone says so."""
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Hears before an epoch's first draw which one it is, counted from 0."""
+
     def prepare(self, batch_size: int) -> None:
         """Asks the device for what the next draw needs, while it works on the present step.
 

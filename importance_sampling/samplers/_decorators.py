@@ -75,6 +75,15 @@ class SamplerDecorator(BaseSampler):
         """Whether the decorated sampler does."""
         return self.sampler.learns_from(draw)
 
+    @property
+    def epoch_over(self) -> bool | None:
+        """Whether it is for the decorated sampler."""
+        return self.sampler.epoch_over
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Passes the call on to the decorated sampler."""
+        self.sampler.begin_epoch(epoch)
+
     def prepare(self, batch_size: int) -> None:
         """Passes the call on to the decorated sampler."""
         self.sampler.prepare(batch_size)

@@ -72,7 +72,7 @@ class StoredScoreSampler(BaseSampler):
         idxs, scores, total = self._draw_stored(batch_size)
         n = self._tree.n
         w = None
-        if _has_own(self.reweighting, "drawn_weights"):
+        if has_drawn_weights(self.reweighting):
             w = self.reweighting.drawn_weights(idxs, scores, total, n)
         if w is None:
             w = self.reweighting.sample_weights(idxs, self._all_scores())
@@ -109,11 +109,13 @@ class StoredScoreSampler(BaseSampler):
         self._average.load_state_dict(state["average"])
 
 
-def _has_own(policy: Any, name: str) -> bool:
-    """Whether the class that says `sample_weights` also says `name`, so that both agree."""
+def has_drawn_weights(policy: Any) -> bool:
+    """Whether the class that says `sample_weights` also says `drawn_weights`: both agree then."""
+    names = ("sample_weights", "drawn_weights")
     for kind in type(policy).__mro__:
-        if "sample_weights" in vars(kind) or name in vars(kind):
-            return "sample_weights" in vars(kind) and name in vars(kind)
+        found = [name in vars(kind) for name in names]
+        if any(found):
+            return all(found)
     return False
 
 

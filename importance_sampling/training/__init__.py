@@ -3,6 +3,7 @@
 from ._base import BaseTraining
 from ._history import HistoryImportanceTraining, RobustImportanceTraining
 from ._importance import ImportanceTraining
+from ._peers import InfoBatchTraining, SelectiveBackpropTraining
 from ._report import TrainingReport
 from ._trainings import (
     ApproximateImportanceTraining,
@@ -19,6 +20,8 @@ __all__ = [
     "ConstantVarianceImportanceTraining",
     "HistoryImportanceTraining",
     "ImportanceTraining",
+    "InfoBatchTraining",
     "RobustImportanceTraining",
+    "SelectiveBackpropTraining",
     "TrainingReport",
 ]

@@ -86,10 +86,11 @@ class Loop:
         """Trains from `initial_epoch` to `epochs`.
 
         An epoch has `steps_per_epoch` steps; where that is None, as many as the data turns out to
-        have batches.
+        have batches; fewer, but one at least, where the sampler has an `epoch_over` of its own.
         """
         model = self.model
-        hooks = callback_list(model, callbacks, verbose, epochs, steps_per_epoch)
+        steps = steps_per_epoch if self.sampler.epoch_over is None else None
+        hooks = callback_list(model, callbacks, verbose, epochs, steps)
         # Callbacks of the user's may hold the model itself, past `Callback.model`.
         exposed = any(looks_at_batches(c) for c in hooks.callbacks)
         model.stop_training = False
@@ -101,6 +102,7 @@ class Loop:
                 model.reset_metrics()
                 hooks.on_epoch_begin(epoch)
                 self._reset()
+                self.sampler.begin_epoch(epoch)
                 runtime.begin_epoch()
                 ended = self._epoch(steps_per_epoch, hooks, exposed, runtime)
                 runtime.end_epoch()
@@ -125,7 +127,7 @@ class Loop:
         for step in itertools.count():
             # Of data that nobody knows the length of, the first pass that was read tells.
             end = dataset.steps_per_pass(self.batch_size) if steps is None else steps
-            if end is not None and step >= end:
+            if (end is not None and step >= end) or (step and self.sampler.epoch_over):
                 break
             if exposed:
                 runtime.sync()

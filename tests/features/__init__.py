@@ -24,7 +24,9 @@ from importance_sampling import (
     ConstantVarianceImportanceTraining,
     HistoryImportanceTraining,
     ImportanceTraining,
+    InfoBatchTraining,
     RobustImportanceTraining,
+    SelectiveBackpropTraining,
 )
 
 BACKENDS = ("tensorflow", "jax", "torch")
@@ -48,6 +50,9 @@ TRAININGS: dict[str, Callable[..., Any]] = {
     "reuse": lambda model, **k: ImportanceTraining(
         model, presample=2.5, tau_th=0.0, reuse=2, resampling="systematic", **k
     ),
+    # So that the second epoch already leaves examples out.
+    "infobatch": lambda model, **k: InfoBatchTraining(model, anneal=1.0, **k),
+    "selective-backprop": SelectiveBackpropTraining,
 }
 # Trainings that share all code but their sampler's with another column have rows only where
 # samplers matter.
@@ -58,8 +63,12 @@ SECTIONS = {
     "same-noise": ("arguments", "shapes", "compiling", "own", "again"),
     "auto": ("arguments", "data", "shapes", "again"),
     "reuse": ("data", "shapes", "again"),
+    "infobatch": ("data", "shapes"),
+    "selective-backprop": ("data", "shapes"),
 }
-SURELY_ON = ("importance", "biased", "approximate")
+SURELY_ON = ("importance", "biased", "approximate", "selective-backprop")
+# An epoch of these has fewer steps than one of uniform training, at least one.
+FEWER_STEPS = ("infobatch", "selective-backprop")
 # Predictions never reach zero, and mixtures draw everything now and then.
 NEVER_ZERO = ("approximate", "history", "robust", "same-noise", "auto")
 # What a training that keeps something for every example, or predicts by class, cannot take.
@@ -69,9 +78,14 @@ REFUSED_KINDS = {
     "history": _NO_STREAM,
     "robust": _NO_STREAM,
     "same-noise": _NO_STREAM,
+    "infobatch": _NO_STREAM,
 }
-# Columns that are a setting of another's class.
-_SETTINGS = ("same-noise",)
+CLASS_NAMES = {
+    "approximate": "ApproximateImportanceTraining",
+    "history": "HistoryImportanceTraining",
+    "robust": "RobustImportanceTraining",
+    "infobatch": "InfoBatchTraining",
+}
 
 
 @dataclass
@@ -137,6 +151,13 @@ class Cell:
             assert any((a != b).any() for a, b in zip(before, after, strict=True))
         return history
 
+    def check_steps(self, sizes: list[int], epochs: int, steps: int) -> None:
+        """Checks that there were as many steps as uniform training has, or fewer by intent."""
+        if self.training in FEWER_STEPS:
+            assert epochs <= len(sizes) < epochs * steps
+        else:
+            assert len(sizes) == epochs * steps
+
 
 def load() -> dict[str, Feature]:
     """All rows."""
@@ -193,8 +214,8 @@ def markdown() -> str:
                 state = f"on {', '.join(NAMES[b] for b in feature.backends)}"
             if feature.error is None and feature.kind:
                 refusing = [t for t, kinds in REFUSED_KINDS.items() if feature.kind in kinds]
-                refusing = [t for t in refusing if t not in _SETTINGS]
-                names = [f"`{t.capitalize()}ImportanceTraining`" for t in refusing]
+                # Columns without a name are a setting of another's class.
+                names = [f"`{CLASS_NAMES[t]}`" for t in refusing if t in CLASS_NAMES]
                 before = f"{', '.join(names[:-1])} and " if names[1:] else ""
                 state += f", but for {before}{names[-1]}"
             lines.append(f"| {feature.name} | {state} | {feature.note} |")

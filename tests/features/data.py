@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from helpers import CLASSES, FEATURES, adam_mlp, data
 
-from . import SURELY_ON, refused, works
+from . import FEWER_STEPS, SURELY_ON, refused, works
 
 
 class Batches(keras.utils.PyDataset):
@@ -147,7 +147,8 @@ def tf_batched(cell):
     x, y = data(48)
     sizes = []
     cell.fit(adam_mlp(), tf_data(x, y).batch(12), on_sample=pools(sizes))
-    assert len(sizes) == 2 * 4 and max(sizes) == 12
+    cell.check_steps(sizes, 2, 4)
+    assert max(sizes) == 12
 
 
 @works(
@@ -193,7 +194,10 @@ def tf_unknown(cell):
             keras.callbacks.LambdaCallback(on_epoch_end=lambda e, logs: steps.append(len(sizes)))
         ],
     )
-    assert np.diff([0, *steps]).tolist() == [5, 5, 5]
+    if cell.training in FEWER_STEPS:
+        assert len(steps) == 3 and 3 <= steps[-1] < 15
+    else:
+        assert np.diff([0, *steps]).tolist() == [5, 5, 5]
     assert len(history["loss"]) == 3
 
 
@@ -209,7 +213,8 @@ def torch_loader(cell):
     x, y = data(48)
     sizes = []
     cell.fit(adam_mlp(), loader(x, y, batch_size=12, shuffle=True), on_sample=pools(sizes))
-    assert len(sizes) == 8 and max(sizes) == 12
+    cell.check_steps(sizes, 2, 4)
+    assert max(sizes) == 12
 
 
 @works("PyTorch `DataLoader` of single examples", "`batch_size=None`", kind="stream")
@@ -297,7 +302,8 @@ def grain(cell):
     source = grain.MapDataset.source(Rows())
     sizes = []
     cell.fit(adam_mlp(), source.shuffle(seed=1).batch(12), on_sample=pools(sizes))
-    assert len(sizes) == 8 and max(sizes) == 12
+    cell.check_steps(sizes, 2, 4)
+    assert max(sizes) == 12
     cell.fit(adam_mlp(), source.to_iter_dataset(), batch_size=16)
 
 
@@ -312,7 +318,8 @@ def generators(cell):
 
     sizes = []
     cell.fit(adam_mlp(), endless(), steps_per_epoch=5, on_sample=pools(sizes))
-    assert len(sizes) == 10 and max(sizes) == 12
+    cell.check_steps(sizes, 2, 5)
+    assert max(sizes) == 12
     net = adam_mlp()
     cell.wrap(net).fit_generator(endless(), steps_per_epoch=4, batch_size=16, verbose=0)
 
