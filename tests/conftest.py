@@ -49,7 +49,7 @@ def _runs_here(item):
 def pytest_collection_modifyitems(config, items):
     """Tests that no backend has a say in run on one of them, spread evenly by a hash."""
     kept = [item for item in items if _runs_here(item)]
-    config.hook.pytest_deselected([item for item in items if not _runs_here(item)])
+    config.hook.pytest_deselected(items=[item for item in items if not _runs_here(item)])
     items[:] = kept
 
 

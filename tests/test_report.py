@@ -48,14 +48,18 @@ def test_the_gain_is_variance_reduction_per_median_second():
     x, y = data(64)
     training = HistoryImportanceTraining(adam_mlp(), seed=0)
     training.fit(x, y, batch_size=16, epochs=1, verbose=0)
-    assert training.report().gain == 1.0
     report = training.report()
+    assert (report.gain, report.relative_noise, report.relative_time) == (1.0, 1.0, 1.0)
+    # Batches of four instead of sixteen, at a variance reduction of two.
     for i in range(30):
         seconds = 50.0 if i in (3, 7) else 3.0
         draw = fixed_draw(True)
         report.add(draw, seconds, 1.0, 2.0)
-    uniform = report._times.median("uniform")
-    np.testing.assert_allclose(report.gain, (4 + 60) * uniform / (4 * uniform + 30 * 3.0))
+    uniform = report._times.median(("uniform", 16))
+    np.testing.assert_allclose(report.gain, (4 + 30) * uniform / (4 * uniform + 30 * 3.0))
+    np.testing.assert_allclose(report.relative_noise, 16 / (4 * 2.0**2))
+    np.testing.assert_allclose(report.relative_time, (4 * uniform + 30 * 3.0) / (34 * uniform))
+    assert report.examples == 64 + 30 * 4
 
 
 def test_a_long_course_is_merged():

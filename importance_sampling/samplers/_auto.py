@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ._base import BaseSampler, Draw, dataset_length
-from ._batch_size import choose_size
 from ._costs import ENOUGH
 from ._mixture import HistoryMixtureSampler
 from ._pool import ModelSampler
@@ -143,10 +142,10 @@ class AutoSampler(BaseSampler):
         self._step += 1
         kind, pool, reuse = choice
         if kind == "history":
-            sizes = self._history.batch_sizes(batch_size)
-            seconds = self._worth.seconds_by_size(batch_size)
             return self._history.sample_by_score(
-                choose_size(sizes, self._worth.stored.ratio, seconds)
+                batch_size,
+                self._worth.stored.ratio,
+                lambda: self._worth.seconds_by_size(batch_size),
             )
         if kind == "pool":
             chunk = self.forward_batch_size or POOLS[0] * batch_size

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -176,16 +177,27 @@ class HistoryMixtureSampler(StoredScoreSampler):
         self.catch_up(batch_size)
         if self._first_pass > 0:
             return self._draw(*self._next_of_first_pass(batch_size), batch_size)
-        size = choose_size(self.batch_sizes(batch_size), self._reduction.ratio)
-        return self.sample_by_score(size)
+        return self.sample_by_score(batch_size, self._reduction.ratio)
 
-    def sample_by_score(self, size: int) -> Draw:
+    def sample_by_score(
+        self,
+        batch_size: int,
+        ratio: float,
+        seconds: Callable[[], Mapping[int, float]] | None = None,
+    ) -> Draw:
         """Draws a mini-batch by score, whether or not all examples were seen.
 
         Args:
-            size: int, examples to draw; what is left of batches drawn ahead keeps its own size.
+            batch_size: int, the size of uniform batches.
+            ratio: float, of the second moments of uniform and weighted gradients.
+            seconds: gives the measured times of a step by size; see `choose_size`.
         """
-        return super().sample(self._drawn.size or size)
+        sizes = self.batch_sizes(batch_size)
+        size = self._drawn.size
+        # Batches that were drawn ahead keep their size.
+        if size not in sizes:
+            size = choose_size(sizes, ratio, seconds and seconds())
+        return super().sample(size)
 
     def batch_sizes(self, batch_size: int) -> tuple[int, ...]:
         """See `BaseSampler.batch_sizes`."""
