@@ -54,7 +54,7 @@ class AutoSampler(BaseSampler):
       training, and only if it could win.
 
     With `constant="variance"` the history trains on the fewest examples whose
-    gradient has no more noise than that of a uniform batch (`choose_size`), of those sizes whose
+    gradient has no more noise than that of a uniform batch (`BatchSizer`), of those sizes whose
     step is not slower than another's. Its variance reduction is then the one that is left,
     $\tau \sqrt{b'/b}$, its time that of the smaller step. Pools are not asked.
 

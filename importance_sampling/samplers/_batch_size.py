@@ -1,9 +1,9 @@
-"""How small a batch may be for its gradient to be no noisier than a uniform one's."""
+"""How small batches may be for their gradients to be no noisier than uniform ones."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 # Batch sizes to choose from: compiled backends compile a step for each.
@@ -41,25 +41,61 @@ def batch_sizes(largest: int, smallest: int | None = None) -> tuple[int, ...]:
     return tuple(sorted(sizes, reverse=True))
 
 
-def choose_size(
-    sizes: tuple[int, ...], ratio: float, seconds: Mapping[int, float] | None = None
-) -> int:
-    r"""The batch size at which a weighted gradient is no noisier than a uniform one.
+class BatchSizer:
+    r"""Chooses batch sizes whose weighted gradients are on average as noisy as uniform ones.
 
     The mean of $b'$ weighted gradients has the second moment $M_w / b'$, that of $b$ uniformly
-    drawn ones $M_u / b$: $b' = b M_w / M_u$ makes them equal. It is rounded up to the next size.
-
-    Args:
-        sizes: descending sizes, of which the first is b.
-        ratio: float, $M_u / M_w$, the square of the variance reduction.
-        seconds: measured times of a step by size, as far as known. Of larger batches whose step
-            takes as long as the smallest's that would do, the largest is taken.
+    drawn ones $M_u / b$: $b' = b M_w / M_u$ makes them equal. Between two of the sizes there are
+    to choose from, steps on the larger save noise that steps on the smaller then spend.
     """
-    # Rounding must not ask for a larger size than an exact fit.
-    needed = sizes[0] / max(ratio, 1.0) - 1e-9
-    enough = [size for size in sizes if size >= needed]
-    best = enough[-1]
-    if not seconds or best not in seconds:
-        return best
-    limit = _AS_FAST * min(seconds.get(size, math.inf) for size in enough)
-    return next((size for size in enough if seconds.get(size, math.inf) <= limit), best)
+
+    def __init__(self):
+        # In units of the noise of a uniform step; no more than one choice spends, and one saves.
+        self._saved = 0.0
+
+    def choose(
+        self,
+        sizes: tuple[int, ...],
+        ratio: float,
+        steps: Callable[[int], int] = lambda size: 1,
+        seconds: Mapping[int, float] | None = None,
+    ) -> int:
+        """The size of the next batches.
+
+        Args:
+            sizes: descending sizes, of which the first is b.
+            ratio: float, M_u / M_w, the square of the variance reduction.
+            steps: how many batches of a size will be drawn by this choice. One by default.
+            seconds: measured times of a step by size, as far as known. Of larger batches whose
+                step takes as long as that of the size asked for, the largest is taken.
+        """
+        needed = sizes[0] / max(ratio, 1.0)
+        # Rounding must not ask for a larger size than an exact fit.
+        enough = [size for size in sizes if size >= needed - 1e-9]
+        size = self._spend(sizes[: len(enough) + 1], enough[-1], needed, steps)
+        if not seconds or size not in seconds:
+            return size
+        limit = _AS_FAST * min(seconds.get(s, math.inf) for s in sizes if s >= size)
+        return next((s for s in sizes if s > size and seconds.get(s, math.inf) <= limit), size)
+
+    def _spend(
+        self, sizes: tuple[int, ...], larger: int, needed: float, steps: Callable[[int], int]
+    ) -> int:
+        smaller = sizes[-1]
+        cost = steps(smaller) * (needed / smaller - 1.0)
+        if smaller == larger:
+            # The floor: what it saves cannot be spent on smaller ones.
+            return larger
+        if self._saved >= cost:
+            self._saved -= cost
+            return smaller
+        self._saved += steps(larger) * (1.0 - needed / larger)
+        return larger
+
+    def state_dict(self) -> dict[str, float]:
+        """What changes, as plain numbers."""
+        return {"saved": self._saved}
+
+    def load_state_dict(self, state: dict[str, float]) -> None:
+        """Goes back to where `state_dict` was taken."""
+        self._saved = float(state["saved"])

@@ -9,7 +9,7 @@ import numpy as np
 
 from .._weights import unbiased_weights
 from ._base import Draw, score_rows
-from ._batch_size import batch_sizes, check_constant, choose_size
+from ._batch_size import BatchSizer, batch_sizes, check_constant
 from ._blocks import DrawnBatches, NotedScores, batches_at_once
 from ._draw import check_scores, uniforms_for
 from ._gain import MeasuredReduction, momentum_over
@@ -45,8 +45,8 @@ class HistoryMixtureSampler(StoredScoreSampler):
     O(b log N), the store 13 bytes per example. Where an epoch has batches enough, up to 8 are
     drawn by the same probabilities, independently, which costs little more than drawing one.
 
-    With `constant="variance"` a draw holds no more examples than it takes for the noise of a
-    uniform batch (`choose_size`), by the ratio of second moments measured over the last epoch.
+    With `constant="variance"` draws hold no more examples than it takes for the noise of a
+    uniform batch (`BatchSizer`), by the ratio of second moments measured over the last epoch.
 
     Args:
         dataset: a `BaseDataset` with a length.
@@ -108,6 +108,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
         self._fresh = np.ones(1)
         self._reduction = MeasuredReduction()
         self._refresher = Refresher()
+        self._sizer = BatchSizer()
 
     @property
     def _plus(self) -> float:
@@ -190,13 +191,18 @@ class HistoryMixtureSampler(StoredScoreSampler):
         Args:
             batch_size: int, the size of uniform batches.
             ratio: float, of the second moments of uniform and weighted gradients.
-            seconds: gives the measured times of a step by size; see `choose_size`.
+            seconds: gives the measured times of a step by size; see `BatchSizer`.
         """
         sizes = self.batch_sizes(batch_size)
         size = self._drawn.size
         # Batches that were drawn ahead keep their size.
         if size not in sizes:
-            size = choose_size(sizes, ratio, seconds and seconds())
+            size = self._sizer.choose(
+                sizes,
+                ratio,
+                lambda size: batches_at_once(self._tree.n, size),
+                seconds and seconds(),
+            )
         return super().sample(size)
 
     def batch_sizes(self, batch_size: int) -> tuple[int, ...]:
@@ -300,6 +306,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
             "fresh": self._fresh.copy(),
             "reduction": self._reduction.state_dict(),
             "refresher": self._refresher.state_dict(),
+            "sizer": self._sizer.state_dict(),
             "drawn": self._drawn.state_dict(),
             "noted": self._noted.state_dict(),
         }
@@ -318,5 +325,6 @@ class HistoryMixtureSampler(StoredScoreSampler):
         self._fresh = np.array(state["fresh"])
         self._reduction.load_state_dict(state["reduction"])
         self._refresher.load_state_dict(state["refresher"])
+        self._sizer.load_state_dict(state["sizer"])
         self._drawn.load_state_dict(state["drawn"])
         self._noted.load_state_dict(state["noted"])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from ._base import Draw
-from ._batch_size import choose_size
+from ._batch_size import BatchSizer
 from ._costs import ENOUGH, StepTimes
 from ._gain import IdealReduction, MeasuredReduction, momentum_over
 
@@ -129,7 +129,7 @@ class Worth:
             sizes: the sizes of its batches, largest first.
         """
         ratio = self.stored.ratio
-        size = choose_size(sizes, ratio)
+        size = BatchSizer().choose(sizes, ratio)
         cost = self.costs.get(_history_of(size))
         if cost is None:
             # Before there was any such step: one that reads its scores, but draws uniformly. What
