@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -16,7 +16,20 @@ from ..datasets import MNIST, BaseDataset, CanevetICML2016
 from ._arms import ARMS, BY_SCORE, UNIFORM
 from ._schedule import Schedule
 
-BATCH_SIZE = 128
+
+class _Task(NamedTuple):
+    """A network and how it is trained."""
+
+    hidden: tuple[int, ...]
+    activation: str
+    rate: float
+    batch_size: int
+
+
+_TASKS = {
+    "canevet": _Task((128, 128), "tanh", 0.01, 1024),
+    "mnist": _Task((256, 256), "relu", 0.002, 128),
+}
 _MEASURED_ON = 10_000
 # Steps by which the time of a uniform one is measured.
 _TIMED_STEPS = 300
@@ -27,24 +40,21 @@ def load(name: str, path: str | None, seed: int) -> BaseDataset:
     return CanevetICML2016(N=512, seed=seed) if name == "canevet" else MNIST(path)
 
 
-def build(name: str, dataset: BaseDataset) -> tuple[keras.Model, float]:
-    """A fresh network, compiled, and the learning rate it starts with."""
+def build(task: _Task, dataset: BaseDataset) -> keras.Model:
+    """A fresh network, compiled."""
     from keras import layers
 
-    if name == "canevet":
-        hidden, activation, rate = (64, 64), "tanh", 0.01
-    else:
-        hidden, activation, rate = (256, 256), "relu", 0.002
     model = keras.Sequential(
         [
             layers.Input(dataset.shape),
             layers.Flatten(),
-            *[layers.Dense(units, activation=activation) for units in hidden],
+            *[layers.Dense(units, activation=task.activation) for units in task.hidden],
             layers.Dense(dataset.output_size, activation="softmax"),
         ]
     )
-    model.compile(keras.optimizers.Adam(rate), "categorical_crossentropy", metrics=["accuracy"])
-    return model, rate
+    optimizer = keras.optimizers.Adam(task.rate)
+    model.compile(optimizer, "categorical_crossentropy", metrics=["accuracy"])
+    return model
 
 
 class _Recorder:
@@ -69,16 +79,16 @@ class _Share(keras.callbacks.Callback):
         self.value = float(logs["importance_sampling"])
 
 
-def _warm_up(training: Any, dataset: BaseDataset) -> None:
+def _warm_up(training: Any, dataset: BaseDataset, batch_size: int) -> None:
     """Compiles everything the run will need, then puts the model back to its start."""
     model, wrapper = training.original_model, training.model
-    x, y = dataset.train_data[np.arange(3 * BATCH_SIZE)]
+    x, y = dataset.train_data[np.arange(3 * batch_size)]
     wrapper.build(x, y)
     variables = [*model.variables, *model.optimizer.variables]
     start = [keras.ops.convert_to_numpy(v.value).copy() for v in variables]
-    wrapper.score(x, y, batch_size=3 * BATCH_SIZE)
-    training.fit(x, y, batch_size=BATCH_SIZE, verbose=0)
-    for size in training.sampler(dataset, BATCH_SIZE, 1, 1).batch_sizes(BATCH_SIZE):
+    wrapper.score(x, y, batch_size=3 * batch_size)
+    training.fit(x, y, batch_size=batch_size, verbose=0)
+    for size in training.sampler(dataset, batch_size, 1, 1).batch_sizes(batch_size):
         wrapper.train_batch(x[:size], y[:size], np.ones((size, 1)))
     for variable, value in zip(variables, start, strict=True):
         variable.assign(value)
@@ -86,12 +96,13 @@ def _warm_up(training: Any, dataset: BaseDataset) -> None:
 
 def steps_in(seconds: float, options: argparse.Namespace, dataset: BaseDataset) -> int:
     """How many uniform steps take so long on this machine."""
-    training = ARMS[UNIFORM](build(options.dataset, dataset)[0], seed=options.seed)
-    _warm_up(training, dataset)
-    steps = min(_TIMED_STEPS, len(dataset.train_data) // BATCH_SIZE)
-    rows = dataset.train_data[np.arange(steps * BATCH_SIZE)]
+    task = _TASKS[options.dataset]
+    training = ARMS[UNIFORM](build(task, dataset), seed=options.seed)
+    _warm_up(training, dataset, task.batch_size)
+    steps = min(_TIMED_STEPS, len(dataset.train_data) // task.batch_size)
+    rows = dataset.train_data[np.arange(steps * task.batch_size)]
     began = time.perf_counter()
-    training.fit(*rows, batch_size=BATCH_SIZE, verbose=0)
+    training.fit(*rows, batch_size=task.batch_size, verbose=0)
     return max(1, round(seconds * steps / (time.perf_counter() - began)))
 
 
@@ -103,17 +114,18 @@ def run_arm(
     steps: int,
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Trains one arm; returns its results and how often each example was drawn."""
-    model, rate = build(options.dataset, dataset)
+    task = _TASKS[options.dataset]
+    model = build(task, dataset)
     model.set_weights(weights)
     training = ARMS[label](model, seed=options.seed)
-    _warm_up(training, dataset)
+    _warm_up(training, dataset, task.batch_size)
     rows = np.arange(min(_MEASURED_ON, len(dataset.train_data)))
     x_test, y_test = dataset.test_data[np.arange(min(_MEASURED_ON, len(dataset.test_data)))]
     print(f"\n{label}", flush=True)
     bar = keras.utils.Progbar(100, unit_name="%", stateful_metrics=["loss", "score"])
     schedule = Schedule(
         steps,
-        rate,
+        task.rate,
         dataset.train_data[rows],
         (x_test, y_test),
         bar=lambda percent, values: bar.update(percent, list(values.items())),
@@ -124,7 +136,7 @@ def run_arm(
     training.fit(
         x,
         y,
-        batch_size=BATCH_SIZE,
+        batch_size=task.batch_size,
         steps_per_epoch=sys.maxsize,
         verbose=0,
         callbacks=[schedule, share],
@@ -173,7 +185,7 @@ def main(options: argparse.Namespace) -> int:
     output = make_directory(options.output)
     dataset = load(options.dataset, options.data, options.seed)
     keras.utils.set_random_seed(options.seed)
-    weights = build(options.dataset, dataset)[0].get_weights()
+    weights = build(_TASKS[options.dataset], dataset).get_weights()
     steps = steps_in(options.seconds, options, dataset)
     print(
         f"{options.dataset}: {len(dataset.train_data)} training examples, "

@@ -68,6 +68,10 @@ class SumTree:
     def set(self, idxs: np.ndarray, values: Any) -> None:
         """Sets the values at `idxs`; of an index that comes twice, the last one stays."""
         self._leaves.reshape(-1)[idxs] = values
+        if len(idxs) * _BLOCK > self.n:
+            # Most blocks have changed.
+            self._add_up()
+            return
         blocks = np.unique(np.asarray(idxs) // _BLOCK)
         sums = self._leaves[blocks].sum(axis=1, dtype=np.float64)
         for level in self._levels:
@@ -87,6 +91,8 @@ class SumTree:
         Returns:
             int64 array `(size,)`.
         """
+        if len(uniforms) * _BLOCK > self.n:
+            return self._draw_from_all(uniforms, plus)
         span = _BLOCK ** (len(self._levels) + 1)
         sums = self._top
         if plus:
@@ -103,6 +109,15 @@ class SumTree:
                 values = values + plus * np.clip(self.n - first, 0, span)
             node, rest = _descend(values, node, rest)
         return node
+
+
+    def _draw_from_all(self, uniforms: np.ndarray, plus: float) -> np.ndarray:
+        """As `draw`, by one cumulative sum over all values: for many draws that is less work."""
+        sums = np.cumsum(self.values, dtype=np.float64)
+        if plus:
+            sums += plus * np.arange(1, self.n + 1)
+        positions = np.minimum(uniforms * sums[-1], np.nextafter(sums[-1], 0.0))
+        return np.searchsorted(sums, positions, side="right")
 
 
 def _descend(

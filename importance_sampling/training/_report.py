@@ -132,7 +132,11 @@ class TrainingReport:
 
     def _count(self) -> None:
         if self._uncounted:
-            np.add.at(self._draws, np.concatenate(self._uncounted), 1)
+            idxs = np.concatenate(self._uncounted)
+            if 8 * len(idxs) > len(self._draws):
+                self._draws += np.bincount(idxs, minlength=len(self._draws)).astype(np.int32)
+            else:
+                np.add.at(self._draws, idxs, 1)
             self._uncounted = []
 
     @property
