@@ -107,7 +107,8 @@ class Engine:
         metrics, unweighable = _checks.weighable_metrics(model)
         if unweighable:
             warnings.warn(
-                f"The metrics {unweighable} accept no sample_weight: while importance sampling is "
+                f"The metrics {unweighable} cannot be weighted: they accept no sample_weight, or "
+                'count in integers, which `dtype="float32"` changes. While importance sampling is '
                 "on they describe the drawn examples, not the training set.",
                 stacklevel=2,
             )
