@@ -332,6 +332,12 @@ CASES = {
         generator((X, Y, np.ones(64)), class_weight={0: 1.0}),
         "`class_weight` was given, but the batches already hold sample weights",
     ),
+    "the root of a mean as loss": (
+        lambda m: train(y=X[:, :CLASSES])(
+            mlp(loss=lambda t, p: keras.ops.sqrt(keras.ops.mean((t - p) ** 2)))
+        ),
+        "the root of a mean is not.*one loss per example",
+    ),
     "empty PyDataset": (
         lambda m: ImportanceTraining(m).fit(Batches(X[:0], Y[:0], 8)),
         "is empty: it has 0 batches",
