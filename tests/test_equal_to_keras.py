@@ -37,6 +37,30 @@ class OwnStep(keras.Model):
         return 2.0 * super().compute_loss(x, y, y_pred, sample_weight, training)
 
 
+class NoShape(layers.Layer):
+    """Tells the shape it makes only when it is called on data, as `TorchModuleWrapper` does."""
+
+    def build(self, shape):
+        self.kernel = self.add_weight(shape=(shape[-1], 8))
+
+    def call(self, x):
+        return keras.ops.tanh(x @ self.kernel)
+
+    def compute_output_spec(self, *args, **kwargs):
+        raise NotImplementedError("the shape is not known")
+
+
+def shapeless_model():
+    last = layers.Dense(CLASSES, activation="softmax")
+    return keras.Sequential([layers.Input((FEATURES,)), NoShape(), last])
+
+
+def lora_model():
+    model = keras.Sequential(mlp().layers)
+    model.layers[0].enable_lora(2)
+    return model
+
+
 MODELS = {
     "adam": (lambda: keras.Sequential(mlp().layers), {"optimizer": "adam"}),
     "batchnorm-regularized": (batchnorm_model, {"optimizer": keras.optimizers.SGD}),
@@ -45,6 +69,8 @@ MODELS = {
         batchnorm_model,
         {"optimizer": lambda: keras.optimizers.SGD(0.1, gradient_accumulation_steps=3)},
     ),
+    "layer-without-a-shape": (shapeless_model, {"optimizer": "sgd"}),
+    "weights-added-after-building": (lora_model, {"optimizer": "sgd"}),
     "ema-and-clipping": (
         batchnorm_model,
         {"optimizer": lambda: keras.optimizers.SGD(0.1, clipnorm=0.1, use_ema=True)},

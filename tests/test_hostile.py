@@ -332,6 +332,12 @@ CASES = {
         generator((X, Y, np.ones(64)), class_weight={0: 1.0}),
         "`class_weight` was given, but the batches already hold sample weights",
     ),
+    "the root of a mean as loss": (
+        lambda m: train(y=X[:, :CLASSES])(
+            mlp(loss=lambda t, p: keras.ops.sqrt(keras.ops.mean((t - p) ** 2)))
+        ),
+        "the root of a mean is not.*one loss per example",
+    ),
     "empty PyDataset": (
         lambda m: ImportanceTraining(m).fit(Batches(X[:0], Y[:0], 8)),
         "is empty: it has 0 batches",
@@ -438,3 +444,21 @@ def test_a_stream_that_ends_early_ends_the_training_after_its_epoch():
             validation_data=(X, Y),
         )
     assert len(history.history["val_loss"]) == 1
+
+
+def test_a_stream_that_ends_with_an_epoch_adds_no_epoch_without_steps(tmp_path):
+    callback = keras.callbacks.ModelCheckpoint(
+        tmp_path / "{epoch}-{loss:.2f}.weights.h5", save_weights_only=True
+    )
+    with pytest.warns(UserWarning, match="ended after 0 of 2 steps"):
+        history = ImportanceTraining(mlp(), tau_th=1e9).fit(
+            iter([(X[i : i + 16], Y[i : i + 16]) for i in range(0, 64, 16)]),
+            steps_per_epoch=2,
+            epochs=5,
+            verbose=0,
+            validation_data=(X, Y),
+            callbacks=[callback],
+        )
+    assert history.epoch == [0, 1]
+    assert {len(values) for values in history.history.values()} == {2}
+    assert len(list(tmp_path.iterdir())) == 2

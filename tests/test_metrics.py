@@ -1,5 +1,7 @@
 """Metrics of all kinds under importance sampling: values of Keras while it is off."""
 
+import warnings
+
 import keras
 import numpy as np
 import pytest
@@ -72,6 +74,22 @@ def test_values_while_off_are_those_of_model_fit(make):
     for name, values in logs[0].items():
         np.testing.assert_allclose(values, logs[1][name], rtol=1e-4, atol=1e-6, err_msg=name)
     ImportanceTraining(model, tau_th=0.0, seed=0).fit(x, y, batch_size=16, epochs=2, verbose=0)
+
+
+@pytest.mark.skipif(
+    keras.backend.backend() == "torch", reason="Keras on PyTorch refuses integer labels of pixels"
+)
+@pytest.mark.parametrize("dtype", [None, "float32"])
+def test_a_metric_that_counts_in_integers_says_how_it_could_be_weighed(dtype):
+    model, x, y, arguments = pixels()
+    metric = keras.metrics.MeanIoU(3, sparse_y_pred=False, name="iou", dtype=dtype)
+    model.compile("sgd", **arguments | {"metrics": [metric]})
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ImportanceTraining(model, tau_th=0.0).fit(x, y, batch_size=16, verbose=0)
+    told = [str(w.message) for w in caught if "['iou']" in str(w.message)]
+    assert len(told) == (dtype is None)
+    assert all('dtype="float32"' in message for message in told)
 
 
 def test_weights_count_once_in_f1():

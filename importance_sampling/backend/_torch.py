@@ -93,6 +93,9 @@ class Runtime:
         self.functional_gradients = False
         # Whether calls return before the device is done.
         self.asynchronous = self.to_device(0.0).device.type != "cpu"
+        # As Keras does before it trains: weights that came after the model was built are among the
+        # module's parameters only then, and `zero_grad` leaves out what is not.
+        model._post_build()
 
     def scope(self, values: Sequence[tuple[Any, Any]] = ()) -> keras.StatelessScope:
         """A scope in which the model can be read and nothing of it be changed."""

@@ -16,8 +16,8 @@ from .._arrays import flatten, map_arrays
 from ..backend._foreign import tensor_to_numpy
 from ..reweighting import ReweightingPolicy
 from . import _build, _checks, _rehearsal
-from ._objective import Objective, takes_training
-from ._outputs import describe, symbolic
+from ._objective import Objective
+from ._outputs import describe, symbolic_outputs
 from ._precision import lower_precision
 from ._step import TrainingStep
 
@@ -107,7 +107,8 @@ class Engine:
         metrics, unweighable = _checks.weighable_metrics(model)
         if unweighable:
             warnings.warn(
-                f"The metrics {unweighable} accept no sample_weight: while importance sampling is "
+                f"The metrics {unweighable} cannot be weighted: they accept no sample_weight, or "
+                'count in integers, which `dtype="float32"` changes. While importance sampling is '
                 "on they describe the drawn examples, not the training set.",
                 stacklevel=2,
             )
@@ -140,8 +141,7 @@ class Engine:
         model, objective = self.model, self.objective
         x, y, sample_weight = _build.first_rows(x, y, sample_weight)
         with _rehearsal.explained(model, x, x_name):
-            arguments = {"training": False} if takes_training(model.call) else {}
-            spec = model(symbolic(model, x), **arguments)
+            spec = symbolic_outputs(model, x)
         zeros = tree.map_structure(lambda s: ops.zeros(s.shape, s.dtype), spec)
         with _rehearsal.explained_loss(model, spec, y, y_name), self.runtime.scope():
             objective.loss(x, y, zeros, sample_weight)

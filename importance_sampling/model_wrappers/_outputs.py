@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,15 +93,21 @@ def takes_training(function: Callable[..., Any]) -> bool:
     )
 
 
+def symbolic_outputs(model: keras.Model, x: Any) -> Any:
+    """Calls the model for the shapes and types of its outputs; builds it where needed."""
+    arguments = {"training": False} if takes_training(model.call) else {}
+    # Layers that read strings do not always know what shape they make of them.
+    if not any("string" in str(array.dtype) for array in tree.flatten(x)):
+        # Nor do layers that wrap a module of another library, inside a `Sequential`.
+        with contextlib.suppress(NotImplementedError):
+            return model(symbolic(model, x), **arguments)
+    outputs = model(x, **arguments)
+    return tree.map_structure(lambda t: keras.KerasTensor(t.shape, _dtype(t.dtype)), outputs)
+
+
 def describe(model: keras.Model, x: Any) -> OutputInfo:
     """Builds the model on the shapes of `x` where needed and describes its outputs."""
-    arguments = {"training": False} if takes_training(model.call) else {}
-    if any("string" in str(array.dtype) for array in tree.flatten(x)):
-        # Layers that read strings do not always know what shape they make of them.
-        outputs = model(x, **arguments)
-        spec = tree.map_structure(lambda t: keras.KerasTensor(t.shape, _dtype(t.dtype)), outputs)
-    else:
-        spec = model(symbolic(model, x), **arguments)
+    spec = symbolic_outputs(model, x)
     flat = tree.flatten(spec)
     if _is_functional(model):
         # Symbolic calls lose masks; the outputs the model was made with have them.
@@ -126,10 +133,11 @@ def describe(model: keras.Model, x: Any) -> OutputInfo:
 
 
 def _is_functional(model: keras.Model) -> bool:
-    if isinstance(model, keras.Sequential):
-        return True
+    # A `Sequential` has none where a layer does not tell the shape it makes.
+    if getattr(model, "outputs", None) is None:
+        return False
     # A subclass with its own `call` may do anything to the outputs it declares.
-    return getattr(model, "outputs", None) is not None and type(model).call is _functional_call()
+    return isinstance(model, keras.Sequential) or type(model).call is _functional_call()
 
 
 def _functional_call() -> Any:

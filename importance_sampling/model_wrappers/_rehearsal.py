@@ -195,8 +195,9 @@ def check_per_sample(objective: Any, x: Any, y: Any, sample_weight: Any) -> None
 
 
 _COMPARES = (
-    "This loss compares the examples of a batch with each other, so that they have no losses of "
-    "their own by which they could be drawn and weighed. Train this model with `model.fit`."
+    "This loss compares the examples of a batch with each other, or is no mean over them (as the "
+    "root of a mean is not), so that they have no losses of their own by which they could be drawn "
+    "and weighed. Give it one loss per example, or train this model with `model.fit`."
 )
 
 

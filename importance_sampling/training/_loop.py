@@ -107,6 +107,9 @@ class Loop:
                 ended = self._epoch(steps_per_epoch, hooks, exposed, runtime)
                 runtime.end_epoch()
                 runtime.sync()
+                if ended and not self._steps:
+                    # No step, so no loss that callbacks could read.
+                    break
                 logs = dict(self._last_logs)
                 if validation is not None and validation.due(epoch):
                     logs |= announced(self.wrapper, validation, validation.run(model, hooks))
