@@ -147,8 +147,8 @@ def test_the_state_goes_on_exactly():
     assert len(a[0]) < 20
 
 
-def normalized(trainable=True):
-    inner = keras.Sequential([layers.Dense(8), layers.BatchNormalization(trainable=trainable)])
+def normalized(**kwargs):
+    inner = keras.Sequential([layers.Dense(8), layers.BatchNormalization(**kwargs)])
     model = keras.Sequential([layers.Input((6,)), inner, layers.Dense(4, activation="softmax")])
     model.compile("adam", "sparse_categorical_crossentropy")
     return model
@@ -157,8 +157,15 @@ def normalized(trainable=True):
 @pytest.mark.exact
 @pytest.mark.parametrize(
     ("build", "floor"),
-    [(adam_mlp, 4), (normalized, 16), (lambda: normalized(trainable=False), 4)],
-    ids=["plain", "normalized", "frozen"],
+    [
+        (adam_mlp, 4),
+        (normalized, 16),
+        (lambda: normalized(trainable=False), 4),
+        # Without weights of their own, which would tell whether they are frozen.
+        (lambda: normalized(center=False, scale=False), 16),
+        (lambda: normalized(center=False, scale=False, trainable=False), 4),
+    ],
+    ids=["plain", "normalized", "frozen", "without weights", "without weights, frozen"],
 )
 def test_batches_that_are_normalized_have_a_higher_floor(build, floor):
     x, y = data(640, noise=0.0)

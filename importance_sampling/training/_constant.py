@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 
 from ..model_wrappers import OracleWrapper
+from ..model_wrappers._checks import all_layers
 
 # The floor of the batch size where batches are normalized by their own statistics.
 _NORMALIZED_SHARE = 2
@@ -13,10 +14,12 @@ _NORMALIZED_SHARE = 2
 def normalizes_batches(model: keras.Model) -> bool:
     """Whether a layer normalizes by the statistics of the batch: one that is not frozen."""
     trainable = {_layer_of(variable.path) for variable in model.trainable_variables}
-    return any(
-        variable.path.endswith("/moving_mean") and _layer_of(variable.path) in trainable
-        for variable in model.non_trainable_variables
-    )
+    kept = [variable.path for variable in model.non_trainable_variables]
+    # With `center=False, scale=False` there is no weight that would be among the trainable ones.
+    frozen = {_layer_of(path) for path in kept if path.endswith(("/gamma", "/beta"))}
+    frozen |= {layer.path for layer in all_layers(model) if not layer.trainable}
+    found = {_layer_of(path) for path in kept if path.endswith("/moving_mean")}
+    return any(layer in trainable or layer not in frozen for layer in found)
 
 
 def _layer_of(path: str) -> str:
