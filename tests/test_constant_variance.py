@@ -136,7 +136,6 @@ def test_the_state_goes_on_exactly():
     other = HistoryMixtureSampler(
         numbered(1600), BiasedReweightingPolicy(), constant="variance", min_batch_size=4, rng=1
     )
-    other.catch_up(20)
     other.load_state_dict(one.state_dict())
     for _ in range(30):
         a, b = one.sample(20), other.sample(20)
@@ -144,7 +143,24 @@ def test_the_state_goes_on_exactly():
         np.testing.assert_array_equal(a[2], b[2])
         one.update_from(a, truth[a[0]])
         other.update_from(b, truth[b[0]])
+        # Averaged over as many batches, too.
+        assert one.variance_reduction == other.variance_reduction
     assert len(a[0]) < 20
+
+
+@pytest.mark.exact
+@pytest.mark.any_backend
+def test_refresh_scores_a_share_of_what_is_trained_on():
+    truth = np.random.default_rng(0).exponential(size=1600) ** 3 + 1e-3
+    sampler = learnt(truth, 20, min_batch_size=2, refresh=0.5, model=Scorer(truth))
+    asked, trained = sampler.model.asked, 0
+    for _ in range(200):
+        draw = sampler.sample(20)
+        sampler.update_from(draw, truth[draw[0]])
+        trained += len(draw[0])
+    assert trained < 0.6 * 200 * 20
+    # In whole batches.
+    assert abs(sampler.model.asked - asked - 0.5 * trained) <= 20
 
 
 def normalized(**kwargs):
