@@ -10,7 +10,7 @@ from keras import layers
 
 from importance_sampling import HistoryImportanceTraining, ImportanceTraining
 from importance_sampling.reweighting import BiasedReweightingPolicy
-from importance_sampling.samplers import AutoSampler, HistoryMixtureSampler
+from importance_sampling.samplers import AutoSampler, HistoryMixtureSampler, SamplerDecorator
 from importance_sampling.samplers._batch_size import batch_sizes, choose_size
 
 SIZES = (128, 88, 56, 40, 24, 16)
@@ -118,6 +118,46 @@ def test_an_epoch_has_as_many_steps_as_uniform_training():
     assert 0.3 < report.relative_noise <= 1.0 + 1e-6
     assert f"{sum(seen)} examples trained on" in str(report)
     assert report.to_dict()["examples"] == sum(seen)
+
+
+class Passing(SamplerDecorator):
+    def sample(self, batch_size):
+        return self.sampler.sample(batch_size)
+
+
+class Smoothing(SamplerDecorator):
+    """Draws by scores of its own."""
+
+    def _get_samples_with_scores(self, batch_size):
+        idxs, scores, xy = self.sampler._get_samples_with_scores(batch_size)
+        return idxs, scores + 1.0, xy
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("decorator", "sizes"),
+    [(SamplerDecorator, True), (Passing, True), (Smoothing, False)],
+    ids=["plain", "passing", "scores"],
+)
+def test_decorators_of_your_own(decorator, sizes):
+    class Decorated(HistoryImportanceTraining):
+        def sampler(self, *args):
+            return decorator(super().sampler(*args))
+
+    x, y = data(640, noise=0.0)
+    seen = []
+    training = Decorated(adam_mlp(0.05), constant="variance", min_batch_size=4, seed=0)
+    history = training.fit(
+        x,
+        y,
+        batch_size=32,
+        epochs=6,
+        verbose=0,
+        on_sample=lambda sampler, idxs, w, scores: seen.append(len(idxs)),
+    )
+    assert (min(seen) < 32) == sizes == ("batch_size" in history.history)
+    # Scores of its own draw whole batches.
+    assert len(seen) == 6 * 20 and training.report().relative_noise <= 1.0 + 1e-6
 
 
 @pytest.mark.exact

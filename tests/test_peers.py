@@ -307,6 +307,18 @@ def test_decorators_pass_the_ends_of_epochs_on():
     assert len(one_epoch(sampler, 3)) < math.ceil(N / BATCH)
     assert sampler.sampler._epoch == 3 and sampler.epoch_over
     assert Watched(selective(LOSSES)).epoch_over is False
+    # One that defines nothing passes everything on.
+    sampler = SamplerDecorator(infobatch())
+    assert len(one_epoch(sampler, 3)) < math.ceil(N / BATCH)
+    assert len(SamplerDecorator(selective(LOSSES)).sample(BATCH)[0]) == BATCH
+
+    class Smoothing(SamplerDecorator):
+        def _get_samples_with_scores(self, batch_size):
+            idxs, scores, xy = self.sampler._get_samples_with_scores(batch_size)
+            return idxs, scores + 1.0, xy
+
+    with pytest.raises(NotImplementedError, match="InfoBatchSampler draws its batches itself"):
+        Smoothing(infobatch()).sample(BATCH)
 
 
 @exact
