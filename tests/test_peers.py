@@ -322,6 +322,20 @@ def test_decorators_pass_the_ends_of_epochs_on():
 
 
 @exact
+def test_infobatch_wants_batches_of_any_size():
+    inputs = keras.Input(batch_shape=(BATCH, 6))
+    outputs = keras.layers.Dense(4, activation="softmax")(inputs)
+    model = keras.Model(inputs, outputs)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = data(10 * BATCH)
+    with pytest.raises(ValueError, match=f"built for batches of {BATCH}.*SelectiveBackprop"):
+        InfoBatchTraining(model).fit(x, y, batch_size=BATCH, epochs=3, verbose=0)
+    training = SelectiveBackpropTraining(model, seed=0)
+    _, epochs, draws = fit(training, x, y, batch_size=BATCH, epochs=3)
+    assert len(epochs.steps) == 3 and {len(idxs) for idxs, _ in draws} == {BATCH}
+
+
+@exact
 def test_bad_settings_are_refused():
     for wrong in ({"ratio": 1.0}, {"ratio": -0.1}, {"anneal": 1.5}, {"anneal": "late"}):
         name = next(iter(wrong))
