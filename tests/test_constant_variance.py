@@ -8,7 +8,11 @@ import pytest
 from helpers import Scorer, adam_mlp, data, mlp, numbered
 from keras import layers
 
-from importance_sampling import HistoryImportanceTraining, ImportanceTraining
+from importance_sampling import (
+    HistoryImportanceTraining,
+    ImportanceTraining,
+    RobustImportanceTraining,
+)
 from importance_sampling.reweighting import BiasedReweightingPolicy
 from importance_sampling.samplers import AutoSampler, HistoryMixtureSampler, SamplerDecorator
 from importance_sampling.samplers._batch_size import batch_sizes, choose_size
@@ -281,6 +285,33 @@ def test_arguments():
         HistoryImportanceTraining(model, constant="variance", min_batch_size=0)
     with pytest.raises(ValueError, match='"auto"'):
         ImportanceTraining(model, constant="variance")
+    # What would have no effect is not passed over.
+    for make in (
+        lambda: HistoryImportanceTraining(model, min_batch_size=8),
+        lambda: RobustImportanceTraining(model, constant="batch_size", min_batch_size=8),
+        lambda: ImportanceTraining(
+            model, presample="auto", constant="batch_size", min_batch_size=8
+        ),
+    ):
+        with pytest.raises(ValueError, match='`min_batch_size`=8 goes with constant="variance"'):
+            make()
+
+
+class Stream(keras.utils.PyDataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return data(16, seed=index)
+
+
+@pytest.mark.exact
+def test_streams_have_no_history_to_draw_small_batches_by():
+    with pytest.raises(ValueError, match=r'constant="variance" .* stream'):
+        ImportanceTraining(mlp(), presample="auto", constant="variance").fit(Stream(), verbose=0)
+    training = ImportanceTraining(mlp(), presample="auto")
+    training.fit(Stream(), epochs=2, verbose=0)
+    assert training.report().examples == 2 * 64
 
 
 # -- auto -----------------------------------------------------------------------------------------

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from ..model_wrappers import OracleWrapper
 from ..model_wrappers._checks import all_layers
+from ._arguments import check_optional_count
 
 # The floor of the batch size where batches are normalized by their own statistics.
 _NORMALIZED_SHARE = 2
@@ -36,6 +39,17 @@ def _obstacle(wrapper: OracleWrapper) -> str:
     if wrapper.fixed_batch_size is not None:
         return f"the model was built for batches of {wrapper.fixed_batch_size}"
     return ""
+
+
+def check_smallest(smallest: Any, constant: str) -> int | None:
+    """The argument `min_batch_size`, or an error where it would have no effect."""
+    smallest = check_optional_count("min_batch_size", smallest)
+    if smallest is not None and constant != "variance":
+        raise ValueError(
+            f'`min_batch_size`={smallest} goes with constant="variance", got '
+            f"constant={constant!r}, which trains on whole batches."
+        )
+    return smallest
 
 
 def smallest_batch(wrapper: OracleWrapper, batch_size: int, given: int | None) -> int | None:
