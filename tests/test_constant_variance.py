@@ -8,9 +8,13 @@ import pytest
 from helpers import Scorer, adam_mlp, data, mlp, numbered
 from keras import layers
 
-from importance_sampling import HistoryImportanceTraining, ImportanceTraining
+from importance_sampling import (
+    HistoryImportanceTraining,
+    ImportanceTraining,
+    RobustImportanceTraining,
+)
 from importance_sampling.reweighting import BiasedReweightingPolicy
-from importance_sampling.samplers import AutoSampler, HistoryMixtureSampler
+from importance_sampling.samplers import AutoSampler, HistoryMixtureSampler, SamplerDecorator
 from importance_sampling.samplers._batch_size import BatchSizer, batch_sizes
 
 SIZES = (128, 88, 56, 40, 24, 16)
@@ -144,6 +148,46 @@ def test_an_epoch_has_as_many_steps_as_uniform_training():
     assert report.to_dict()["examples"] == sum(seen)
 
 
+class Passing(SamplerDecorator):
+    def sample(self, batch_size):
+        return self.sampler.sample(batch_size)
+
+
+class Smoothing(SamplerDecorator):
+    """Draws by scores of its own."""
+
+    def _get_samples_with_scores(self, batch_size):
+        idxs, scores, xy = self.sampler._get_samples_with_scores(batch_size)
+        return idxs, scores + 1.0, xy
+
+
+@pytest.mark.exact
+@pytest.mark.parametrize(
+    ("decorator", "sizes"),
+    [(SamplerDecorator, True), (Passing, True), (Smoothing, False)],
+    ids=["plain", "passing", "scores"],
+)
+def test_decorators_of_your_own(decorator, sizes):
+    class Decorated(HistoryImportanceTraining):
+        def sampler(self, *args):
+            return decorator(super().sampler(*args))
+
+    x, y = data(640, noise=0.0)
+    seen = []
+    training = Decorated(adam_mlp(0.05), constant="variance", min_batch_size=4, seed=0)
+    history = training.fit(
+        x,
+        y,
+        batch_size=32,
+        epochs=6,
+        verbose=0,
+        on_sample=lambda sampler, idxs, w, scores: seen.append(len(idxs)),
+    )
+    assert (min(seen) < 32) == sizes == ("batch_size" in history.history)
+    # Scores of its own draw whole batches.
+    assert len(seen) == 6 * 20 and training.report().relative_noise <= 1.0 + 1e-6
+
+
 @pytest.mark.exact
 def test_uniform_training_has_no_column_of_batch_sizes():
     x, y = data(64)
@@ -160,7 +204,6 @@ def test_the_state_goes_on_exactly():
     other = HistoryMixtureSampler(
         numbered(1600), BiasedReweightingPolicy(), constant="variance", min_batch_size=4, rng=1
     )
-    other.catch_up(20)
     other.load_state_dict(one.state_dict())
     for _ in range(30):
         a, b = one.sample(20), other.sample(20)
@@ -168,11 +211,28 @@ def test_the_state_goes_on_exactly():
         np.testing.assert_array_equal(a[2], b[2])
         one.update_from(a, truth[a[0]])
         other.update_from(b, truth[b[0]])
+        # Averaged over as many batches, too.
+        assert one.variance_reduction == other.variance_reduction
     assert len(a[0]) < 20
 
 
-def normalized(trainable=True):
-    inner = keras.Sequential([layers.Dense(8), layers.BatchNormalization(trainable=trainable)])
+@pytest.mark.exact
+@pytest.mark.any_backend
+def test_refresh_scores_a_share_of_what_is_trained_on():
+    truth = np.random.default_rng(0).exponential(size=1600) ** 3 + 1e-3
+    sampler = learnt(truth, 20, min_batch_size=2, refresh=0.5, model=Scorer(truth))
+    asked, trained = sampler.model.asked, 0
+    for _ in range(200):
+        draw = sampler.sample(20)
+        sampler.update_from(draw, truth[draw[0]])
+        trained += len(draw[0])
+    assert trained < 0.6 * 200 * 20
+    # In whole batches.
+    assert abs(sampler.model.asked - asked - 0.5 * trained) <= 20
+
+
+def normalized(**kwargs):
+    inner = keras.Sequential([layers.Dense(8), layers.BatchNormalization(**kwargs)])
     model = keras.Sequential([layers.Input((6,)), inner, layers.Dense(4, activation="softmax")])
     model.compile("adam", "sparse_categorical_crossentropy")
     return model
@@ -181,8 +241,15 @@ def normalized(trainable=True):
 @pytest.mark.exact
 @pytest.mark.parametrize(
     ("build", "floor"),
-    [(adam_mlp, 4), (normalized, 16), (lambda: normalized(trainable=False), 4)],
-    ids=["plain", "normalized", "frozen"],
+    [
+        (adam_mlp, 4),
+        (normalized, 16),
+        (lambda: normalized(trainable=False), 4),
+        # Without weights of their own, which would tell whether they are frozen.
+        (lambda: normalized(center=False, scale=False), 16),
+        (lambda: normalized(center=False, scale=False, trainable=False), 4),
+    ],
+    ids=["plain", "normalized", "frozen", "without weights", "without weights, frozen"],
 )
 def test_batches_that_are_normalized_have_a_higher_floor(build, floor):
     x, y = data(640, noise=0.0)
@@ -242,6 +309,33 @@ def test_arguments():
         HistoryImportanceTraining(model, constant="variance", min_batch_size=0)
     with pytest.raises(ValueError, match='"auto"'):
         ImportanceTraining(model, constant="variance")
+    # What would have no effect is not passed over.
+    for make in (
+        lambda: HistoryImportanceTraining(model, min_batch_size=8),
+        lambda: RobustImportanceTraining(model, constant="batch_size", min_batch_size=8),
+        lambda: ImportanceTraining(
+            model, presample="auto", constant="batch_size", min_batch_size=8
+        ),
+    ):
+        with pytest.raises(ValueError, match='`min_batch_size`=8 goes with constant="variance"'):
+            make()
+
+
+class Stream(keras.utils.PyDataset):
+    def __len__(self):
+        return 4
+
+    def __getitem__(self, index):
+        return data(16, seed=index)
+
+
+@pytest.mark.exact
+def test_streams_have_no_history_to_draw_small_batches_by():
+    with pytest.raises(ValueError, match=r'constant="variance" .* stream'):
+        ImportanceTraining(mlp(), presample="auto", constant="variance").fit(Stream(), verbose=0)
+    training = ImportanceTraining(mlp(), presample="auto")
+    training.fit(Stream(), epochs=2, verbose=0)
+    assert training.report().examples == 2 * 64
 
 
 # -- auto -----------------------------------------------------------------------------------------

@@ -307,6 +307,32 @@ def test_decorators_pass_the_ends_of_epochs_on():
     assert len(one_epoch(sampler, 3)) < math.ceil(N / BATCH)
     assert sampler.sampler._epoch == 3 and sampler.epoch_over
     assert Watched(selective(LOSSES)).epoch_over is False
+    # One that defines nothing passes everything on.
+    sampler = SamplerDecorator(infobatch())
+    assert len(one_epoch(sampler, 3)) < math.ceil(N / BATCH)
+    assert len(SamplerDecorator(selective(LOSSES)).sample(BATCH)[0]) == BATCH
+
+    class Smoothing(SamplerDecorator):
+        def _get_samples_with_scores(self, batch_size):
+            idxs, scores, xy = self.sampler._get_samples_with_scores(batch_size)
+            return idxs, scores + 1.0, xy
+
+    with pytest.raises(NotImplementedError, match="InfoBatchSampler draws its batches itself"):
+        Smoothing(infobatch()).sample(BATCH)
+
+
+@exact
+def test_infobatch_wants_batches_of_any_size():
+    inputs = keras.Input(batch_shape=(BATCH, 6))
+    outputs = keras.layers.Dense(4, activation="softmax")(inputs)
+    model = keras.Model(inputs, outputs)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = data(10 * BATCH)
+    with pytest.raises(ValueError, match=f"built for batches of {BATCH}.*SelectiveBackprop"):
+        InfoBatchTraining(model).fit(x, y, batch_size=BATCH, epochs=3, verbose=0)
+    training = SelectiveBackpropTraining(model, seed=0)
+    _, epochs, draws = fit(training, x, y, batch_size=BATCH, epochs=3)
+    assert len(epochs.steps) == 3 and {len(idxs) for idxs, _ in draws} == {BATCH}
 
 
 @exact

@@ -119,7 +119,7 @@ def find_layer(model: keras.Model, layer: Any) -> Any:
                 f"`layer`={layer} is out of range: the model has {len(model.layers)} layers."
             )
         return model.layers[layer]
-    if not any(layer is known for known in _all_layers(model)):
+    if not any(layer is known for known in all_layers(model)):
         raise ValueError(
             f"`layer`={layer.name!r} is not a layer of the model {model.name!r}; it has "
             f"{[known.name for known in model.layers]}."
@@ -127,12 +127,13 @@ def find_layer(model: keras.Model, layer: Any) -> Any:
     return layer
 
 
-def _all_layers(model: Any) -> list[Any]:
+def all_layers(model: Any) -> list[Any]:
+    """The layers of a model and of the models within it."""
     found = []
     for layer in model.layers:
         found.append(layer)
         if isinstance(layer, keras.Model):
-            found.extend(_all_layers(layer))
+            found.extend(all_layers(layer))
     return found
 
 

@@ -142,9 +142,13 @@ class BaseSampler:
             fewer than `batch_size`, all are taken);
             their data, or None to read only the rows drawn.
         """
-        raise NotImplementedError(
-            f"{type(self).__name__} must implement _get_samples_with_scores(batch_size)"
-        )
+        name = type(self).__name__
+        if type(self).sample is not BaseSampler.sample:
+            raise NotImplementedError(
+                f"{name} draws its batches itself and has no scores to propose. A decorator of it "
+                "changes what `sample` returns, not `_get_samples_with_scores`."
+            )
+        raise NotImplementedError(f"{name} must implement _get_samples_with_scores(batch_size)")
 
     def sample(self, batch_size: int) -> Draw:
         """Draws a mini-batch.

@@ -42,8 +42,16 @@ class SamplerDecorator(BaseSampler):
     def _get_samples_with_scores(self, batch_size: int) -> Proposal:
         return self.sampler._get_samples_with_scores(batch_size)
 
+    @property
+    def _passes_draws_on(self) -> bool:
+        """Whether it has nothing to say about scores."""
+        own = type(self)._get_samples_with_scores
+        return own is SamplerDecorator._get_samples_with_scores
+
     def sample(self, batch_size: int) -> Draw:
         """Draws a mini-batch; see `BaseSampler.sample`."""
+        if self._passes_draws_on:
+            return self.sampler.sample(batch_size)
         idxs, scores, xy = self._get_samples_with_scores(batch_size)
         if scores is None or not self._proposed_uniformly:
             return self._draw(idxs, scores, xy, batch_size)
@@ -83,6 +91,10 @@ class SamplerDecorator(BaseSampler):
     def begin_epoch(self, epoch: int) -> None:
         """Passes the call on to the decorated sampler."""
         self.sampler.begin_epoch(epoch)
+
+    def batch_sizes(self, batch_size: int) -> tuple[int, ...]:
+        """Those of the decorated sampler; one, where the decorator draws by scores of its own."""
+        return self.sampler.batch_sizes(batch_size) if self._passes_draws_on else (batch_size,)
 
     def prepare(self, batch_size: int) -> None:
         """Passes the call on to the decorated sampler."""

@@ -152,21 +152,27 @@ class HistoryMixtureSampler(StoredScoreSampler):
             self._tree.get(idxs) + plus, self._tree.total + plus * self._tree.n, self._tree.n
         )
 
-    def catch_up(self, batch_size: int) -> None:
+    def _look_back(self, epoch: int) -> None:
+        """Begins to learn, with so many steps per epoch."""
+        self._cells = ScoreCells(epoch)
+        self._reduction.set_momentum(momentum_over(epoch))
+
+    def catch_up(self, batch_size: int, drawn: int | None = None) -> None:
         """Works out anew what to expect of all examples, if it is time; O(N).
 
         Args:
-            batch_size: int, examples per step.
+            batch_size: int, examples of a uniform step.
+            drawn: int, examples that will be drawn, to which `refresh` refers. Defaults to
+                `batch_size`.
         """
         if self._cells is None:
-            self._cells = ScoreCells(-(-self._tree.n // batch_size))
-            self._reduction.set_momentum(momentum_over(self._tree.n // batch_size))
+            self._look_back(-(-self._tree.n // batch_size))
         if self._first_pass <= 0 and self._step >= self._next_refit and not len(self._drawn):
             self._refit(batch_size)
         if self.refresh and self._first_pass <= 0:
             # Who was seen last, and when; and what is noted must not replace what is newer.
             self._learn_noted()
-            self._refresher.earn(self.refresh * batch_size)
+            self._refresher.earn(self.refresh * (batch_size if drawn is None else drawn))
             for idxs in self._refresher.due(self._seen, batch_size, self._tree.n):
                 rows = self.dataset.train_data[idxs]
                 scores = check_scores(score_rows(self.model, rows, batch_size), idxs)
@@ -175,10 +181,12 @@ class HistoryMixtureSampler(StoredScoreSampler):
 
     def sample(self, batch_size: int) -> Draw:
         """Draws a mini-batch; see `BaseSampler.sample`."""
-        self.catch_up(batch_size)
         if self._first_pass > 0:
+            self.catch_up(batch_size)
             return self._draw(*self._next_of_first_pass(batch_size), batch_size)
-        return self.sample_by_score(batch_size, self._reduction.ratio)
+        size = self._next_size(batch_size, self._reduction.ratio)
+        self.catch_up(batch_size, size)
+        return super().sample(size)
 
     def sample_by_score(
         self,
@@ -193,17 +201,24 @@ class HistoryMixtureSampler(StoredScoreSampler):
             ratio: float, of the second moments of uniform and weighted gradients.
             seconds: gives the measured times of a step by size; see `BatchSizer`.
         """
+        return super().sample(self._next_size(batch_size, ratio, seconds))
+
+    def _next_size(
+        self,
+        batch_size: int,
+        ratio: float,
+        seconds: Callable[[], Mapping[int, float]] | None = None,
+    ) -> int:
         sizes = self.batch_sizes(batch_size)
-        size = self._drawn.size
         # Batches that were drawn ahead keep their size.
-        if size not in sizes:
-            size = self._sizer.choose(
-                sizes,
-                ratio,
-                lambda size: batches_at_once(self._tree.n, size),
-                seconds and seconds(),
-            )
-        return super().sample(size)
+        if self._drawn.size in sizes:
+            return self._drawn.size
+        return self._sizer.choose(
+            sizes,
+            ratio,
+            lambda size: batches_at_once(self._tree.n, size),
+            seconds and seconds(),
+        )
 
     def batch_sizes(self, batch_size: int) -> tuple[int, ...]:
         """See `BaseSampler.batch_sizes`."""
@@ -274,7 +289,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
 
     def _learn(self, idxs: np.ndarray, scores: np.ndarray, steps: np.ndarray, batches: int) -> None:
         if self._cells is None:
-            self._cells = ScoreCells(-(-self._tree.n * batches // len(idxs)))
+            self._look_back(-(-self._tree.n * batches // len(idxs)))
         seen = self._seen[idxs]
         known = seen > 0
         if known.any():
@@ -320,7 +335,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
         self._first_pass = int(state["first_pass"])
         self._next_refit = int(state["next_refit"])
         if state["cells"] is not None:
-            self._cells = ScoreCells(int(state["epoch"]))
+            self._look_back(int(state["epoch"]))
             self._cells.load_state_dict(state["cells"])
         self._fresh = np.array(state["fresh"])
         self._reduction.load_state_dict(state["reduction"])

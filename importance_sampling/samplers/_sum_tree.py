@@ -110,7 +110,6 @@ class SumTree:
             node, rest = _descend(values, node, rest)
         return node
 
-
     def _draw_from_all(self, uniforms: np.ndarray, plus: float) -> np.ndarray:
         """As `draw`, by one cumulative sum over all values: for many draws that is less work."""
         sums = np.cumsum(self.values, dtype=np.float64)

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from ..model_wrappers import OracleWrapper
+from ..model_wrappers._checks import all_layers
+from ._arguments import check_optional_count
 
 # The floor of the batch size where batches are normalized by their own statistics.
 _NORMALIZED_SHARE = 2
@@ -13,10 +17,12 @@ _NORMALIZED_SHARE = 2
 def normalizes_batches(model: keras.Model) -> bool:
     """Whether a layer normalizes by the statistics of the batch: one that is not frozen."""
     trainable = {_layer_of(variable.path) for variable in model.trainable_variables}
-    return any(
-        variable.path.endswith("/moving_mean") and _layer_of(variable.path) in trainable
-        for variable in model.non_trainable_variables
-    )
+    kept = [variable.path for variable in model.non_trainable_variables]
+    # With `center=False, scale=False` there is no weight that would be among the trainable ones.
+    frozen = {_layer_of(path) for path in kept if path.endswith(("/gamma", "/beta"))}
+    frozen |= {layer.path for layer in all_layers(model) if not layer.trainable}
+    found = {_layer_of(path) for path in kept if path.endswith("/moving_mean")}
+    return any(layer in trainable or layer not in frozen for layer in found)
 
 
 def _layer_of(path: str) -> str:
@@ -33,6 +39,17 @@ def _obstacle(wrapper: OracleWrapper) -> str:
     if wrapper.fixed_batch_size is not None:
         return f"the model was built for batches of {wrapper.fixed_batch_size}"
     return ""
+
+
+def check_smallest(smallest: Any, constant: str) -> int | None:
+    """The argument `min_batch_size`, or an error where it would have no effect."""
+    smallest = check_optional_count("min_batch_size", smallest)
+    if smallest is not None and constant != "variance":
+        raise ValueError(
+            f'`min_batch_size`={smallest} goes with constant="variance", got '
+            f"constant={constant!r}, which trains on whole batches."
+        )
+    return smallest
 
 
 def smallest_batch(wrapper: OracleWrapper, batch_size: int, given: int | None) -> int | None:

@@ -8,9 +8,9 @@ from ..reweighting import BiasedReweightingPolicy
 from ..samplers import BaseSampler, HistoryMixtureSampler
 from ..samplers._batch_size import check_constant
 from ..samplers._draw import check_resampling
-from ._arguments import check_number, check_optional_count
+from ._arguments import check_number
 from ._base import BaseTraining
-from ._constant import smallest_batch
+from ._constant import check_smallest, smallest_batch
 
 
 class HistoryImportanceTraining(BaseTraining):
@@ -81,7 +81,7 @@ class HistoryImportanceTraining(BaseTraining):
         seed: int | None = None,
     ):
         self._constant = check_constant(constant)
-        self._min_batch_size = check_optional_count("min_batch_size", min_batch_size)
+        self._min_batch_size = check_smallest(min_batch_size, self._constant)
         self._mix = check_number("mix", mix, 0, open_end=True)
         if self._mix >= 1:
             raise ValueError(f"`mix` must be in (0, 1), got {mix!r}: 1 is uniform training.")

@@ -13,12 +13,13 @@ from ..samplers import (
     PoolReuseSampler,
     VarianceReductionCondition,
 )
+from ..samplers._base import dataset_length
 from ..samplers._batch_size import check_constant
 from ..samplers._costs import MeasuredReductionCondition
 from ..samplers._draw import check_resampling
 from ._arguments import check_count, check_number, check_optional_count
 from ._base import BaseTraining, smoothed
-from ._constant import choose_constant
+from ._constant import check_smallest, choose_constant
 
 # Above this, a `presample` is surely meant as a number of samples.
 _LARGEST_FACTOR = 100
@@ -143,6 +144,7 @@ class ImportanceTraining(BaseTraining):
                     f'{named} go with presample="auto", got presample={presample!r}. '
                     "HistoryImportanceTraining takes them, too."
                 )
+        check_smallest(self._min_batch_size, self._constant or "variance")
         if self._reuse > 1 and self._presample != "auto" and self._presample <= self._reuse:
             raise ValueError(
                 f"`reuse`={self._reuse} mini-batches are no fewer examples than the pool of "
@@ -165,6 +167,12 @@ class ImportanceTraining(BaseTraining):
     ) -> BaseSampler:
         """See `BaseTraining.sampler`."""
         if self._presample == "auto":
+            if self._constant == "variance" and dataset_length(dataset) is None:
+                raise ValueError(
+                    'constant="variance" draws small batches by the history of scores, and a '
+                    "stream has no examples to come back to. Leave it out, or use a data set with "
+                    "a length."
+                )
             constant, smallest = choose_constant(
                 self.model, batch_size, self._constant, self._min_batch_size
             )

@@ -73,6 +73,13 @@ class InfoBatchTraining(BaseTraining):
         self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
     ) -> BaseSampler:
         """See `BaseTraining.sampler`."""
+        size = self.model.fixed_batch_size
+        if size is not None and size > 1:
+            raise ValueError(
+                f"The model was built for batches of {size}, and the last batch of an epoch of "
+                "InfoBatch is as large as what is kept happens to be. SelectiveBackpropTraining "
+                "trains on whole batches only."
+            )
         length = dataset_length(dataset)
         covered = None
         if length is not None and steps_per_epoch is not None:
