@@ -403,3 +403,41 @@ def test_auto_leaves_the_history_where_no_size_of_it_is_faster():
 def test_auto_stays_uniform_where_scores_are_alike():
     sampler, drawn = drive(np.ones(1600), lambda kind, size: size / 32, 1000)
     assert {kind for kind, _ in drawn} == {"uniform"} and sampler.choices == []
+
+
+@pytest.mark.exact
+@pytest.mark.any_backend
+def test_what_another_fit_is_told_of_begins_with_its_steps():
+    sampler, drawn = drive(SKEWED, lambda kind, size: 0.2 + 0.8 * size / 32, 400)
+    assert drawn[-1][0] == "history" and sampler.choices[0]["step"] > 0
+    sampler.tell_anew()
+    assert [(c["kind"], c["step"]) for c in sampler.choices] == [("history", 0)]
+    other, _ = drive(SKEWED, lambda kind, size: 1.0, 0)
+    other.load_state_dict(sampler.state_dict())
+    steps = 0
+    while len(other.choices) < 2 and steps < 4000:
+        draw = other.sample(32)
+        if draw.wants_scores:
+            other.update_from(draw, SKEWED[draw[0]])
+        # No size is faster any more.
+        other.timed(draw, 1.0 if draw.kind == "uniform" else 4.0)
+        steps += 1
+    assert [c["kind"] for c in other.choices] == ["history", "uniform"]
+    assert [c["step"] for c in other.choices] == [0, steps - 1]
+    other.tell_anew()
+    assert other.choices == []
+
+
+@pytest.mark.exact
+def test_a_second_fit_reports_its_own_choices():
+    x, y = data(640, noise=0.0)
+    samplers = []
+    training = ImportanceTraining(adam_mlp(0.05), presample="auto", seed=0)
+    options = {"batch_size": 32, "verbose": 0}
+    training.fit(x, y, epochs=1, on_sample=lambda sampler, *_: samplers.append(sampler), **options)
+    # As if it had changed to the history in its last step.
+    samplers[-1]._choice = ("history", 0, 0)
+    samplers[-1].choices.append({"step": 20, "choice": "by history", "kind": "history"})
+    training.fit(x, y, epochs=1, **options)
+    assert training.report().choices[0]["step"] == 0
+    assert "from step 0: by history" in str(training.report())

@@ -118,6 +118,14 @@ class AutoSampler(BaseSampler):
         self._tried_pool = self._history is not None and constant == "variance"
         self._choice = UNIFORM
         self.choices: list[dict[str, Any]] = []
+        # The step that those of `choices` are counted from.
+        self._told_from = 0
+
+    def tell_anew(self) -> None:
+        """Has `choices` tell of the steps to come alone, beginning with how they are drawn now."""
+        self._told_from = self._step
+        begun = [{**choice, "step": 0} for choice in self.choices[-1:]]
+        self.choices[:] = [] if self._choice == UNIFORM else begun
 
     @property
     def _ready(self) -> bool:
@@ -268,7 +276,7 @@ class AutoSampler(BaseSampler):
         }[kind]
         self.choices.append(
             {
-                "step": self._step,
+                "step": self._step - self._told_from,
                 "choice": f"{text} (variance reduction {reduction:.2f} at {cost:.2f} times the "
                 "time of a uniform step)",
                 "kind": kind,
@@ -317,6 +325,7 @@ class AutoSampler(BaseSampler):
             "rest": self._rest,
             "choice": list(self._choice),
             "choices": list(self.choices),
+            "told_from": self._told_from,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -333,3 +342,4 @@ class AutoSampler(BaseSampler):
         self._rest = int(state["rest"])
         self._choice = tuple(state["choice"])
         self.choices[:] = state["choices"]
+        self._told_from = int(state.get("told_from", 0))

@@ -263,6 +263,9 @@ class BaseSampler:
     def begin_epoch(self, epoch: int) -> None:
         """Hears before an epoch's first draw which one it is, counted from 0."""
 
+    def tell_anew(self) -> None:
+        """Begins anew with what reports are told, as for another call of `fit`."""
+
     def prepare(self, batch_size: int) -> None:
         """Asks the device for what the next draw needs, while it works on the present step.
 

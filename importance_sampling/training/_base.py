@@ -158,6 +158,7 @@ class BaseTraining(FitMethods):
             and _data.same_data(last[0].dataset, sampler.dataset)
         ):
             sampler.load_state_dict(last[0].state_dict())
+            sampler.tell_anew()
         self._last = sampler, batch_size
 
     def _check_targets(self, dataset: BaseDataset) -> None:
