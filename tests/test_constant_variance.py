@@ -380,6 +380,21 @@ def test_auto_trains_on_fewer_examples_where_that_saves_time():
 
 @pytest.mark.exact
 @pytest.mark.any_backend
+def test_auto_notices_when_its_steps_become_slow():
+    """Far ahead, it compares seldom; but not while its steps take longer than uniform ones."""
+    taken = []
+
+    def seconds(kind, size):
+        taken.append(kind)
+        return (5.0 if len(taken) > 700 and kind == "history" else 1.0) * (0.2 + 0.8 * size / 32)
+
+    sampler, drawn = drive(SKEWED, seconds, 1400)
+    assert [c["kind"] for c in sampler.choices] == ["history", "uniform"]
+    assert "history" not in [kind for kind, _ in drawn[-50:]]
+
+
+@pytest.mark.exact
+@pytest.mark.any_backend
 def test_auto_takes_whole_batches_where_small_ones_take_as_long():
     sampler, drawn = drive(SKEWED, lambda kind, size: 1.0, 1500)
     assert [c["kind"] for c in sampler.choices] == ["history"]

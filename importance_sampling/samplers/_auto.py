@@ -205,10 +205,11 @@ class AutoSampler(BaseSampler):
     # -- what is decided --------------------------------------------------------------------
 
     def _decide(self, batch_size: int) -> None:
-        if self._rest > 0:
+        if self._rest > 0 and self._worth.history_is_faster():
             self._rest -= 1
             self._due = self._step + self._interval(batch_size)
             return
+        self._rest = 0
         if not self._weighed and (self._choice != UNIFORM or not self._judged):
             # Two more than it takes: the first is left out, the last may come late.
             self._worth.forget_uniform()

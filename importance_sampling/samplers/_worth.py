@@ -118,6 +118,11 @@ class Worth:
                 found[int(kind.removeprefix(_HISTORY_OF))] = self._times.median(kind)
         return found
 
+    def history_is_faster(self) -> bool:
+        """Whether its last steps took less time than the uniform ones it was compared with."""
+        kinds = (k for k in self._times.kinds if k.startswith(_HISTORY_OF) and self._times.known(k))
+        return all(self._times.median(kind) < self.uniform_seconds for kind in kinds)
+
     def of_history(self, sizes: tuple[int, ...]) -> tuple[float, float]:
         """Variance reduction and cost of the history.
 
