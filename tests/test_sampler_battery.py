@@ -149,11 +149,8 @@ NEEDS_LENGTH = {
     "InfoBatchSampler",
     "InfoBatchSampler later",
 }
-# Networks predict the losses in these; the others know no backend.
-every_sampler = pytest.mark.parametrize(
-    "name",
-    [pytest.param(name, marks=[] if "LSTM" in name else pytest.mark.any_backend) for name in ROWS],
-)
+every_sampler = pytest.mark.parametrize("name", ROWS)
+pytestmark = pytest.mark.any_backend
 
 
 # The variance reduction of these is measured on what they drew, and may turn out below one.

@@ -57,6 +57,7 @@ TRAININGS: dict[str, Callable[..., Any]] = {
 # Trainings that share all code but their sampler's with another column have rows only where
 # samplers matter.
 SECTIONS = {
+    "approximate": ("arguments", "data", "shapes", "again"),
     "biased": ("arguments", "data", "shapes", "again"),
     "constant-time": ("arguments", "data", "shapes", "again"),
     "robust": ("data", "shapes"),
