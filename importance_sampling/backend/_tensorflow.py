@@ -66,13 +66,33 @@ def sample_gradient_norms(fn: Callable[..., Any], inputs: Any, values: Sequence[
 _MOST_SHAPES = 8
 
 
-def _dispatched(function: Any) -> Callable[..., Any]:
-    """Calls `function` by looking up what was traced for the tensors' shapes and types.
+def _dispatched(fn: Callable[..., Any], **options: Any) -> Callable[..., Any]:
+    """Compiles `fn`, and calls it by looking up what was traced for the tensors' shapes and types.
 
     `tf.function` finds that out with Python for every call, which steps of a few milliseconds
-    feel. As in Keras one trace serves batches of all sizes, where the model allows that.
+    feel; so do arguments that are None or nested, which is why what is traced takes a flat list
+    of tensors. As in Keras one trace serves batches of all sizes, where the model allows that.
+
+    Args:
+        fn: a function of tensors, None, and structures of them.
+        options: arguments of `tf.function`.
     """
+    function = tf.function(fn, **options)
     traced: dict[tuple[Any, ...], Any] = {}
+
+    def trace(tensors: Sequence[Any], specs: Sequence[Any]) -> Any:
+        there = [spec is not None for spec in specs]
+        # Without the tensors, which would be kept as long as what is traced.
+        structure = tf.nest.map_structure(lambda _: 0, tensors)
+
+        def flat_fn(*present: Any) -> Any:
+            rest = iter(present)
+            flat = [next(rest) if is_there else None for is_there in there]
+            return fn(*tf.nest.pack_sequence_as(structure, flat))
+
+        return tf.function(flat_fn, **options).get_concrete_function(
+            *[spec for spec in specs if spec is not None]
+        )
 
     def call(*tensors: Any) -> Any:
         flat = tensors
@@ -81,19 +101,18 @@ def _dispatched(function: Any) -> Callable[..., Any]:
             if not all(t is None or isinstance(t, tf.Tensor) for t in flat):
                 return function(*tensors)
         rows = _rows(flat)
-        key = tuple(None if t is None else _key(t, rows) for t in flat)
+        key = tuple([None if t is None else _key(t, rows) for t in flat])
         known = traced.get(key)
         if known is None:
             if len(traced) == _MOST_SHAPES:
                 return function(*tensors)
             try:
-                specs = tf.nest.map_structure(lambda t: _any_rows(t, rows), tensors)
-                known = function.get_concrete_function(*specs)
+                known = trace(tensors, [_any_rows(t, rows) for t in flat])
             except Exception:  # noqa: BLE001 - whatever a model says to a batch of unknown size
                 key = tuple(None if t is None else (t.dtype, tuple(t.shape)) for t in flat)
-                known = traced.get(key) or function.get_concrete_function(*tensors)
+                known = traced.get(key) or trace(tensors, flat)
             traced[key] = known
-        return known(*tensors)
+        return known(*[t for t in flat if t is not None])
 
     return call
 
@@ -148,10 +167,9 @@ class Runtime:
     def _compile(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         if self.model.run_eagerly:
             return fn
-        function = tf.function(
+        return _dispatched(
             fn, reduce_retracing=True, jit_compile=self.model.jit_compile, autograph=False
         )
-        return _dispatched(function)
 
     def compile_train(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Compiles `step(run_train_step, *tensors)`, which may change the model's state."""

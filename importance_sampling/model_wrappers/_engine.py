@@ -22,6 +22,19 @@ from ._precision import lower_precision
 from ._step import TrainingStep
 
 
+def _as_keras_casts(array: Any) -> Any:
+    if not isinstance(array, np.ndarray):
+        return array
+    if array.dtype.kind == "f":
+        return array.astype(keras.config.floatx(), copy=False)
+    if array.dtype.kind in "US" and keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"Got an array of strings ({array.dtype}), of which only TensorFlow makes "
+            "tensors. Encode them as integers first, or set KERAS_BACKEND=tensorflow."
+        )
+    return array
+
+
 class Engine:
     """The compiled functions over one model: training step, scores, gradient.
 
@@ -182,24 +195,15 @@ class Engine:
 
     def prepare(self, data: Any) -> Any:
         """Casts floating point arrays to Keras' float type, as Keras' own `fit` does."""
-        floatx = keras.config.floatx()
+        return map_arrays(_as_keras_casts, data)
 
-        def cast(array: Any) -> Any:
-            if not isinstance(array, np.ndarray):
-                return array
-            if array.dtype.kind == "f":
-                return array.astype(floatx, copy=False)
-            if array.dtype.kind in "US" and keras.backend.backend() != "tensorflow":
-                raise ValueError(
-                    f"Got an array of strings ({array.dtype}), of which only TensorFlow makes "
-                    "tensors. Encode them as integers first, or set KERAS_BACKEND=tensorflow."
-                )
-            return array
+    def _to_device(self, *data: Any) -> tuple[Any, ...]:
+        return tuple([self._put(part) for part in data])
 
-        return map_arrays(cast, data)
-
-    def _to_device(self, *data: Any) -> Any:
-        return map_arrays(self.runtime.to_device, self.prepare(data))
+    def _put(self, part: Any) -> Any:
+        if type(part) is np.ndarray:
+            return self.runtime.to_device(_as_keras_casts(part))
+        return map_arrays(lambda array: self.runtime.to_device(_as_keras_casts(array)), part)
 
     @contextlib.contextmanager
     def attached(self) -> Iterator[Any]:
