@@ -115,8 +115,8 @@ def test_auto_stays_uniform_where_nothing_is_gained():
 def test_auto_goes_back_where_history_costs_more_than_it_gains():
     sampler = auto(SKEWED)
     kinds = drive(sampler, SKEWED, 800, {"uniform": 1.0, "history": 9.0, "batch": 3.0})
-    # The time between two decisions, at most, and a few uniform ones to compare with.
-    assert 290 < kinds.count("history") <= 300
+    # Judged as soon as anything is known of its cost.
+    assert 50 < kinds.count("history") <= 64
     assert "history" not in kinds[-400:]
     assert [c["kind"] for c in sampler.choices] == ["history", "uniform"]
 

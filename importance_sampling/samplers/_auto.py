@@ -27,6 +27,8 @@ _TRIAL_SHARE = 0.01
 # Steps between decisions, at least and at most; an epoch within that. Uniform steps to compare
 # with are 2 % of the least.
 _INTERVAL = (300, 2000)
+# Steps by the history before it is judged for the first time: nobody knew what they cost.
+_FIRST_LOOK = 64
 # Above this rate the history is so far ahead that it is compared with uniform steps, which then
 # take several times as long, every so many decisions only.
 _CLEAR = 1.5
@@ -265,6 +267,8 @@ class AutoSampler(BaseSampler):
         if choice == self._choice:
             return
         self._choice = choice
+        if choice[0] == "history" and not self._worth.has_timed_history:
+            self._due = min(self._due, self._step + _FIRST_LOOK)
         self._pool.forget()
         if self._history is not None:
             self._history.forget_drawn()

@@ -118,6 +118,11 @@ class Worth:
                 found[int(kind.removeprefix(_HISTORY_OF))] = self._times.median(kind)
         return found
 
+    @property
+    def has_timed_history(self) -> bool:
+        """Whether the cost of a step by the history is known, of whatever size."""
+        return any(kind.startswith(_HISTORY_OF) for kind in self.costs)
+
     def history_is_faster(self) -> bool:
         """Whether its last steps took less time than the uniform ones it was compared with."""
         kinds = (k for k in self._times.kinds if k.startswith(_HISTORY_OF) and self._times.known(k))
