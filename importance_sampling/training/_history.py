@@ -33,8 +33,8 @@ class HistoryImportanceTraining(BaseTraining):
     With `constant="variance"` a step takes $b' = b\, M_w / M_u$ of the b examples of a uniform
     batch, $M_u = \frac1N \sum_i s_i^2$ and $M_w = \frac{1}{N^2} \sum_i s_i^2 / p_i$ being the
     second moments of a uniformly drawn and of a weighted gradient, both measured while
-    training: so many have the noise of the whole uniform batch. It is rounded up to one of six
-    sizes. `batch_size` and `epochs` keep their meaning: an epoch has as many steps as uniform
+    training: so many have the noise of the whole uniform batch. Steps of the two next of at most
+    six sizes take turns. `batch_size` and `epochs` keep their meaning: an epoch has as many steps as uniform
     training, so that schedules and callbacks see the same ones.
 
     Args:
