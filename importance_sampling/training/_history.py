@@ -34,8 +34,8 @@ class HistoryImportanceTraining(BaseTraining):
     batch, $M_u = \frac1N \sum_i s_i^2$ and $M_w = \frac{1}{N^2} \sum_i s_i^2 / p_i$ being the
     second moments of a uniformly drawn and of a weighted gradient, both measured while
     training: so many have the noise of the whole uniform batch. Steps of the two next of at most
-    six sizes take turns. `batch_size` and `epochs` keep their meaning: an epoch has as many steps as uniform
-    training, so that schedules and callbacks see the same ones.
+    six sizes take turns. `batch_size` and `epochs` keep their meaning: an epoch has as many steps
+    as uniform training, so that schedules and callbacks see the same ones.
 
     Args:
         model: a compiled `keras.Model`, which is trained itself.
