@@ -78,7 +78,7 @@ REFUSED_KINDS = {
     "approximate": _NO_STREAM | {"targets": "This sampler (needs classes|predicts by class)"},
     "history": _NO_STREAM,
     "robust": _NO_STREAM,
-    "same-noise": _NO_STREAM,
+    "same-noise": _NO_STREAM | {"sum": "reduction='sum'"},
     "infobatch": _NO_STREAM,
 }
 CLASS_NAMES = {
@@ -218,7 +218,7 @@ def markdown() -> str:
                 # Columns without a name are a setting of another's class.
                 names = [f"`{CLASS_NAMES[t]}`" for t in refusing if t in CLASS_NAMES]
                 before = f"{', '.join(names[:-1])} and " if names[1:] else ""
-                state += f", but for {before}{names[-1]}"
+                state += f", but for {before}{names[-1]}" if names else ""
             lines.append(f"| {feature.name} | {state} | {feature.note} |")
     return "\n".join(lines).strip() + "\n"
 

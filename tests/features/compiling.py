@@ -107,16 +107,27 @@ def custom_loss(cell):
     losses_are_keras(net, x, targets)
 
 
-@works("Custom `Loss` classes", '`reduction="sum_over_batch_size"` (or "mean") and "sum"')
-def custom_class(cell):
-    class Squared(keras.losses.Loss):
-        def call(self, y_true, y_pred):
-            return ops.mean(ops.square(y_pred - ops.cast(y_true, y_pred.dtype)), axis=-1)
+class _Squared(keras.losses.Loss):
+    def call(self, y_true, y_pred):
+        return ops.mean(ops.square(y_pred - ops.cast(y_true, y_pred.dtype)), axis=-1)
 
+
+@works("Custom `Loss` classes", '`reduction="sum_over_batch_size"` (or "mean")')
+def custom_class(cell):
     x, y = data(48)
     targets = np.eye(CLASSES, dtype="float32")[y]
-    cell.fit(mlp(loss=Squared(), optimizer="adam"), x, targets)
-    cell.fit(mlp(loss=Squared(reduction="sum"), optimizer="adam"), x, targets)
+    cell.fit(mlp(loss=_Squared(), optimizer="adam"), x, targets)
+
+
+@works(
+    "Losses summed over the batch",
+    '`reduction="sum"`; `constant="variance"` refuses it, whose steps would shrink with the batch',
+    kind="sum",
+)
+def summed_loss(cell):
+    x, y = data(48)
+    targets = np.eye(CLASSES, dtype="float32")[y]
+    cell.fit(mlp(loss=_Squared(reduction="sum"), optimizer="adam"), x, targets)
 
 
 @refused("Losses that reduce to a scalar", "depends on the other samples", "no scores per sample")
