@@ -56,7 +56,7 @@ def shapeless_model():
 
 
 def lora_model():
-    model = keras.Sequential(mlp().layers)
+    model = mlp()
     model.layers[0].enable_lora(2)
     return model
 

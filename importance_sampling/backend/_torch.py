@@ -93,9 +93,6 @@ class Runtime:
         self.functional_gradients = False
         # Whether calls return before the device is done.
         self.asynchronous = self.to_device(0.0).device.type != "cpu"
-        # As Keras does before it trains: weights that came after the model was built are among the
-        # module's parameters only then, and `zero_grad` leaves out what is not.
-        model._post_build()
 
     def scope(self, values: Sequence[tuple[Any, Any]] = ()) -> keras.StatelessScope:
         """A scope in which the model can be read and nothing of it be changed."""
@@ -112,7 +109,17 @@ class Runtime:
         run = self.model.train_step
         if self.model.jit_compile:
             run = torch.compile(run)
-        return lambda *tensors: step(run, *tensors)
+        # Weights that came after the model was built, as those of `enable_lora`, are not among the
+        # module's parameters, so that its `zero_grad` would let their gradients add up.
+        zeroed = {id(parameter) for parameter in self.model.parameters()}
+        others = [v for v in self.model.trainable_variables if id(v.value) not in zeroed]
+
+        def call(*tensors: Any) -> Any:
+            for variable in others:
+                variable.value.grad = None
+            return step(run, *tensors)
+
+        return call
 
     def compile_pure(self, fn: Callable[..., Any]) -> Callable[..., Any]:
         """Prepares `fn(*tensors)`, which reads the model and changes nothing."""

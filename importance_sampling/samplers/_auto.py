@@ -347,4 +347,4 @@ class AutoSampler(BaseSampler):
         self._rest = int(state["rest"])
         self._choice = tuple(state["choice"])
         self.choices[:] = state["choices"]
-        self._told_from = int(state.get("told_from", 0))
+        self._told_from = int(state["told_from"])
