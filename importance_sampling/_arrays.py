@@ -65,6 +65,15 @@ def known_length(part: Any) -> int | None:
         return None
 
 
+def dataset_length(dataset: Any) -> int | None:
+    """Number of training examples, or None for a stream.
+
+    Args:
+        dataset: a data set.
+    """
+    return known_length(dataset.train_data)
+
+
 def concatenate(parts: list[Any]) -> Any:
     """Joins batches of the same structure along the rows.
 

@@ -28,7 +28,7 @@ class _IgnoredScores(ModelSampler):
     """Pays for the scores of a pool, and then draws from it uniformly."""
 
     # It overlaps with the step as what it is compared with does.
-    tolerates_delay = True
+    overlaps = True
 
     def _get_samples_with_scores(self, batch_size: int) -> Any:
         idxs, scores, xy = super()._get_samples_with_scores(batch_size)

@@ -14,7 +14,7 @@ import keras
 import numpy as np
 
 from .._arrays import count_rows
-from ..samplers._classes import class_ids
+from ..samplers.classes import class_ids
 from ..training._loop import Loop
 from ._hyperparams import Hyperparams, learning_rate
 from ._logs import Logs

@@ -209,7 +209,7 @@ class ModelWrapper:
         """
         raise NotImplementedError(f"{type(self).__name__} must implement train_batch(x, y, w)")
 
-    def train_draw(self, draw: Any) -> StepResult:
+    def train(self, draw: Any) -> StepResult:
         """One optimizer step on a sampler's draw, without waiting for the device.
 
         Args:
@@ -230,7 +230,7 @@ class ModelWrapper:
 
 
 _MADE_OF = {
-    "train_batch": ("train_draw",),
+    "train_batch": ("train",),
     "score": ("score_later",),
     "score_batch": ("score", "score_later"),
     "evaluate_batch": ("evaluates_itself", "evaluate_batches"),

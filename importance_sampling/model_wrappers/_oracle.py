@@ -291,15 +291,16 @@ class OracleWrapper(ModelWrapper):
         result = self._train(x, y, w, np.ones(len(w)), None, True, metrics)
         return result.weighted_losses[:, None], metrics, result.scores[:, None]
 
-    def train_draw(self, draw: Any) -> StepResult:
-        """One optimizer step on a sampler's draw; see `ModelWrapper.train_draw`."""
+    def train(self, draw: Any) -> StepResult:
+        """One optimizer step on a sampler's proposal; see `ModelWrapper.train`."""
         if self._has_own("train_batch"):
-            return super().train_draw(draw)
+            return super().train(draw)
         _, xy, w = draw
-        ones = np.ones(len(w))
-        metric_weights = getattr(draw, "metric_weights", ones)
+        metric_weights = draw.metric_weights
+        if metric_weights is None:
+            metric_weights = np.asarray(w)[:, 0]
         sample_weight = xy[2] if len(xy) > 2 else None
-        importance = getattr(draw, "importance", True)
+        importance = draw.by_score
         return self._train(xy[0], xy[1], w, metric_weights, sample_weight, importance)
 
     def _train(

@@ -7,7 +7,7 @@ from typing import Any, NoReturn
 import keras
 import numpy as np
 
-from .._arrays import TRIED_ROWS, take_rows
+from .._arrays import TRIED_ROWS, dataset_length, take_rows
 from ..datasets import BaseDataset
 from ..datasets._generator import StreamDataset
 from ..model_wrappers import OracleWrapper
@@ -17,7 +17,6 @@ from ..samplers import (
     AdditiveSmoothingSampler,
     BaseSampler,
 )
-from ..samplers._base import dataset_length
 from . import _arguments, _data
 from ._fit import FitMethods
 from ._loop import Loop, OnSample, OnScores
@@ -133,7 +132,7 @@ class BaseTraining(FitMethods):
         if validation is not None:
             self.model.rehearse("validation_data", *validation.first_rows())
         sampler = self.sampler(dataset, batch_size, steps_per_epoch, epochs)
-        self._recall(sampler, batch_size)
+        self._restore_history(sampler, batch_size)
         loop = Loop(self.model, sampler, self.original_model, batch_size, on_sample, on_scores)
         self._report = loop.report
         self.history = loop.run(
@@ -146,7 +145,7 @@ class BaseTraining(FitMethods):
         )
         return self.history
 
-    def _recall(self, sampler: BaseSampler, batch_size: int) -> None:
+    def _restore_history(self, sampler: BaseSampler, batch_size: int) -> None:
         """Goes on with what was learnt of the same examples by an earlier call of `fit`."""
         last, self._last = self._last, None
         if not sampler.keeps_history:
@@ -157,8 +156,7 @@ class BaseTraining(FitMethods):
             and last[1] == batch_size
             and _data.same_data(last[0].dataset, sampler.dataset)
         ):
-            sampler.load_state_dict(last[0].state_dict())
-            sampler.tell_anew()
+            sampler.restore_history(last[0])
         self._last = sampler, batch_size
 
     def _check_targets(self, dataset: BaseDataset) -> None:

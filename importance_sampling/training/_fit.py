@@ -7,10 +7,10 @@ from typing import Any
 import keras
 import numpy as np
 
+from .._arrays import dataset_length
 from ..datasets import BaseDataset
 from ..datasets._sources import Source, find_source
 from ..model_wrappers._outputs import input_shapes
-from ..samplers._base import dataset_length
 from . import _arguments, _data, _streams
 from ._arguments import BATCH_SIZE, check_count
 from ._loop import OnSample, OnScores

@@ -6,8 +6,8 @@ from typing import Any
 
 from ..reweighting import BiasedReweightingPolicy
 from ..samplers import BaseSampler, HistoryMixtureSampler
-from ..samplers._batch_size import check_constant
-from ..samplers._draw import check_resampling
+from ..samplers.batch_size import check_constant
+from ..samplers.drawing import check_resampling
 from ._arguments import check_number
 from ._base import BaseTraining
 from ._constant import check_smallest, smallest_batch

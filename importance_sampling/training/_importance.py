@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._arrays import dataset_length
 from ..reweighting import BiasedReweightingPolicy
 from ..samplers import (
     AutoSampler,
     BaseSampler,
     ConditionalStartSampler,
+    MeasuredReductionCondition,
     ModelSampler,
     PoolReuseSampler,
     VarianceReductionCondition,
 )
-from ..samplers._base import dataset_length
-from ..samplers._batch_size import check_constant
-from ..samplers._costs import MeasuredReductionCondition
-from ..samplers._draw import check_resampling
+from ..samplers.batch_size import check_constant
+from ..samplers.drawing import check_resampling
 from ._arguments import check_count, check_number, check_optional_count
 from ._base import BaseTraining, smoothed
 from ._constant import check_smallest, choose_constant

@@ -1,4 +1,4 @@
-"""The training loop: sample, train, update; it speaks Keras to the outside."""
+"""The training loop: propose, train, observe; it speaks Keras to the outside."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any
 import keras
 import numpy as np
 
+from .._state import Stateful
 from ..datasets import StreamEnded
 from ..model_wrappers import ModelWrapper, StepResult
-from ..samplers import BaseSampler, Draw, VarianceReductionCondition
-from ..samplers._draw import InvalidScores, check_scores
+from ..proposal import InvalidScores, Proposal, StepRecord, at_step
+from ..samplers import BaseSampler, VarianceReductionCondition
 from ._announce import announced
 from ._callbacks import callback_list, first_epoch, looks_at_batches
 from ._report import TrainingReport
@@ -25,7 +26,7 @@ OnSample = Callable[[BaseSampler, np.ndarray, np.ndarray, np.ndarray], Any]
 OnScores = Callable[[BaseSampler, np.ndarray], Any]
 
 
-class Loop:
+class Loop(Stateful):
     """One run of training.
 
     A step's scores are read only when the next step is under way, so that the host's work
@@ -42,6 +43,8 @@ class Loop:
         wait: whether to read a step's scores before its callbacks are told, so that all state is
             at the same step there, at the price of the overlap.
     """
+
+    _state = ("step", "_own_estimate")
 
     def __init__(
         self,
@@ -63,7 +66,7 @@ class Loop:
         self.step = 0
         self.mean_score = 0.0
         self.report = TrainingReport.of(sampler, batch_size)
-        self._pending: tuple[Draw, StepResult] | None = None
+        self._pending: StepRecord | None = None
         self._own_estimate = VarianceReductionCondition(sample_size=batch_size)
         self._varies_batch_size = len(sampler.batch_sizes(batch_size)) > 1
         self._reset()
@@ -71,7 +74,7 @@ class Loop:
     def _reset(self) -> None:
         self._score_sum = 0.0
         self._examples = 0
-        self._settled = self._steps = self._steps_on = 0
+        self._scored_examples = self._steps = self._steps_on = 0
 
     def run(
         self,
@@ -125,7 +128,7 @@ class Loop:
     def _epoch(self, steps: int | None, callbacks: Any, exposed: bool, runtime: Any) -> bool:
         """Runs one epoch; True if the data ended with it."""
         self._last_logs: dict[str, Any] = {}
-        late = self.sampler.tolerates_delay
+        overlaps = self.sampler.overlaps
         dataset = self.sampler.dataset
         for step in itertools.count():
             # Of data that nobody knows the length of, the first pass that was read tells.
@@ -134,12 +137,12 @@ class Loop:
                 break
             if exposed:
                 runtime.sync()
-            if not late:
-                self._settle()
+            if not overlaps:
+                self._observe_pending()
             began = time.perf_counter()
             # Drawn before the callbacks hear of the step, which a stream may not have any more.
             try:
-                draw = self._sample()
+                proposal = self._propose()
             except StreamEnded:
                 if self.step == 0:
                     raise
@@ -162,26 +165,28 @@ class Loop:
             drawing = time.perf_counter() - began
             callbacks.on_train_batch_begin(step)
             if self.on_sample is not None:
-                idxs, _, w = draw
-                self.on_sample(self.sampler, idxs, w, draw.predicted_scores)
+                self.on_sample(
+                    self.sampler, proposal.idxs, proposal.weights, proposal.predicted_scores
+                )
             resumed = time.perf_counter()
-            if late and not self.wait and getattr(self.wrapper, "asynchronous", False):
+            if overlaps and not self.wait and getattr(self.wrapper, "asynchronous", False):
                 self.sampler.prepare(self.batch_size)
-            result = self.wrapper.train_draw(draw)
-            self._settle()
-            self._pending = (draw, result)
-            self.step += 1
-            self._steps += 1
-            self._steps_on += draw.importance
-            self._examples += len(draw[0])
-            if step == 0 or self.wait:
+            result = self.wrapper.train(proposal)
+            self._observe_pending()
+            self._count(proposal)
+            record = StepRecord(proposal, result, self.step)
+            at_once = step == 0 or self.wait
+            if at_once:
                 # The first logs want a score; one that is not finite is told after the callbacks.
                 with contextlib.suppress(InvalidScores):
-                    self._settle()
+                    self._wait_for_scores(record)
             seconds = drawing + time.perf_counter() - resumed
-            self.sampler.timed(draw, seconds)
-            self._last_logs = self._logs(result, draw)
-            self.report.add(draw, seconds, drawing, self._last_logs["variance_reduction"])
+            self._pending = record.with_seconds(seconds)
+            if at_once:
+                with contextlib.suppress(InvalidScores):
+                    self._observe_pending()
+            self._last_logs = self._logs(result, proposal)
+            self.report.add(proposal, seconds, drawing, self._last_logs["variance_reduction"])
             if exposed:
                 runtime.sync()
             callbacks.on_train_batch_end(step, self._last_logs)
@@ -190,23 +195,21 @@ class Loop:
         self._finish_epoch()
         return False
 
-    def _sample(self) -> Draw:
-        try:
-            return self._as_draw(self.sampler.sample(self.batch_size))
-        except InvalidScores as error:
-            raise InvalidScores(f"At step {self.step + 1} (counted from 1): {error}") from error
+    def _count(self, proposal: Proposal) -> None:
+        self.step += 1
+        self._steps += 1
+        self._steps_on += proposal.by_score
+        self._examples += len(proposal.idxs)
 
-    def _as_draw(self, drawn: Any) -> Draw:
-        """Also takes the bare triple that a sampler with a `sample` of its own may return."""
-        if isinstance(drawn, Draw):
-            return drawn
-        idxs, xy, w = drawn
-        weights = w[:, 0] if self.sampler.reweighting.unbiased else None
-        return Draw(idxs, xy, w, np.ones(len(idxs)), weights)
+    def _propose(self) -> Proposal:
+        try:
+            return self.sampler.propose(self.batch_size)
+        except InvalidScores as error:
+            raise at_step(self.step + 1, error) from error
 
     def _finish_epoch(self) -> None:
         try:
-            self._settle()
+            self._observe_pending()
         except InvalidScores:
             # Somebody has seen it, as `TerminateOnNaN` does, and wants to stop in good order.
             if not self.model.stop_training:
@@ -214,54 +217,50 @@ class Loop:
             self._pending = None
         self._last_logs |= self._own_logs()
 
-    def _settle(self) -> None:
-        """Reads the last step's scores and lets the sampler learn from them."""
-        if self._pending is None:
+    def _wait_for_scores(self, record: StepRecord) -> bool:
+        """Whether the logs or a hook want the scores of a step's own pass; fetches them then."""
+        proposal = record.proposal
+        wanted = proposal.reads_scores or self.on_scores is not None
+        if wanted and proposal.pool_scores is None:
+            # Read here, they are checked before the sampler begins to learn from them.
+            return len(record.scores) > 0
+        return wanted
+
+    def _observe_pending(self) -> None:
+        """Tells the sampler of the last step, and the logs of its scores."""
+        record = self._pending
+        if record is None:
             return
-        draw, result = self._pending
-        if not draw.wants_scores and self.on_scores is None:
-            self._pending = None
-            return
-        known = draw.pool_scores
-        mean = None if known is None else float(known.mean())
-        if known is None or self.sampler.learns_from(draw):
-            scores = self._checked(result.scores, draw)
-            self.sampler.update_from(draw, scores)
-            if known is None:
-                # Where nothing was scored but the batch, its weights make up for the draw.
-                mean = float(draw.metric_weights @ scores) / len(scores)
-                known = scores
+        wanted = self._wait_for_scores(record)
         self._pending = None
-        self.mean_score = mean
-        self._score_sum += mean * len(draw[0])
-        self._settled += len(draw[0])
+        self.sampler.observe(record)
+        if wanted:
+            self._note_scores(record)
+
+    def _note_scores(self, record: StepRecord) -> None:
+        proposal = record.proposal
+        known, size = proposal.pool_scores, len(proposal.idxs)
+        if known is None:
+            # Where nothing was scored but the batch, its weights make up for the draw.
+            known = record.scores
+            self.mean_score = float(proposal.importance_weights @ known) / size
+        else:
+            self.mean_score = float(known.mean())
+        self._score_sum += self.mean_score * size
+        self._scored_examples += size
         if self.sampler.variance_reduction is None and (
-            draw.pool_scores is not None or not draw.importance
+            proposal.pool_scores is not None or not proposal.by_score
         ):
             self._own_estimate.update(known)
         if self.on_scores is not None:
             self.on_scores(self.sampler, known)
 
-    def state_dict(self) -> dict[str, Any]:
-        """What changes beside model and sampler, as plain numbers."""
-        return {"step": self.step, "estimate": self._own_estimate.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes back to where `state_dict` was taken."""
-        self.step = state["step"]
-        self._own_estimate.load_state_dict(state["estimate"])
-
-    def _checked(self, scores: np.ndarray, draw: Draw) -> np.ndarray:
-        try:
-            return check_scores(scores, draw[0])
-        except InvalidScores as error:
-            # Read late: these scores are of the last step that was taken.
-            raise InvalidScores(f"At step {self.step} (counted from 1): {error}") from error
-
     def _own_logs(self) -> dict[str, float]:
         estimate = self.sampler.variance_reduction
         logs = {
-            "score": self._score_sum / self._settled if self._settled else self.mean_score,
+            "score": self._score_sum / self._scored_examples
+            if self._scored_examples
+            else self.mean_score,
             "variance_reduction": (
                 self._own_estimate.variance_reduction if estimate is None else estimate
             ),
@@ -271,12 +270,12 @@ class Loop:
             logs["batch_size"] = self._examples / self._steps if self._steps else 0.0
         return logs
 
-    def _logs(self, result: StepResult, draw: Draw) -> dict[str, Any]:
+    def _logs(self, result: StepResult, proposal: Proposal) -> dict[str, Any]:
         """A step's logs; those of an epoch hold the share of steps by score instead of 0 or 1."""
         logs = {"loss": result.logs["loss"]} if "loss" in result.logs else {}
-        own = {**self._own_logs(), "importance_sampling": float(draw.importance)}
+        own = {**self._own_logs(), "importance_sampling": float(proposal.by_score)}
         if self._varies_batch_size:
-            own["batch_size"] = len(draw[0])
+            own["batch_size"] = len(proposal.idxs)
         return {**logs, **result.logs, **own}
 
 

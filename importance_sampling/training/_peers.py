@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._arrays import dataset_length
 from ..reweighting import BiasedReweightingPolicy, NoReweightingPolicy
 from ..samplers import BaseSampler, InfoBatchSampler, SelectiveBackpropSampler
-from ..samplers._base import dataset_length
-from ..samplers._infobatch import pruned_epochs
+from ..samplers.infobatch import pruned_epochs
 from ._arguments import check_count, check_number
 from ._base import BaseTraining
 
@@ -18,15 +18,6 @@ def _check_share(name: str, value: Any, open_end: bool = False) -> float:
     if share > 1 or (open_end and share == 1):
         raise ValueError(f"`{name}` must be in [0, 1{')' if open_end else ']'}, got {value!r}.")
     return share
-
-
-class _PassReweightingPolicy(BiasedReweightingPolicy):
-    """Weights that make the sum over a pass unbiased, not the mean of a step.
-
-    So the logs need weights of their own, which estimate a mean.
-    """
-
-    unbiased = False
 
 
 class InfoBatchTraining(BaseTraining):
@@ -67,7 +58,7 @@ class InfoBatchTraining(BaseTraining):
     ):
         self._ratio = _check_share("ratio", ratio, open_end=True)
         self._anneal = _check_share("anneal", anneal)
-        super().__init__(model, _PassReweightingPolicy(), "loss", None, seed)
+        super().__init__(model, BiasedReweightingPolicy(), "loss", None, seed)
 
     def sampler(
         self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 
+from .._arrays import dataset_length
 from .._files import write_whole
-from ..samplers import BaseSampler, Draw
-from ..samplers._base import dataset_length
-from ..samplers._costs import StepTimes
+from ..proposal import Proposal
+from ..samplers import BaseSampler
+from ..samplers.step_times import StepTimes
 
 # Points of the course of training that are kept; twice as many are merged in pairs.
 _POINTS = 256
@@ -99,36 +100,36 @@ class TrainingReport:
         report.choices = getattr(sampler, "choices", report.choices)
         return report
 
-    def add(self, draw: Draw, seconds: float, drawing: float, reduction: float) -> None:
+    def add(self, proposal: Proposal, seconds: float, drawing: float, reduction: float) -> None:
         """Counts a step in.
 
         Args:
-            draw: what was drawn.
+            proposal: what was trained on.
             seconds: how long the step took in all.
             drawing: how long the draw took.
             reduction: the present estimate of the variance reduction.
         """
-        kind = draw.kind
+        kind = proposal.kind.value
         self.steps[kind] = self.steps.get(kind, 0) + 1
         self.seconds[kind] = self.seconds.get(kind, 0.0) + seconds
         self.drawing_seconds += drawing
-        size = len(draw[0])
+        size = len(proposal.idxs)
         self.examples += size
         self._counts[kind, size] = self._counts.get((kind, size), 0) + 1
         self._times.add((kind, size), seconds)
         effective = 1.0
-        if draw.importance:
-            w = draw.metric_weights
+        if proposal.by_score:
+            w = proposal.importance_weights
             effective = float(w.sum() ** 2 / (len(w) * (w**2).sum()))
             self._reductions += reduction
             self._noise += self.batch_size / (size * reduction**2)
             self._gains += reduction * (size / self.batch_size) ** 0.5
             self._sizes += effective
         if self._draws is not None:
-            self._uncounted.append(draw[0])
+            self._uncounted.append(proposal.idxs)
             if len(self._uncounted) == _COUNTED_AT_ONCE:
                 self._count()
-        self._course.add(reduction, effective, float(draw.importance), size)
+        self._course.add(reduction, effective, float(proposal.by_score), size)
 
     def _count(self) -> None:
         if self._uncounted:

@@ -81,22 +81,34 @@ class SumTree:
         self._top[blocks] = sums
         self.total = float(self._top.sum())
 
-    def draw(self, uniforms: np.ndarray, plus: float = 0.0) -> np.ndarray:
-        """Inverts the cumulative sum: index i with probability (value_i + plus) / their sum.
+    def state_dict(self) -> dict[str, Any]:
+        """The values; the sums follow from them."""
+        return {"values": self.values.copy()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes back to where `state_dict` was taken.
+
+        Args:
+            state: what `state_dict` returned.
+        """
+        self.fill(state["values"])
+
+    def draw(self, uniforms: np.ndarray, offset: float = 0.0) -> np.ndarray:
+        """Inverts the cumulative sum: index i with probability (value_i + offset) / their sum.
 
         Args:
             uniforms: `(size,)` random numbers in [0, 1); see `uniforms_for`.
-            plus: float >= 0, added to every value for this draw.
+            offset: float >= 0, added to every value for this draw.
 
         Returns:
             int64 array `(size,)`.
         """
         if len(uniforms) * _BLOCK > self.n:
-            return self._draw_from_all(uniforms, plus)
+            return self._draw_from_all(uniforms, offset)
         span = _BLOCK ** (len(self._levels) + 1)
         sums = self._top
-        if plus:
-            sums = sums + plus * np.clip(self.n - span * np.arange(len(sums)), 0, span)
+        if offset:
+            sums = sums + offset * np.clip(self.n - span * np.arange(len(sums)), 0, span)
         sums = np.cumsum(sums)
         rest = np.minimum(uniforms * sums[-1], np.nextafter(sums[-1], 0.0))
         node = np.searchsorted(sums, rest, side="right")
@@ -104,17 +116,17 @@ class SumTree:
         for level in (*reversed(self._levels), self._leaves):
             span //= _BLOCK
             values = level[node]
-            if plus:
+            if offset:
                 first = (node[:, None] * _BLOCK + np.arange(_BLOCK)) * span
-                values = values + plus * np.clip(self.n - first, 0, span)
+                values = values + offset * np.clip(self.n - first, 0, span)
             node, rest = _descend(values, node, rest)
         return node
 
-    def _draw_from_all(self, uniforms: np.ndarray, plus: float) -> np.ndarray:
+    def _draw_from_all(self, uniforms: np.ndarray, offset: float) -> np.ndarray:
         """As `draw`, by one cumulative sum over all values: for many draws that is less work."""
         sums = np.cumsum(self.values, dtype=np.float64)
-        if plus:
-            sums += plus * np.arange(1, self.n + 1)
+        if offset:
+            sums += offset * np.arange(1, self.n + 1)
         positions = np.minimum(uniforms * sums[-1], np.nextafter(sums[-1], 0.0))
         return np.searchsorted(sums, positions, side="right")
 

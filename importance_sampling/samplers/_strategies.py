@@ -1,21 +1,34 @@
-"""What each way to draw is worth: its variance reduction and its time, measured."""
+"""Ways to draw, and estimates of the variance reduction and the time of each."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from ._base import Draw
-from ._batch_size import BatchSizer
-from ._costs import ENOUGH, StepTimes
-from ._gain import IdealReduction, MeasuredReduction, momentum_over
+from .._state import Stateful
+from ..proposal import Kind, Proposal
+from .batch_size import BatchSizer
+from .step_times import ENOUGH, StepTimes
+from .variance import IdealReduction, MeasuredReduction, momentum_over
 
-Choice = tuple[str, int, int]
-"""A way to draw: `(kind, batches in the pool, mini-batches drawn from it)`."""
 
-UNIFORM: Choice = ("uniform", 0, 0)
-HISTORY: Choice = ("history", 0, 0)
+class Strategy(NamedTuple):
+    """A way to draw.
+
+    Attributes:
+        kind: uniformly, by the history or from scored pools.
+        pool: batches in a pool; 0 without.
+        reuse: mini-batches drawn from a pool; 0 without.
+    """
+
+    kind: Kind
+    pool: int = 0
+    reuse: int = 0
+
+
+UNIFORM = Strategy(Kind.UNIFORM)
+HISTORY = Strategy(Kind.HISTORY)
 # Pools to choose from, in batches, and the mini-batches drawn from each. All are scored in
 # calls of the smallest, so that a compiled function sees one shape.
 POOLS = (3, 6, 9)
@@ -29,8 +42,8 @@ def _history_of(size: int) -> str:
     return f"{_HISTORY_OF}{size}"
 
 
-class Worth:
-    """Keeps what training tells of all ways to draw, used or not.
+class StrategyEstimates(Stateful):
+    """Variance reduction and time of all ways to draw, used or not, as training shows them.
 
     Attributes:
         ideal: the variance reduction of exact scores.
@@ -41,7 +54,18 @@ class Worth:
         elapsed: seconds of all steps.
     """
 
-    def __init__(self):
+    _state = (
+        "ideal",
+        "stored",
+        "_times",
+        "costs",
+        "uniform_seconds",
+        "_window",
+        "first_step",
+        "elapsed",
+    )
+
+    def __init__(self) -> None:
         self.ideal = IdealReduction()
         self.stored = MeasuredReduction()
         self.costs: dict[str, float] = {}
@@ -49,46 +73,64 @@ class Worth:
         self.first_step: float | None = None
         self.elapsed = 0.0
         self._times = StepTimes()
-        self.look_back(0)
+        self.set_averaging_window(0)
 
-    def look_back(self, batches: int) -> None:
-        """Says over how many batches variances are averaged: an epoch (`momentum_over`)."""
+    def set_averaging_window(self, batches: int) -> None:
+        """Says over how many batches variances are averaged (`momentum_over`).
+
+        Args:
+            batches: int, an epoch's; 0 if that is not known.
+        """
         self._window = batches
         for known in (self.ideal, self.stored):
             known.set_momentum(momentum_over(batches))
 
-    def add(self, draw: Draw, scores: np.ndarray, would_be: np.ndarray | None) -> None:
+    def _after_loading(self) -> None:
+        self.set_averaging_window(self._window)
+
+    def add_scores(
+        self, proposal: Proposal, scores: np.ndarray, would_be: np.ndarray | None
+    ) -> None:
         """Learns from the scores of a batch.
 
         Args:
-            draw: how it was drawn.
+            proposal: how it was drawn.
             scores: `(b,)` scores of the training pass.
             would_be: `(b,)` the weights that the history would have given; None if it does not
                 know all examples yet.
         """
-        self.ideal.add(draw.metric_weights, scores)
+        weights = proposal.importance_weights
+        self.ideal.add(weights, scores)
         if would_be is not None:
             # What its probabilities give, or would have given, on what was drawn anyway.
-            self.stored.add(draw.metric_weights, scores, would_be)
+            self.stored.add(weights, scores, would_be)
 
-    def timed(self, draw: Draw, seconds: float) -> None:
-        """Learns how long a step took."""
+    def add_time(self, proposal: Proposal, seconds: float) -> None:
+        """Learns how long a step took.
+
+        Args:
+            proposal: what was trained on.
+            seconds: float; NaN if it is not known.
+        """
+        if np.isnan(seconds):
+            return
         if self.first_step is None:
             self.first_step = seconds
         self.elapsed += seconds
-        if draw.kind == "uniform":
+        size = len(proposal.idxs)
+        if proposal.kind is Kind.UNIFORM:
             # Whoever trains uniformly need not read scores, which is not free.
-            self._times.add("uniform, scored" if draw.wants_scores else "uniform", seconds)
-        elif draw.kind == "history":
+            self._times.add("uniform, scored" if proposal.reads_scores else "uniform", seconds)
+        elif proposal.kind is Kind.HISTORY:
             # Batches of several sizes alternate; what is compiled for one is not for another.
-            self._times.add(_history_of(len(draw[0])), seconds)
-        elif draw.pool_scores is None:
+            self._times.add(_history_of(size), seconds)
+        elif proposal.pool_scores is None:
             self._times.add("reused", seconds, "pool")
         else:
-            self._times.add(f"pool {len(draw.pool_scores) // len(draw[0])}", seconds, "pool")
+            self._times.add(f"pool {len(proposal.pool_scores) // size}", seconds, "pool")
 
-    def weigh(self) -> bool:
-        """Compares the times measured since it was called last; False without uniform ones.
+    def commit_step_costs(self) -> bool:
+        """Turns the times since the last call into costs; False without any of uniform steps.
 
         Only steps of about the same minute are compared: machines change their speed.
         """
@@ -148,17 +190,22 @@ class Worth:
         return float(np.sqrt(ratio * size / sizes[0])), cost
 
     def pool_reduction(self, pool: int, reuse: int) -> float:
-        """Variance reduction of `reuse` mini-batches from a pool of `pool` batches."""
+        """Variance reduction of `reuse` mini-batches from a pool of `pool` batches.
+
+        Args:
+            pool: int.
+            reuse: int.
+        """
         return (self.ideal.value**-2 + reuse / pool) ** -0.5
 
-    def of_all(self, sizes: tuple[int, ...], largest: float) -> dict[Choice, tuple[float, float]]:
+    def of_all(self, sizes: tuple[int, ...], largest: float) -> dict[Strategy, tuple[float, float]]:
         """Variance reduction and cost of each way to draw, as far as known.
 
         Args:
             sizes: the sizes of the history's batches; empty if it does not know all examples.
             largest: the largest possible pool, in batches.
         """
-        found = {UNIFORM: (1.0, 1.0)}
+        found: dict[Strategy, tuple[float, float]] = {UNIFORM: (1.0, 1.0)}
         if sizes:
             found[HISTORY] = self.of_history(sizes)
         smallest = self.costs.get(f"pool {POOLS[0]}")
@@ -171,28 +218,5 @@ class Worth:
             scoring = (smallest - 1.0) * pool / POOLS[0] if known is None else known - 1.0
             for reuse in (m for m in REUSES if m < pool):
                 reduction = self.pool_reduction(pool, reuse)
-                found["pool", pool, reuse] = reduction, 1.0 + max(scoring, 0.0) / reuse
+                found[Strategy(Kind.POOL, pool, reuse)] = reduction, 1.0 + max(scoring, 0.0) / reuse
         return found
-
-    def state_dict(self) -> dict[str, Any]:
-        """What changes, as plain numbers."""
-        return {
-            "ideal": self.ideal.state_dict(),
-            "stored": self.stored.state_dict(),
-            "times": self._times.state_dict(),
-            "costs": dict(self.costs),
-            "uniform_seconds": self.uniform_seconds,
-            "window": self._window,
-            "first_step": self.first_step,
-            "elapsed": self.elapsed,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes back to where `state_dict` was taken."""
-        self.ideal.load_state_dict(state["ideal"])
-        self.stored.load_state_dict(state["stored"])
-        self._times.load_state_dict(state["times"])
-        self.costs = dict(state["costs"])
-        self.uniform_seconds = float(state["uniform_seconds"])
-        self.look_back(state["window"])
-        self.first_step, self.elapsed = state["first_step"], float(state["elapsed"])

@@ -2,27 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import numpy as np
+
+from .._state import Stateful
 
 # Score bins are half octaves from 2^-16 to 2^16, age bins octaves around one epoch.
 _SCORE_BINS = 64
 _AGE_BINS = 8
 # Observations that a coarser estimate counts for where a cell has few of its own.
 _PRIOR = 4.0
+# Examples whose expected scores are worked out together.
+_PIECE = 1 << 18
+LEAST_SHARE = 0.01
+"""A stored score below this share of the mean counts as that share: an example whose score was
+zero once would otherwise never be looked at again, and the mean step would not be the full one."""
 _SECOND_MOMENTS = 2.0 ** (np.arange(_SCORE_BINS) - _SCORE_BINS // 2 + 0.5)
 """The squared score in the middle of each score bin."""
 
 
 def score_bin(scores: np.ndarray) -> np.ndarray:
-    """The bin of each score, uint8: one byte is all that is kept of it."""
+    """The bin of each score, uint8: one byte is all that is kept of it.
+
+    Args:
+        scores: `(n,)` scores.
+    """
     with np.errstate(divide="ignore"):
         halves = np.floor(2.0 * np.log2(scores)) + _SCORE_BINS // 2
     return np.clip(halves, 0, _SCORE_BINS - 1).astype(np.uint8)
 
 
-class ScoreCells:
+class ScoreCells(Stateful):
     r"""Mean and variance of a squared score, given the score seen last and its age.
 
     The variance of a batch drawn with probabilities p is minimal for
@@ -37,9 +48,10 @@ class ScoreCells:
             counts half.
     """
 
+    _state = ("epoch", "_count", "_sum", "_squares", "_weight")
+
     def __init__(self, epoch: int):
         self.epoch = max(1, epoch)
-        self._decay = 0.5 ** (1.0 / self.epoch)
         self._count = np.zeros((_SCORE_BINS, _AGE_BINS))
         self._sum = np.zeros_like(self._count)
         self._squares = np.zeros_like(self._count)
@@ -47,7 +59,11 @@ class ScoreCells:
         self._weight = 1.0
 
     def age_bin(self, age: np.ndarray) -> np.ndarray:
-        """The bin of each age, in steps."""
+        """The bin of each age.
+
+        Args:
+            age: `(n,)` ages in steps.
+        """
         octave = np.floor(np.log2(np.maximum(age, 1) / self.epoch)) + _AGE_BINS // 2
         return np.clip(octave, 0, _AGE_BINS - 1).astype(np.int64)
 
@@ -62,7 +78,7 @@ class ScoreCells:
             scores: `(n,)` scores now.
             steps: int, the steps of training that they are from. Defaults to `1`.
         """
-        self._weight /= self._decay**steps
+        self._weight /= (0.5 ** (1.0 / self.epoch)) ** steps
         cells = bins.astype(np.int64) * _AGE_BINS + self.age_bin(ages)
         squares = np.asarray(scores, np.float64) ** 2
         for total, values in (
@@ -96,21 +112,45 @@ class ScoreCells:
         square = (squares + _PRIOR * bin_square[:, None]) / (count + _PRIOR)
         return mean, np.maximum(square - mean**2, 0.0)
 
-    def state_dict(self) -> dict[str, Any]:
-        """What changes, as arrays and numbers."""
-        return {
-            "count": self._count.copy(),
-            "sum": self._sum.copy(),
-            "squares": self._squares.copy(),
-            "weight": self._weight,
-        }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes back to where `state_dict` was taken."""
-        self._count = np.array(state["count"])
-        self._sum = np.array(state["sum"])
-        self._squares = np.array(state["squares"])
-        self._weight = float(state["weight"])
+def expected_scores(
+    cells: ScoreCells, bins: np.ndarray, ages: Callable[[slice], np.ndarray], robust: float
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """What to expect of every example's score, worked out cell by cell; O(N).
+
+    Args:
+        cells: what was learnt.
+        bins: `(n,)` bins of the scores seen last.
+        ages: gives the ages of a slice of the examples in steps, negative where not seen yet.
+        robust: float, the radius of `robust_second_moments`; 0 for the expectations themselves.
+
+    Returns:
+        `(scores, cell, fresh)`: the expected score in each cell, the last one that of examples
+        not seen yet; `(n,)` the cell of each example; the expected score right after a score of
+        each bin was seen.
+    """
+    mean, variance = cells.moments()
+    cell = np.empty(len(bins), np.int16)
+    size = np.zeros(mean.size + 1, np.int64)
+    # Piece by piece: what is worked with takes several times the memory of what is kept.
+    for start in range(0, len(cell), _PIECE):
+        piece = slice(start, start + _PIECE)
+        age = ages(piece)
+        found = bins[piece].astype(np.int64) * mean.shape[1] + cells.age_bin(age)
+        found[age < 0] = mean.size
+        cell[piece] = found
+        size += np.bincount(found, minlength=len(size))
+    size = size[:-1]
+    moments = mean.reshape(-1)
+    if robust:
+        moments = robust_second_moments(moments, variance.reshape(-1), size, robust)
+    values = np.sqrt(moments)
+    average = float(values @ size) / max(size.sum(), 1)
+    # An example whose expectation was zero would never be looked at again by a uniform share
+    # alone where a decorator takes that away.
+    values = np.maximum(values, LEAST_SHARE * average or 1.0)
+    fresh = values.reshape(mean.shape)[:, 0]
+    return np.append(values, average or 1.0), cell, fresh
 
 
 def robust_second_moments(

@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from .._state import Stateful
+
 # Batch sizes to choose from: compiled backends compile a step for each.
 _MOST_SIZES = 6
 # Sizes are multiples of this where they are large enough, which vector units like.
@@ -41,7 +43,7 @@ def batch_sizes(largest: int, smallest: int | None = None) -> tuple[int, ...]:
     return tuple(sorted(sizes, reverse=True))
 
 
-class BatchSizer:
+class BatchSizer(Stateful):
     r"""Chooses batch sizes whose weighted gradients are on average as noisy as uniform ones.
 
     The mean of $b'$ weighted gradients has the second moment $M_w / b'$, that of $b$ uniformly
@@ -49,7 +51,9 @@ class BatchSizer:
     to choose from, steps on the larger save noise that steps on the smaller then spend.
     """
 
-    def __init__(self):
+    _state = ("_saved",)
+
+    def __init__(self) -> None:
         # In units of the noise of a uniform step; no more than one choice spends, and one saves.
         self._saved = 0.0
 
@@ -91,11 +95,3 @@ class BatchSizer:
             return smaller
         self._saved += steps(larger) * (1.0 - needed / larger)
         return larger
-
-    def state_dict(self) -> dict[str, float]:
-        """What changes, as plain numbers."""
-        return {"saved": self._saved}
-
-    def load_state_dict(self, state: dict[str, float]) -> None:
-        """Goes back to where `state_dict` was taken."""
-        self._saved = float(state["saved"])

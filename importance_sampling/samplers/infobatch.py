@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._base import BaseSampler, Draw
-from ._gain import MeasuredReduction
-from ._rows import RowReader
+from .._state import Stateful
+from ..proposal import Kind, Proposal, StepRecord
 from ._stored import has_drawn_weights, length_or_refuse
+from .base import BaseSampler, announced
+from .drawing import RowReader
+from .variance import MeasuredReduction
 
 if TYPE_CHECKING:
     from ..reweighting import ReweightingPolicy
@@ -25,10 +27,12 @@ def pruned_epochs(epochs: int, anneal: float) -> int:
     return int(np.floor(anneal * epochs + 1e-9))
 
 
-class _KeptExamples:
+class _KeptExamples(Stateful):
     """The indices of one pass, in the order in which they come; a `RowReader` reads by them."""
 
-    def __init__(self):
+    _state = ("order", "position")
+
+    def __init__(self) -> None:
         self.begin(np.zeros(0, np.int64))
 
     def __len__(self) -> int:
@@ -80,8 +84,7 @@ class InfoBatchSampler(BaseSampler):
     An epoch is a pass, of fewer batches than the whole data set has (`epoch_over`). As in the
     paper it is the sum over an epoch that is unbiased: of N examples a pass over S has the weights
     $(N/S) \cdot 1/(N p_i)$, so that its mean step is N/S times as long as the full one. Metric
-    weights are $1/(N p_i)$. Use a policy whose `unbiased` is False, or the logs are made with the
-    weights of the steps.
+    weights are $1/(N p_i)$.
 
     Args:
         dataset: a `BaseDataset` with a length.
@@ -98,6 +101,18 @@ class InfoBatchSampler(BaseSampler):
         ValueError: if an argument is out of its range.
     """
 
+    _state = (
+        *BaseSampler._state,
+        "_losses",
+        "_epoch",
+        "_covered",
+        "_pass",
+        "_easy",
+        "_pruned",
+        "_reduction",
+    )
+
+    overlaps = True
     keeps_history = True
 
     def __init__(
@@ -173,71 +188,47 @@ class InfoBatchSampler(BaseSampler):
         self._pruned = bool((keep < 1.0).any())
         self._pass.begin(order)
 
-    def sample(self, batch_size: int) -> Draw:
+    def propose(self, batch_size: int) -> Proposal:
         """Draws the next batch of the pass, of which the last may be smaller.
 
         Args:
             batch_size: int, number of examples.
 
         Returns:
-            A `Draw`; what was drawn by are the probabilities of being in the pass.
+            A `Proposal`; what was drawn by are the probabilities of being in the pass.
         """
         if self.epoch_over:
             self.begin_epoch(self._epoch + 1)
         if not self._pass.left or (self._pruned and not self.prunes):
             self._begin_pass()
         start = self._pass.position
-        idxs, xy = self._rows.next_batch(batch_size)
+        idxs, rows = self._rows.next_batch(batch_size)
         end = self._pass.position
         n, kept = len(self._losses), len(self._pass)
         # In integers, so that a pass stands for exactly the whole data set.
         self._covered += n * end // kept - n * start // kept
-        if self._pruned:
-            keep = np.where(self._easy[start:end], 1.0 - self.ratio, 1.0)
-            w = self.reweighting.drawn_weights(idxs, keep, float(n), n)
-            draw = Draw(idxs, xy, w, keep, kept / (n * keep))
-            draw.kind = "history"
-        else:
-            draw = Draw(idxs, xy, self.reweighting.uniform_weights(len(idxs)))
-        self._announce(draw)
-        return draw
+        if not self._pruned:
+            # Metric weights of their own in all passes: a compiled step sees one kind.
+            weights = self.reweighting.uniform_weights(len(idxs))
+            return announced(Proposal(idxs, rows, weights, metric_weights=np.ones(len(idxs))))
+        keep = np.where(self._easy[start:end], 1.0 - self.ratio, 1.0)
+        # What makes the sum over a pass unbiased is not what makes the mean of a step so.
+        weights = self.reweighting.drawn_weights(idxs, keep, float(n), n)
+        importance_weights = kept / (n * keep)
+        return announced(Proposal(idxs, rows, weights, keep, importance_weights, kind=Kind.HISTORY))
 
-    def update(self, idxs: np.ndarray, results: np.ndarray) -> None:
-        """Keeps the losses."""
-        self._losses[idxs] = np.asarray(results, np.float32).reshape(-1)
+    def observe(self, step: StepRecord) -> None:
+        """Keeps the losses.
 
-    def update_from(self, draw: Draw, results: np.ndarray) -> None:
-        """See `BaseSampler.update_from`."""
-        if draw.importance:
-            self._reduction.add(draw.metric_weights, results)
-        self.update(draw[0], results)
+        Args:
+            step: the step made.
+        """
+        proposal = step.proposal
+        if proposal.by_score:
+            self._reduction.add(proposal.importance_weights, step.scores)
+        self._losses[proposal.idxs] = step.scores
 
     @property
     def variance_reduction(self) -> float:
         """Measured on the examples drawn; 1.0 before the first pass that leaves some out."""
         return self._reduction.value
-
-    def state_dict(self) -> dict[str, Any]:
-        """See `BaseSampler.state_dict`."""
-        return {
-            **super().state_dict(),
-            "losses": self._losses.copy(),
-            "epoch": self._epoch,
-            "covered": self._covered,
-            "order": self._pass.order.copy(),
-            "position": self._pass.position,
-            "easy": self._easy.copy(),
-            "pruned": self._pruned,
-            "reduction": self._reduction.state_dict(),
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `BaseSampler.load_state_dict`."""
-        super().load_state_dict(state)
-        self._losses = np.array(state["losses"], np.float32)
-        self._epoch = int(state["epoch"])
-        self._covered = int(state["covered"])
-        self._pass.begin(np.array(state["order"], np.int64), int(state["position"]))
-        self._easy = np.array(state["easy"], bool)
-        self._pruned = bool(state["pruned"])
-        self._reduction.load_state_dict(state["reduction"])

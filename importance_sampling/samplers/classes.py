@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._base import BaseSampler, Draw
-from ._conditions import _MovingAverage, variance_reduction
+from ..proposal import Pool, StepRecord
 from ._stored import length_or_refuse
+from .base import BaseSampler
+from .variance import MovingAverage, variance_reduction
 
 if TYPE_CHECKING:
     from ..reweighting import ReweightingPolicy
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
 
 def class_ids(y: Any, classes: int) -> np.ndarray:
     """Labels `(n,)` from integer labels `(n,)` or `(n, 1)`, or the argmax of rows `(n, k)`.
+
+    Args:
+        y: the targets.
+        classes: int, how many classes there are.
 
     Raises:
         ValueError: for targets that are no classes.
@@ -60,9 +65,14 @@ class ClassPoolSampler(BaseSampler):
         presample: int, the size of the pool.
     """
 
+    _state = (*BaseSampler._state, "_average")
+
+    overlaps = True
+    uses_stale_scores = True
+
     def __init__(self, dataset: Any, reweighting: ReweightingPolicy, presample: int, **kwargs: Any):
         super().__init__(dataset, reweighting, **kwargs)
-        self._average = _MovingAverage(0.9)
+        self._average = MovingAverage(0.9)
         self.presample = min(int(presample), length_or_refuse(self, dataset))
         self.classes = _count_classes(dataset)
         if self.classes < 1:
@@ -76,43 +86,31 @@ class ClassPoolSampler(BaseSampler):
     def _learn(self, idxs: np.ndarray, labels: np.ndarray, results: np.ndarray) -> None:
         raise NotImplementedError(f"{type(self).__name__} must implement _learn(...)")
 
-    def _get_samples_with_scores(
-        self, batch_size: int
-    ) -> tuple[np.ndarray, np.ndarray, tuple[Any, ...]]:
-        idxs, xy = self._rows.next_pool(self.presample)
-        scores = self._predict(idxs, class_ids(xy[1], self.classes))
-        self._average.add(variance_reduction(scores))
-        return idxs, scores, xy
+    def candidates(self, batch_size: int) -> Pool:
+        """A pool of `presample` examples and the scores predicted for them.
 
-    @property
-    def predicts(self) -> bool:
-        """True: what the training set's scores are, only the trained batch can tell."""
-        return True
+        Args:
+            batch_size: int, how many will be drawn.
+        """
+        idxs, rows = self._rows.next_pool(self.presample)
+        scores = self._predict(idxs, class_ids(rows[1], self.classes))
+        self._average.add(variance_reduction(scores))
+        return Pool(idxs, scores, rows)
 
     @property
     def variance_reduction(self) -> float:
         """By the predicted scores, as a moving average over the draws."""
         return self._average.value if self._average.known else 1.0
 
-    def state_dict(self) -> dict[str, Any]:
-        """See `BaseSampler.state_dict`."""
-        return {**super().state_dict(), "average": self._average.state_dict()}
+    def observe(self, step: StepRecord) -> None:
+        """Learns from the scores of the drawn examples.
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `BaseSampler.load_state_dict`."""
-        super().load_state_dict(state)
-        self._average.load_state_dict(state["average"])
-
-    def update(self, idxs: np.ndarray, results: np.ndarray) -> None:
-        """Learns from the scores of the drawn examples, reading their classes again."""
-        y = self.dataset.train_data[idxs][1]
-        self._learn(idxs, class_ids(y, self.classes), np.asarray(results, np.float64).reshape(-1))
-
-    def update_from(self, draw: Draw, results: np.ndarray) -> None:
-        """Learns from the scores of the drawn examples."""
-        idxs, xy, _ = draw
-        results = np.asarray(results, np.float64).reshape(-1)
-        self._learn(idxs, class_ids(xy[1], self.classes), results)
+        Args:
+            step: the step made.
+        """
+        idxs, rows, _ = step.proposal
+        targets = rows[1] if rows else self.dataset.train_data[idxs][1]
+        self._learn(idxs, class_ids(targets, self.classes), step.scores)
 
 
 class PerClassGaussian(ClassPoolSampler):
@@ -127,6 +125,8 @@ class PerClassGaussian(ClassPoolSampler):
         alpha: float in [0, 1), momentum of the averages. Defaults to `0.9`.
         presample: int, the size of the pool. Defaults to `2048`.
     """
+
+    _state = (*ClassPoolSampler._state, "mu", "variance")
 
     def __init__(
         self,
@@ -165,12 +165,3 @@ class PerClassGaussian(ClassPoolSampler):
         for moment, values in ((self.mu, results), (self.variance, results**2)):
             moment *= kept
             moment += np.bincount(labels, share * values, self.classes)
-
-    def state_dict(self) -> dict[str, Any]:
-        """See `BaseSampler.state_dict`."""
-        return {**super().state_dict(), "mean": self.mu.copy(), "second": self.variance.copy()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `BaseSampler.load_state_dict`."""
-        super().load_state_dict(state)
-        self.mu[:], self.variance[:] = state["mean"], state["second"]

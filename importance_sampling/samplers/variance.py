@@ -1,12 +1,64 @@
-"""How much a draw really reduces the variance, measured on what was drawn."""
+"""How much importance sampling reduces the variance of the gradient."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from ._conditions import _MovingAverage
+from .._state import Stateful
+
+
+class MovingAverage(Stateful):
+    """An exponential moving average, corrected for its start at zero.
+
+    Args:
+        momentum: float in [0, 1), the weight of the past.
+    """
+
+    _state = ("_sum", "_weight")
+
+    def __init__(self, momentum: float):
+        if not 0 <= momentum < 1:
+            raise ValueError(f"`momentum` must be in [0, 1), got {momentum!r}.")
+        self.momentum = momentum
+        self._sum = 0.0
+        self._weight = 0.0
+
+    @property
+    def known(self) -> bool:
+        """Whether there was any value."""
+        return self._weight > 0
+
+    @property
+    def value(self) -> float:
+        """The present average; 0.0 before the first value."""
+        return self._sum / self._weight if self._weight else 0.0
+
+    def add(self, value: float) -> None:
+        """Averages a value in."""
+        self._sum = self.momentum * self._sum + (1 - self.momentum) * float(value)
+        self._weight = self.momentum * self._weight + (1 - self.momentum)
+
+
+def variance_reduction(scores: np.ndarray) -> float | np.ndarray:
+    r"""How many times larger a uniform batch would have to be, from scores over the last axis.
+
+    With $g = s/\sum s$ and $u = 1/n$ ([1803.00942](https://arxiv.org/abs/1803.00942), eq. 26),
+
+    $$\tau = \left(1 - \frac{\sum_i (g_i - u)^2}{\sum_i g_i^2}\right)^{-1/2}$$
+
+    which equals $\sqrt{1 + c^2}$, $c$ the scores' coefficient of variation. Scores that are
+    all zero give 1.
+
+    Args:
+        scores: `(..., n)` array.
+    """
+    scores = np.asarray(scores, dtype=np.float64)
+    total = scores.sum(axis=-1)
+    squares = (scores**2).sum(axis=-1)
+    # sum(g^2) - sum((g-u)^2) = 1/n, so the root below is sqrt(n sum(g^2)).
+    safe = np.where(total > 0, total, 1.0)
+    tau = np.sqrt(scores.shape[-1] * squares) / safe
+    return np.where(total > 0, tau, 1.0)[()]
 
 
 def momentum_over(batches: int) -> float:
@@ -21,7 +73,7 @@ def momentum_over(batches: int) -> float:
     return 1.0 - 1.0 / float(np.clip(batches, 50, 5000))
 
 
-class MeasuredReduction:
+class MeasuredReduction(Stateful):
     r"""The variance reduction of a draw with probabilities p, from scores seen after the draw.
 
     With weights $w_i = 1/(N p_i)$ the second moment of a uniformly drawn gradient,
@@ -34,9 +86,11 @@ class MeasuredReduction:
         momentum: float in [0, 1), of the moving averages of both. Defaults to `0.98`.
     """
 
+    _state = ("_uniform", "_weighted")
+
     def __init__(self, momentum: float = 0.98):
-        self._uniform = _MovingAverage(momentum)
-        self._weighted = _MovingAverage(momentum)
+        self._uniform = MovingAverage(momentum)
+        self._weighted = MovingAverage(momentum)
 
     def set_momentum(self, momentum: float) -> None:
         """Changes how fast the past is forgotten."""
@@ -67,20 +121,8 @@ class MeasuredReduction:
         """The present estimate; 1.0, no reduction, before the first batch."""
         return float(np.sqrt(self.ratio))
 
-    def state_dict(self) -> dict[str, Any]:
-        """What changes, as plain numbers."""
-        return {
-            "uniform": self._uniform.state_dict(),
-            "weighted": self._weighted.state_dict(),
-        }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes back to where `state_dict` was taken."""
-        self._uniform.load_state_dict(state["uniform"])
-        self._weighted.load_state_dict(state["weighted"])
-
-
-class IdealReduction:
+class IdealReduction(Stateful):
     """The variance reduction that drawing by exact scores would give, on all examples.
 
     It is the root of E[s^2] / E[s]^2, from batches drawn in any way.
@@ -89,9 +131,11 @@ class IdealReduction:
         momentum: float in [0, 1), of the moving averages. Defaults to `0.98`.
     """
 
+    _state = ("_mean", "_square")
+
     def __init__(self, momentum: float = 0.98):
-        self._mean = _MovingAverage(momentum)
-        self._square = _MovingAverage(momentum)
+        self._mean = MovingAverage(momentum)
+        self._square = MovingAverage(momentum)
 
     def set_momentum(self, momentum: float) -> None:
         """Changes how fast the past is forgotten."""
@@ -114,12 +158,3 @@ class IdealReduction:
         if not self._mean.value > 0:
             return 1.0
         return max(1.0, float(np.sqrt(self._square.value) / self._mean.value))
-
-    def state_dict(self) -> dict[str, Any]:
-        """What changes, as plain numbers."""
-        return {"mean": self._mean.state_dict(), "square": self._square.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes back to where `state_dict` was taken."""
-        self._mean.load_state_dict(state["mean"])
-        self._square.load_state_dict(state["square"])
