@@ -8,7 +8,7 @@ sampler.observe(StepRecord)
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
@@ -75,6 +75,14 @@ class Pool:
     def __iter__(self) -> Iterator[Any]:
         return iter((self.idxs, self.scores, self.rows))
 
+    def map_scores(self, function: Callable[[np.ndarray], np.ndarray]) -> Pool:
+        """The same candidates with other scores; as it is, for a uniform draw.
+
+        Args:
+            function: gives `(B,)` new scores of the present ones.
+        """
+        return self if self.scores is None else replace(self, scores=function(self.scores))
+
 
 @dataclass(frozen=True, eq=False)
 class Proposal:
@@ -135,7 +143,9 @@ class Proposal:
 class Outcome(Protocol):
     """What a training step returns; arrays may be fetched from the device when they are read."""
 
-    logs: Mapping[str, Any]
+    @property
+    def logs(self) -> Mapping[str, Any]:
+        """The metrics, running averages over the epoch."""
 
     @property
     def weighted_losses(self) -> np.ndarray:

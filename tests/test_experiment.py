@@ -12,7 +12,7 @@ from importance_sampling.experiment._hyperparams import KNOWN, learning_rate, pa
 from importance_sampling.experiment._logs import COLUMNS, Logs, read_rows
 from importance_sampling.experiment._state import load_state, save_state
 from importance_sampling.samplers import _lstm
-from importance_sampling.training._loop import Loop
+from importance_sampling.training.loop import Loop
 
 exact = pytest.mark.exact
 

@@ -14,8 +14,8 @@ from importance_sampling.datasets import BaseDataset, InMemoryDataset
 from importance_sampling.model_wrappers import ModelWrapper, ModelWrapperDecorator
 from importance_sampling.reweighting import BiasedReweightingPolicy
 from importance_sampling.samplers import BaseSampler, ModelSampler
-from importance_sampling.training._loop import Loop
 from importance_sampling.training._validation import Validation
+from importance_sampling.training.loop import Loop
 
 end_to_end = pytest.mark.end_to_end
 exact = pytest.mark.exact

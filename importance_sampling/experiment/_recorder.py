@@ -15,7 +15,7 @@ import numpy as np
 
 from .._arrays import count_rows
 from ..samplers.classes import class_ids
-from ..training._loop import Loop
+from ..training.loop import Loop
 from ._hyperparams import Hyperparams, learning_rate
 from ._logs import Logs
 
@@ -82,7 +82,7 @@ class Recorder(keras.callbacks.Callback):
         metric = float(logs[self.metric]) if self.metric else 0.0
         self.logs.write("train.txt", [(loss, metric)])
         self.logs.write("clock.txt", [(f"{self.seconds:.6f}",)])
-        row = (self.loop.mean_score, float(logs["variance_reduction"]))
+        row = (self.loop.logs.mean_score, float(logs["variance_reduction"]))
         self.logs.write("sampling.txt", [(*row, int(logs["importance_sampling"]))])
         values = {"loss": loss, "vr": row[1], "samples/s": self._speed()}
         if self.metric:

@@ -14,7 +14,7 @@ import numpy as np
 from .. import __version__
 from .._files import make_directory, write_json, write_whole
 from ..datasets import BaseDataset
-from ..training._loop import Loop
+from ..training.loop import Loop
 from ..utils.keras_utils import DatasetSequence
 from . import _build
 from ._hyperparams import Hyperparams, parse

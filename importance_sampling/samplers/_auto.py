@@ -90,7 +90,7 @@ class AutoSampler(BaseSampler):
             an eighth of the batch size.
     """
 
-    _state = (
+    _state: tuple[str, ...] = (
         *BaseSampler._state,
         "_history",
         "_pool",
@@ -129,15 +129,17 @@ class AutoSampler(BaseSampler):
         self.steps = steps
         self.forward_batch_size = forward_batch_size
         n = dataset_length(dataset)
-        self._history = None
+        self._history: HistoryMixtureSampler | None = None
         if n is not None:
             self._history = HistoryMixtureSampler(
                 dataset, reweighting, mix=mix, constant=constant, min_batch_size=min_batch_size
             )
             self._history._share_index_stream(self)
-        pool = ModelSampler(dataset, reweighting, model, large_batch=1, resampling=resampling)
-        pool._share_index_stream(self)
-        self._pool = PoolReuseSampler(pool, 1)
+        self._pools = ModelSampler(
+            dataset, reweighting, model, large_batch=1, resampling=resampling
+        )
+        self._pools._share_index_stream(self)
+        self._pool = PoolReuseSampler(self._pools, 1)
         self._estimates = StrategyEstimates()
         self._step = self._seen = 0
         self._phase = Phase.WARMUP
@@ -188,7 +190,7 @@ class AutoSampler(BaseSampler):
             self._decide(batch_size)
         strategy = self._trial.pop() if self._trial else self._strategy
         self._step += 1
-        if strategy.kind is Kind.HISTORY:
+        if strategy.kind is Kind.HISTORY and self._history is not None:
             return self._history.propose_by_score(
                 batch_size,
                 self._estimates.stored.ratio,
@@ -199,10 +201,9 @@ class AutoSampler(BaseSampler):
         return self._propose_a_uniform_batch(batch_size)
 
     def _propose_from_pool(self, strategy: Strategy, batch_size: int) -> Proposal:
-        pools = self._pool.sampler
         size = strategy.pool * batch_size
-        pools.large_batch = size if self._indices.n is None else min(size, self._indices.n)
-        pools.forward_batch_size = self.forward_batch_size or POOLS[0] * batch_size
+        self._pools.large_batch = size if self._indices.n is None else min(size, self._indices.n)
+        self._pools.forward_batch_size = self.forward_batch_size or POOLS[0] * batch_size
         self._pool.reuse = strategy.reuse
         return self._pool.propose(batch_size)
 
@@ -245,7 +246,7 @@ class AutoSampler(BaseSampler):
         would_be = None
         if proposal.kind is Kind.HISTORY:
             would_be = proposal.importance_weights
-        elif self._knows_all_examples:
+        elif self._history is not None and self._knows_all_examples:
             would_be = self._history.weights_of(proposal.idxs)
         self._estimates.add_scores(proposal, step.scores, would_be)
         if self._history is not None:
@@ -319,7 +320,8 @@ class AutoSampler(BaseSampler):
             return
         self._strategy = strategy
         if strategy.kind is Kind.HISTORY and not self._estimates.has_timed_history:
-            self._next_decision = min(self._next_decision, self._step + _FIRST_LOOK)
+            first_look = self._step + _FIRST_LOOK
+            self._next_decision = min(self._next_decision or first_look, first_look)
         self._pool.forget_pool()
         if self._history is not None:
             self._history.forget_drawn()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -28,6 +28,8 @@ class SamplerDecorator(BaseSampler):
 
     _state: tuple[str, ...] = ("sampler",)
 
+    overlaps = True
+
     def __init__(self, sampler: BaseSampler):
         self.sampler = sampler
         self.dataset = sampler.dataset
@@ -35,12 +37,14 @@ class SamplerDecorator(BaseSampler):
         # One generator and one stream of indices for the whole stack.
         self._share_index_stream(sampler)
         self.resampling = sampler.resampling
+        self.uses_stale_scores = sampler.uses_stale_scores
+        self.overlaps = self.overlaps and sampler.overlaps
 
     def transform(self, pool: Pool) -> Pool:
         """The pool to draw from, made of the decorated sampler's; by default that itself.
 
         Args:
-            pool: candidates with scores; never one of a uniform draw.
+            pool: the candidates; scores of None stand for a uniform draw (`Pool.map_scores`).
         """
         return pool
 
@@ -50,8 +54,7 @@ class SamplerDecorator(BaseSampler):
         Args:
             batch_size: int, how many will be drawn.
         """
-        pool = self.sampler.candidates(batch_size)
-        return pool if pool.scores is None else self.transform(pool)
+        return self.transform(self.sampler.candidates(batch_size))
 
     @property
     def _leaves_pools_alone(self) -> bool:
@@ -98,19 +101,9 @@ class SamplerDecorator(BaseSampler):
         return self.sampler.prepared
 
     @property
-    def uses_stale_scores(self) -> bool:
-        """Whether the decorated sampler does."""
-        return self.sampler.uses_stale_scores
-
-    @property
-    def overlaps(self) -> bool:
-        """Whether the decorated sampler does."""
-        return self.sampler.overlaps
-
-    @property
     def model(self) -> Any:
         """The model of the decorated sampler."""
-        return self.sampler.model
+        return cast(Any, self.sampler).model
 
     @property
     def variance_reduction(self) -> float | None:
@@ -134,7 +127,7 @@ class AdditiveSmoothingSampler(SamplerDecorator):
 
     def transform(self, pool: Pool) -> Pool:
         """The pool with smoothed scores."""
-        return replace(pool, scores=pool.scores + self.c)
+        return pool.map_scores(lambda scores: scores + self.c)
 
 
 class AdaptiveAdditiveSmoothingSampler(SamplerDecorator):
@@ -146,7 +139,7 @@ class AdaptiveAdditiveSmoothingSampler(SamplerDecorator):
         forget: float in [0, 1), momentum of the moving average. Defaults to `0.9`.
     """
 
-    _state = (*SamplerDecorator._state, "_average")
+    _state: tuple[str, ...] = (*SamplerDecorator._state, "_average")
 
     def __init__(self, sampler: BaseSampler, percentage: float = 0.5, forget: float = 0.9):
         super().__init__(sampler)
@@ -163,8 +156,12 @@ class AdaptiveAdditiveSmoothingSampler(SamplerDecorator):
 
     def transform(self, pool: Pool) -> Pool:
         """The pool with smoothed scores; its own are averaged in before."""
-        self._average.add(np.mean(pool.scores))
-        return replace(pool, scores=pool.scores + self.percentage * self._average.value)
+
+        def smoothed(scores: np.ndarray) -> np.ndarray:
+            self._average.add(scores.mean())
+            return scores + self.percentage * self._average.value
+
+        return pool.map_scores(smoothed)
 
 
 class PowerSmoothingSampler(SamplerDecorator):
@@ -183,7 +180,7 @@ class PowerSmoothingSampler(SamplerDecorator):
 
     def transform(self, pool: Pool) -> Pool:
         """The pool with smoothed scores."""
-        return replace(pool, scores=pool.scores**self.power)
+        return pool.map_scores(lambda scores: scores**self.power)
 
 
 class ConditionalStartSampler(SamplerDecorator):
@@ -194,7 +191,7 @@ class ConditionalStartSampler(SamplerDecorator):
         condition: a `Condition`.
     """
 
-    _state = (*SamplerDecorator._state, "condition")
+    _state: tuple[str, ...] = (*SamplerDecorator._state, "condition")
 
     def __init__(self, sampler: BaseSampler, condition: Condition):
         super().__init__(sampler)

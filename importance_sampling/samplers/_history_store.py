@@ -30,7 +30,7 @@ class DrawnBatches(Stateful):
     Each is a draw of its own: given the probabilities, no batch says anything about the others.
     """
 
-    _state = ("_idxs", "_scores", "_total")
+    _state: tuple[str, ...] = ("_idxs", "_scores", "_total")
 
     def __init__(self) -> None:
         self.forget()
@@ -57,14 +57,8 @@ class DrawnBatches(Stateful):
         """
         self._idxs, self._scores, self._total = idxs, scores, total
 
-    def next(self, size: int) -> tuple[np.ndarray, np.ndarray, float] | None:
-        """Indices, scores and the sum of all; None if there is no batch of that size left.
-
-        Args:
-            size: int, examples of the batch.
-        """
-        if not len(self) or self._idxs.shape[1] != size:
-            return None
+    def next(self) -> tuple[np.ndarray, np.ndarray, float]:
+        """Takes out a batch: its indices, their scores and the sum of all scores."""
         found = self._idxs[0], self._scores[0], self._total
         self._idxs, self._scores = self._idxs[1:], self._scores[1:]
         return found
@@ -115,7 +109,7 @@ class PendingScores:
 class Refresher(Stateful):
     """Which examples to score by forward passes: those of stalest score, within a budget."""
 
-    _state = ("_budget", "_queue")
+    _state: tuple[str, ...] = ("_budget", "_queue")
 
     def __init__(self) -> None:
         self._budget = 0.0

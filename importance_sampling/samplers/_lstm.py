@@ -79,7 +79,7 @@ class LSTMSampler(ClassPoolSampler):
         log: bool, whether to predict the logarithm of the loss. Defaults to `False`.
     """
 
-    _state = (*ClassPoolSampler._state, "history", "cnts")
+    _state: tuple[str, ...] = (*ClassPoolSampler._state, "history", "cnts")
 
     def __init__(
         self,
@@ -177,7 +177,7 @@ class LSTMComparisonSampler(SamplerDecorator):
         subset: int, number of examples to compare on. Defaults to `1024`.
     """
 
-    _state = (*SamplerDecorator._state, "_idxs")
+    _state: tuple[str, ...] = (*SamplerDecorator._state, "_idxs")
 
     def __init__(self, dataset: Any, lstm: LSTMSampler, model: Any, subset: int = 1024):
         super().__init__(lstm)

@@ -45,7 +45,7 @@ class SelectiveBackpropSampler(BaseSampler):
         ValueError: if an argument is out of its range.
     """
 
-    _state = (*BaseSampler._state, "_batch_size", "_scored", "_losses", "_chances")
+    _state: tuple[str, ...] = (*BaseSampler._state, "_batch_size", "_scored", "_losses", "_chances")
 
     overlaps = True
 

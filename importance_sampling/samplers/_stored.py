@@ -53,7 +53,7 @@ class StoredScoreSampler(BaseSampler):
         reweighting: a `ReweightingPolicy`.
     """
 
-    _state = (*BaseSampler._state, "_tree", "_average")
+    _state: tuple[str, ...] = (*BaseSampler._state, "_tree", "_average")
 
     overlaps = True
     uses_stale_scores = True
@@ -139,7 +139,7 @@ class HistorySampler(StoredScoreSampler):
         recompute: int, batches after which to score the whole data set. Defaults to `2`.
     """
 
-    _state = (*StoredScoreSampler._state, "_unseen", "_batch")
+    _state: tuple[str, ...] = (*StoredScoreSampler._state, "_unseen", "_batch")
 
     def __init__(
         self,
@@ -214,7 +214,7 @@ class CacheSampler(StoredScoreSampler):
         smooth: float >= 0, added to every score. Defaults to `0.2`.
     """
 
-    _state = (*StoredScoreSampler._state, "_recent")
+    _state: tuple[str, ...] = (*StoredScoreSampler._state, "_recent")
 
     def __init__(
         self,
@@ -281,7 +281,7 @@ class OnlineBatchSelectionSampler(StoredScoreSampler):
         n_epochs: int, epochs from the one to the other. Defaults to `1`.
     """
 
-    _state = (*StoredScoreSampler._state, "_batch", "_losses")
+    _state: tuple[str, ...] = (*StoredScoreSampler._state, "_batch", "_losses")
 
     def __init__(
         self,

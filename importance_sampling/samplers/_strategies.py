@@ -54,7 +54,7 @@ class StrategyEstimates(Stateful):
         elapsed: seconds of all steps.
     """
 
-    _state = (
+    _state: tuple[str, ...] = (
         "ideal",
         "stored",
         "_times",
@@ -72,7 +72,7 @@ class StrategyEstimates(Stateful):
         self.uniform_seconds = 0.0
         self.first_step: float | None = None
         self.elapsed = 0.0
-        self._times = StepTimes()
+        self._times = StepTimes[str]()
         self.set_averaging_window(0)
 
     def set_averaging_window(self, batches: int) -> None:
@@ -140,7 +140,7 @@ class StrategyEstimates(Stateful):
         for kind in self._times.kinds:
             if self._times.known(kind, _SCORED if kind.startswith("pool") else ENOUGH):
                 self.costs[kind] = self._times.median(kind) / self.uniform_seconds
-        self._times = StepTimes()
+        self._times = StepTimes[str]()
         return True
 
     def forget_uniform(self) -> None:

@@ -55,7 +55,7 @@ class BaseSampler(Stateful):
     ```
     """
 
-    _state = ("rng", "_indices")
+    _state: tuple[str, ...] = ("rng", "_indices")
 
     resampling = "multinomial"
     overlaps = False
@@ -67,9 +67,6 @@ class BaseSampler(Stateful):
 
     keeps_history = False
     """Whether what it learnt of the examples is worth keeping from one `fit` to the next."""
-
-    epoch_over: bool | None = None
-    """Whether the present epoch is over; None where the number of steps alone says so."""
 
     def __init__(
         self,
@@ -168,7 +165,7 @@ class BaseSampler(Stateful):
             pool: the candidates.
             pool_scores: `(B,)` scores that tell of the model as it is, or None.
         """
-        scores = uniform_if_all_zero(pool.scores)
+        scores = uniform_if_all_zero(check_scores(pool.scores))
         drawn = scores[positions]
         if self.uses_stale_scores or pool.decided_uniformly:
             # What the model says of these examples, only the training pass can tell.
@@ -211,11 +208,8 @@ class BaseSampler(Stateful):
         importance_weights: np.ndarray,
         **known: Any,
     ) -> Proposal:
-        if self._weights_are_unbiased(weights):
-            importance_weights = None
-        return announced(
-            Proposal(idxs, rows, weights, scores, metric_weights=importance_weights, **known)
-        )
+        other = None if self._weights_are_unbiased(weights) else importance_weights
+        return announced(Proposal(idxs, rows, weights, scores, metric_weights=other, **known))
 
     def _weights_are_unbiased(self, weights: np.ndarray) -> bool:
         """Whether the training weights are the importance weights 1/(N p) themselves.
@@ -240,6 +234,11 @@ class BaseSampler(Stateful):
         return Proposal(idxs, (), np.ones((len(idxs), 1)))
 
     # -- what the loop may ask --------------------------------------------------------------
+
+    @property
+    def epoch_over(self) -> bool | None:
+        """Whether the present epoch is over; None where the number of steps alone says so."""
+        return None
 
     def batch_sizes(self, batch_size: int) -> tuple[int, ...]:
         """The sizes of its batches, largest first: one, unless the sampler chooses among several.

@@ -51,7 +51,7 @@ class BatchSizer(Stateful):
     to choose from, steps on the larger save noise that steps on the smaller then spend.
     """
 
-    _state = ("_saved",)
+    _state: tuple[str, ...] = ("_saved",)
 
     def __init__(self) -> None:
         # In units of the noise of a uniform step; no more than one choice spends, and one saves.

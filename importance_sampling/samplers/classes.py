@@ -65,7 +65,7 @@ class ClassPoolSampler(BaseSampler):
         presample: int, the size of the pool.
     """
 
-    _state = (*BaseSampler._state, "_average")
+    _state: tuple[str, ...] = (*BaseSampler._state, "_average")
 
     overlaps = True
     uses_stale_scores = True
@@ -94,7 +94,7 @@ class ClassPoolSampler(BaseSampler):
         """
         idxs, rows = self._rows.next_pool(self.presample)
         scores = self._predict(idxs, class_ids(rows[1], self.classes))
-        self._average.add(variance_reduction(scores))
+        self._average.add(float(variance_reduction(scores)))
         return Pool(idxs, scores, rows)
 
     @property
@@ -126,7 +126,7 @@ class PerClassGaussian(ClassPoolSampler):
         presample: int, the size of the pool. Defaults to `2048`.
     """
 
-    _state = (*ClassPoolSampler._state, "mu", "variance")
+    _state: tuple[str, ...] = (*ClassPoolSampler._state, "mu", "variance")
 
     def __init__(
         self,

@@ -20,7 +20,7 @@ import numpy as np
 from ..proposal import Kind, Pool, Proposal, StepRecord
 
 
-def add_old_names(cls: type) -> None:
+def add_old_names(cls: Any) -> None:
     """Gives a sampler class the name that it lacks of each pair.
 
     Args:

@@ -13,7 +13,7 @@ from .variance import MovingAverage, variance_reduction
 class Condition(Stateful):
     """Decides, from the scores of uniformly drawn examples, whether to draw by score."""
 
-    _state = ("_decided",)
+    _state: tuple[str, ...] = ("_decided",)
 
     _decided: bool | None = None
 
@@ -58,7 +58,7 @@ class WarmupCondition(Condition):
         warmup: int, the number of steps to draw uniformly. Defaults to `100`.
     """
 
-    _state = (*Condition._state, "_iterations")
+    _state: tuple[str, ...] = (*Condition._state, "_iterations")
 
     def __init__(self, warmup: int = 100):
         self.warmup = warmup
@@ -75,7 +75,7 @@ class WarmupCondition(Condition):
 class _AverageCondition(Condition):
     """Satisfied while the moving average of some statistic is above a threshold."""
 
-    _state = (*Condition._state, "_average")
+    _state: tuple[str, ...] = (*Condition._state, "_average")
 
     def __init__(self, threshold: float, momentum: float):
         self.threshold = float(threshold)
@@ -142,7 +142,7 @@ class VarianceReductionCondition(_AverageCondition):
             update.
     """
 
-    _state = (*_AverageCondition._state, "sample_size")
+    _state: tuple[str, ...] = (*_AverageCondition._state, "sample_size")
 
     def __init__(
         self, vr_th: float = 1.2, momentum: float = 0.9, *, sample_size: int | None = None
@@ -180,7 +180,7 @@ class MeasuredReductionCondition(VarianceReductionCondition):
         sample_size: keyword-only; int, scores per group; see `VarianceReductionCondition`.
     """
 
-    _state = (
+    _state: tuple[str, ...] = (
         *VarianceReductionCondition._state,
         "_times",
         "_decisions",
@@ -203,7 +203,7 @@ class MeasuredReductionCondition(VarianceReductionCondition):
         super().__init__(prior, momentum, sample_size=sample_size)
         self.prior = float(prior)
         self.reuse = reuse
-        self._times = StepTimes()
+        self._times = StepTimes[str]()
         self._decisions = 0
         self._probes = 0
         self._probe_on = True

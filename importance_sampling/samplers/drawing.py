@@ -78,7 +78,7 @@ class IndexStream(Stateful):
         shuffle: whether each pass has a new random order.
     """
 
-    _state = ("_started", "_seed", "_position")
+    _state: tuple[str, ...] = ("_started", "_seed", "_position")
 
     def __init__(self, n: int | None, rng: np.random.Generator, shuffle: bool = True):
         self.n = n

@@ -63,7 +63,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
             Defaults to an eighth of the batch size.
     """
 
-    _state = (
+    _state: tuple[str, ...] = (
         *StoredScoreSampler._state,
         "_bins",
         "_seen",
@@ -223,9 +223,8 @@ class HistoryMixtureSampler(StoredScoreSampler):
         return batch_sizes(batch_size, self.min_batch_size)
 
     def _draw_stored(self, size: int) -> tuple[np.ndarray, np.ndarray, float]:
-        drawn = self._drawn.next(size)
-        if drawn is not None:
-            return drawn
+        if self._drawn.size == size:
+            return self._drawn.next()
         self._learn_pending()
         batches = batches_at_once(self._tree.n, size)
         uniforms = [uniforms_for(self.resampling, size, self.rng) for _ in range(batches)]
@@ -233,7 +232,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
         idxs = self._tree.draw(np.concatenate(uniforms), offset).reshape(batches, size)
         total = self._tree.total + offset * self._tree.n
         self._drawn.fill(idxs, self._tree.get(idxs) + offset, total)
-        return self._drawn.next(size)
+        return self._drawn.next()
 
     def end_first_pass(self) -> None:
         """Draws by score from now on; called by who has seen to it that all examples were seen."""

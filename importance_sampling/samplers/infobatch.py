@@ -30,7 +30,7 @@ def pruned_epochs(epochs: int, anneal: float) -> int:
 class _KeptExamples(Stateful):
     """The indices of one pass, in the order in which they come; a `RowReader` reads by them."""
 
-    _state = ("order", "position")
+    _state: tuple[str, ...] = ("order", "position")
 
     def __init__(self) -> None:
         self.begin(np.zeros(0, np.int64))
@@ -101,7 +101,7 @@ class InfoBatchSampler(BaseSampler):
         ValueError: if an argument is out of its range.
     """
 
-    _state = (
+    _state: tuple[str, ...] = (
         *BaseSampler._state,
         "_losses",
         "_epoch",
@@ -214,6 +214,8 @@ class InfoBatchSampler(BaseSampler):
         keep = np.where(self._easy[start:end], 1.0 - self.ratio, 1.0)
         # What makes the sum over a pass unbiased is not what makes the mean of a step so.
         weights = self.reweighting.drawn_weights(idxs, keep, float(n), n)
+        if weights is None:
+            raise ValueError(f"{type(self.reweighting).__name__}.drawn_weights returned None.")
         importance_weights = kept / (n * keep)
         return announced(Proposal(idxs, rows, weights, keep, importance_weights, kind=Kind.HISTORY))
 

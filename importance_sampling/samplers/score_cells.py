@@ -48,7 +48,7 @@ class ScoreCells(Stateful):
             counts half.
     """
 
-    _state = ("epoch", "_count", "_sum", "_squares", "_weight")
+    _state: tuple[str, ...] = ("epoch", "_count", "_sum", "_squares", "_weight")
 
     def __init__(self, epoch: int):
         self.epoch = max(1, epoch)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import statistics
 from collections import deque
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, Generic, TypeVar
+
+K = TypeVar("K", bound=Hashable)
 
 # Steps whose median is the cost of a kind: enough to shrug off a hiccup, few enough to follow
 # a machine that gets busier.
@@ -14,7 +16,7 @@ _WINDOW = 21
 ENOUGH = 4
 
 
-class StepTimes:
+class StepTimes(Generic[K]):
     """The median time of the last steps of each kind.
 
     The first step after a change of kind is left out: it may compile something, and where the
@@ -22,10 +24,10 @@ class StepTimes:
     """
 
     def __init__(self) -> None:
-        self._times: dict[Hashable, deque[float]] = {}
+        self._times: dict[K, deque[float]] = {}
         self._group: Hashable = None
 
-    def add(self, kind: Hashable, seconds: float, group: Hashable = None) -> None:
+    def add(self, kind: K, seconds: float, group: Hashable = None) -> None:
         """Learns from one step.
 
         Args:
@@ -39,7 +41,7 @@ class StepTimes:
             self._times.setdefault(kind, deque(maxlen=_WINDOW)).append(seconds)
         self._group = group
 
-    def known(self, kind: Hashable, enough: int = ENOUGH) -> bool:
+    def known(self, kind: K, enough: int = ENOUGH) -> bool:
         """Whether the kind was seen often enough.
 
         Args:
@@ -49,15 +51,15 @@ class StepTimes:
         return len(self._times.get(kind, ())) >= enough
 
     @property
-    def kinds(self) -> list[Hashable]:
+    def kinds(self) -> list[K]:
         """All that were seen."""
         return list(self._times)
 
-    def forget(self, kind: Hashable) -> None:
+    def forget(self, kind: K) -> None:
         """Drops what is known of a kind."""
         self._times.pop(kind, None)
 
-    def median(self, kind: Hashable) -> float:
+    def median(self, kind: K) -> float:
         """Seconds of a step of a kind that was seen.
 
         Args:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import SupportsFloat
+
 import numpy as np
 
 from .._state import Stateful
@@ -14,7 +16,7 @@ class MovingAverage(Stateful):
         momentum: float in [0, 1), the weight of the past.
     """
 
-    _state = ("_sum", "_weight")
+    _state: tuple[str, ...] = ("_sum", "_weight")
 
     def __init__(self, momentum: float):
         if not 0 <= momentum < 1:
@@ -33,7 +35,7 @@ class MovingAverage(Stateful):
         """The present average; 0.0 before the first value."""
         return self._sum / self._weight if self._weight else 0.0
 
-    def add(self, value: float) -> None:
+    def add(self, value: SupportsFloat) -> None:
         """Averages a value in."""
         self._sum = self.momentum * self._sum + (1 - self.momentum) * float(value)
         self._weight = self.momentum * self._weight + (1 - self.momentum)
@@ -86,7 +88,7 @@ class MeasuredReduction(Stateful):
         momentum: float in [0, 1), of the moving averages of both. Defaults to `0.98`.
     """
 
-    _state = ("_uniform", "_weighted")
+    _state: tuple[str, ...] = ("_uniform", "_weighted")
 
     def __init__(self, momentum: float = 0.98):
         self._uniform = MovingAverage(momentum)
@@ -131,7 +133,7 @@ class IdealReduction(Stateful):
         momentum: float in [0, 1), of the moving averages. Defaults to `0.98`.
     """
 
-    _state = ("_mean", "_square")
+    _state: tuple[str, ...] = ("_mean", "_square")
 
     def __init__(self, momentum: float = 0.98):
         self._mean = MovingAverage(momentum)

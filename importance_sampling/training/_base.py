@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, NoReturn
 
 import keras
@@ -19,15 +20,15 @@ from ..samplers import (
 )
 from . import _arguments, _data
 from ._fit import FitMethods
-from ._loop import Loop, OnSample, OnScores
 from ._report import TrainingReport
 from ._validation import Validation
+from .loop import Loop, OnSample, OnScores
 
 
 class BaseTraining(FitMethods):
     """Base of the trainings.
 
-    Subclasses implement `sampler` and hand a reweighting policy to this constructor.
+    Subclasses implement `make_sampler` and hand a reweighting policy to this constructor.
 
     Args:
         model: a compiled `keras.Model`, which is trained itself.
@@ -86,21 +87,34 @@ class BaseTraining(FitMethods):
     def _sampler_options(self) -> dict[str, Any]:
         return {"rng": self._rng, "shuffle": self._shuffle}
 
-    def sampler(
-        self, dataset: BaseDataset, batch_size: int, steps_per_epoch: int, epochs: int
+    def make_sampler(
+        self, dataset: BaseDataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
         """Makes the sampler that draws the batches of one call of `fit`.
 
         Args:
             dataset: the data set to draw from.
             batch_size: int, examples per step.
-            steps_per_epoch: int.
+            steps_per_epoch: int; None if only the first pass can tell.
             epochs: int.
 
         Returns:
             A `BaseSampler`.
         """
-        raise NotImplementedError(f"{type(self).__name__} must implement sampler(...)")
+        raise NotImplementedError(f"{type(self).__name__} must implement make_sampler(...)")
+
+    def sampler(
+        self, dataset: BaseDataset, batch_size: int, steps_per_epoch: int | None, epochs: int
+    ) -> BaseSampler:
+        """The name of `make_sampler` in 0.10, by which it is called: either may be overridden.
+
+        Args:
+            dataset: the data set to draw from.
+            batch_size: int, examples per step.
+            steps_per_epoch: int or None.
+            epochs: int.
+        """
+        return self.make_sampler(dataset, batch_size, steps_per_epoch, epochs)
 
     def _run(
         self,
@@ -135,14 +149,15 @@ class BaseTraining(FitMethods):
         self._restore_history(sampler, batch_size)
         loop = Loop(self.model, sampler, self.original_model, batch_size, on_sample, on_scores)
         self._report = loop.report
-        self.history = loop.run(
-            epochs=epochs,
-            steps_per_epoch=steps_per_epoch,
-            callbacks=callbacks,
-            verbose=verbose,
-            validation=validation,
-            initial_epoch=initial_epoch,
-        )
+        with contextlib.closing(sampler):
+            self.history = loop.run(
+                epochs=epochs,
+                steps_per_epoch=steps_per_epoch,
+                callbacks=callbacks,
+                verbose=verbose,
+                validation=validation,
+                initial_epoch=initial_epoch,
+            )
         return self.history
 
     def _restore_history(self, sampler: BaseSampler, batch_size: int) -> None:
@@ -190,8 +205,14 @@ def _first_rows(dataset: BaseDataset, length: int | None) -> tuple[Any, ...]:
     return dataset.train_data[np.arange(TRIED_ROWS)]
 
 
-def smoothed(sampler: BaseSampler, smooth: float, adaptive: bool) -> BaseSampler:
-    """Adds additive smoothing where it was asked for."""
+def with_smoothing(sampler: BaseSampler, smooth: float, adaptive: bool) -> BaseSampler:
+    """The sampler with additive smoothing around it, where that was asked for.
+
+    Args:
+        sampler: the sampler to decorate.
+        smooth: float, what is added to every score; 0 for nothing.
+        adaptive: bool, whether that is a share of the mean score.
+    """
     if smooth == 0:
         return sampler
     if adaptive:

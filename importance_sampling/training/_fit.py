@@ -13,8 +13,8 @@ from ..datasets._sources import Source, find_source
 from ..model_wrappers._outputs import input_shapes
 from . import _arguments, _data, _streams
 from ._arguments import BATCH_SIZE, check_count
-from ._loop import OnSample, OnScores
 from ._validation import Validation
+from .loop import OnSample, OnScores
 
 
 class FitMethods:

@@ -89,10 +89,10 @@ class HistoryImportanceTraining(BaseTraining):
         self._resampling = check_resampling(resampling)
         super().__init__(model, BiasedReweightingPolicy(k), score, layer, seed)
 
-    def sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    def make_sampler(
+        self, dataset: Any, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.sampler`."""
+        """See `BaseTraining.make_sampler`."""
         smallest = self._min_batch_size
         if self._constant == "variance":
             smallest = smallest_batch(self.model, batch_size, smallest)

@@ -18,7 +18,7 @@ from ..samplers import (
 from ..samplers.batch_size import check_constant
 from ..samplers.drawing import check_resampling
 from ._arguments import check_count, check_number, check_optional_count
-from ._base import BaseTraining, smoothed
+from ._base import BaseTraining, with_smoothing
 from ._constant import check_smallest, choose_constant
 
 # Above this, a `presample` is surely meant as a number of samples.
@@ -162,10 +162,10 @@ class ImportanceTraining(BaseTraining):
                 )
         super().__init__(model, BiasedReweightingPolicy(k), score, layer, seed, score_dtype)
 
-    def sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    def make_sampler(
+        self, dataset: Any, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.sampler`."""
+        """See `BaseTraining.make_sampler`."""
         if self._presample == "auto":
             if self._constant == "variance" and dataset_length(dataset) is None:
                 raise ValueError(
@@ -199,7 +199,7 @@ class ImportanceTraining(BaseTraining):
         )
         # The condition sees raw scores, smoothing only what is drawn by.
         conditional = ConditionalStartSampler(sampler, self._condition(pool, batch_size))
-        stack = smoothed(conditional, self._smooth, self._adaptive_smoothing)
+        stack = with_smoothing(conditional, self._smooth, self._adaptive_smoothing)
         return stack if self._reuse == 1 else PoolReuseSampler(stack, self._reuse)
 
     def _condition(self, pool: int, batch_size: int) -> VarianceReductionCondition:

@@ -60,10 +60,10 @@ class InfoBatchTraining(BaseTraining):
         self._anneal = _check_share("anneal", anneal)
         super().__init__(model, BiasedReweightingPolicy(), "loss", None, seed)
 
-    def sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    def make_sampler(
+        self, dataset: Any, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.sampler`."""
+        """See `BaseTraining.make_sampler`."""
         size = self.model.fixed_batch_size
         if size is not None and size > 1:
             raise ValueError(
@@ -160,10 +160,10 @@ class SelectiveBackpropTraining(BaseTraining):
         self._history = check_count("history", history)
         super().__init__(model, NoReweightingPolicy(), "loss", None, seed)
 
-    def sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    def make_sampler(
+        self, dataset: Any, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.sampler`."""
+        """See `BaseTraining.make_sampler`."""
         return SelectiveBackpropSampler(
             dataset,
             self.reweighting,

@@ -13,7 +13,7 @@ from ..samplers import (
     ModelSampler,
 )
 from ._arguments import check_count, check_number
-from ._base import BaseTraining, smoothed
+from ._base import BaseTraining, with_smoothing
 
 
 class BiasedImportanceTraining(BaseTraining):
@@ -58,10 +58,10 @@ class BiasedImportanceTraining(BaseTraining):
         self._forward_batch_size = check_count("forward_batch_size", forward_batch_size)
         super().__init__(model, BiasedReweightingPolicy(k), "loss", None, seed)
 
-    def sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    def make_sampler(
+        self, dataset: Any, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.sampler`."""
+        """See `BaseTraining.make_sampler`."""
         sampler = ModelSampler(
             dataset,
             self.reweighting,
@@ -70,7 +70,7 @@ class BiasedImportanceTraining(BaseTraining):
             forward_batch_size=self._forward_batch_size,
             **self._sampler_options,
         )
-        return smoothed(sampler, self._smooth, self._adaptive_smoothing)
+        return with_smoothing(sampler, self._smooth, self._adaptive_smoothing)
 
 
 class ApproximateImportanceTraining(BaseTraining):
@@ -112,14 +112,14 @@ class ApproximateImportanceTraining(BaseTraining):
         self._presample = check_count("presample", presample)
         super().__init__(model, BiasedReweightingPolicy(k), "loss", None, seed)
 
-    def sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    def make_sampler(
+        self, dataset: Any, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.sampler`."""
+        """See `BaseTraining.make_sampler`."""
         sampler = LSTMSampler(
             dataset, self.reweighting, presample=self._presample, **self._sampler_options
         )
-        return smoothed(sampler, self._smooth, self._adaptive_smoothing)
+        return with_smoothing(sampler, self._smooth, self._adaptive_smoothing)
 
 
 class ConstantVarianceImportanceTraining(BaseTraining):
@@ -158,10 +158,10 @@ class ConstantVarianceImportanceTraining(BaseTraining):
         self._extra_samples = check_number("extra_samples", extra_samples, 0)
         super().__init__(model, BiasedReweightingPolicy(1.0), score, layer, seed)
 
-    def sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    def make_sampler(
+        self, dataset: Any, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.sampler`."""
+        """See `BaseTraining.make_sampler`."""
         return ConstantVarianceSampler(
             dataset,
             self.reweighting,
@@ -204,10 +204,10 @@ class ConstantTimeImportanceTraining(BaseTraining):
         self._backward_time = check_number("backward_time", backward_time, 0, open_end=True)
         super().__init__(model, BiasedReweightingPolicy(1.0), score, layer, seed)
 
-    def sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    def make_sampler(
+        self, dataset: Any, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.sampler`."""
+        """See `BaseTraining.make_sampler`."""
         return ConstantTimeSampler(
             dataset,
             self.reweighting,
