@@ -209,8 +209,8 @@ class InfoBatchSampler(BaseSampler):
         self._covered += n * end // kept - n * start // kept
         if not self._pruned:
             # Metric weights of their own in all passes: a compiled step sees one kind.
-            weights = self.reweighting.uniform_weights(len(idxs))
-            return announced(Proposal(idxs, rows, weights, metric_weights=np.ones(len(idxs))))
+            ones = self.reweighting.uniform_weights(len(idxs))
+            return announced(Proposal(idxs, rows, ones, metric_weights=np.ones(len(idxs))))
         keep = np.where(self._easy[start:end], 1.0 - self.ratio, 1.0)
         # What makes the sum over a pass unbiased is not what makes the mean of a step so.
         weights = self.reweighting.drawn_weights(idxs, keep, float(n), n)

@@ -25,13 +25,14 @@ from ._constant import check_smallest, choose_constant
 _LARGEST_FACTOR = 100
 
 
-def _check_presample(presample: Any) -> float | str:
+def _check_presample(presample: Any) -> float:
+    """The pool in batches; 0.0 for "auto"."""
     if isinstance(presample, str):
         if presample != "auto":
             raise ValueError(
                 f'`presample` must be a number of at least 1 or "auto", got {presample!r}.'
             )
-        return presample
+        return 0.0
     presample = check_number("presample", presample, 1)
     if presample > _LARGEST_FACTOR:
         raise ValueError(
@@ -43,11 +44,12 @@ def _check_presample(presample: Any) -> float | str:
     return presample
 
 
-def _check_tau_th(tau_th: Any) -> float | str | None:
+def _check_tau_th(tau_th: Any) -> float | None:
+    """The threshold; None for the default and for "measured"."""
     if isinstance(tau_th, str):
         if tau_th != "measured":
             raise ValueError(f'`tau_th` must be a number, "measured" or None, got {tau_th!r}.')
-        return tau_th
+        return None
     return None if tau_th is None else check_number("tau_th", tau_th)
 
 
@@ -129,7 +131,9 @@ class ImportanceTraining(BaseTraining):
         seed: int | None = None,
     ):
         self._presample = _check_presample(presample)
+        self._chooses_itself = self._presample == 0.0
         self._tau_th = _check_tau_th(tau_th)
+        self._measures_tau_th = tau_th == "measured"
         self._forward_batch_size = check_optional_count("forward_batch_size", forward_batch_size)
         self._smooth = check_number("smooth", smooth, 0)
         self._adaptive_smoothing = bool(adaptive_smoothing)
@@ -137,7 +141,7 @@ class ImportanceTraining(BaseTraining):
         self._resampling = check_resampling(resampling)
         self._constant = None if constant is None else check_constant(constant)
         self._min_batch_size = check_optional_count("min_batch_size", min_batch_size)
-        if self._presample != "auto":
+        if not self._chooses_itself:
             named = [n for n in ("constant", "min_batch_size") if vars(self)[f"_{n}"] is not None]
             if named:
                 raise ValueError(
@@ -145,14 +149,14 @@ class ImportanceTraining(BaseTraining):
                     "HistoryImportanceTraining takes them, too."
                 )
         check_smallest(self._min_batch_size, self._constant or "variance")
-        if self._reuse > 1 and self._presample != "auto" and self._presample <= self._reuse:
+        if self._reuse > 1 and not self._chooses_itself and self._presample <= self._reuse:
             raise ValueError(
                 f"`reuse`={self._reuse} mini-batches are no fewer examples than the pool of "
                 f"`presample`={self._presample:g} batches they are drawn from. Give `presample` "
                 "a larger number, for example twice `reuse`."
             )
-        if self._presample == "auto":
-            given = {"tau_th": self._tau_th is not None, "reuse": self._reuse > 1}
+        if self._chooses_itself:
+            given = {"tau_th": tau_th is not None, "reuse": self._reuse > 1}
             given["smooth"] = self._smooth > 0
             named = [name for name, is_given in given.items() if is_given]
             if named:
@@ -166,7 +170,7 @@ class ImportanceTraining(BaseTraining):
         self, dataset: Any, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
         """See `BaseTraining.make_sampler`."""
-        if self._presample == "auto":
+        if self._chooses_itself:
             if self._constant == "variance" and dataset_length(dataset) is None:
                 raise ValueError(
                     'constant="variance" draws small batches by the history of scores, and a '
@@ -205,7 +209,7 @@ class ImportanceTraining(BaseTraining):
     def _condition(self, pool: int, batch_size: int) -> VarianceReductionCondition:
         trained = 3 * self._reuse * batch_size
         by_count = (pool + trained) / trained
-        if self._tau_th == "measured":
+        if self._measures_tau_th:
             return MeasuredReductionCondition(by_count, self._reuse, sample_size=batch_size)
         threshold = by_count if self._tau_th is None else self._tau_th
         return VarianceReductionCondition(threshold, sample_size=batch_size)
