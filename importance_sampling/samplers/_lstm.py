@@ -9,8 +9,8 @@ from blinker import signal
 
 from ..proposal import Proposal
 from ._decorators import SamplerDecorator
-from ._stored import length_or_refuse
-from .base import score_rows
+from ._model_scores import score_rows
+from ._stored_base import length_or_refuse
 from .classes import ClassPoolSampler, class_ids
 
 if TYPE_CHECKING:

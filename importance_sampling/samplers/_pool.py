@@ -9,7 +9,8 @@ import numpy as np
 
 from .._arrays import dataset_length
 from ..proposal import Pool
-from .base import BaseSampler, score_rows, score_rows_later
+from ._model_scores import score_rows, score_rows_later
+from .base import BaseSampler
 
 if TYPE_CHECKING:
     from ..reweighting import ReweightingPolicy

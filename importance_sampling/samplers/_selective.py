@@ -8,7 +8,8 @@ import numpy as np
 
 from .._arrays import concatenate, dataset_length, take_rows
 from ..proposal import Kind, Proposal, check_scores
-from .base import BaseSampler, announced, score_rows
+from ._model_scores import score_rows
+from .base import BaseSampler, announced
 
 if TYPE_CHECKING:
     from ..reweighting import ReweightingPolicy

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -296,33 +295,3 @@ def announced(proposal: Proposal) -> Proposal:
         scores = proposal.predicted_scores
         channel.send({"idxs": idxs, "xy": rows, "w": weights, "predicted_scores": scores})
     return proposal
-
-
-def score_rows(model: Any, rows: tuple[Any, ...], batch_size: int) -> np.ndarray:
-    """Scores of rows by a model wrapper.
-
-    Args:
-        model: anything with `score(x, y, batch_size)`.
-        rows: `(x, y)` or `(x, y, sample_weight)`.
-        batch_size: int, examples per forward pass.
-    """
-    return _ask(model.score, rows, batch_size)
-
-
-def score_rows_later(
-    model: Any, rows: tuple[Any, ...], batch_size: int
-) -> Callable[[], np.ndarray]:
-    """As `score_rows`, but only begins; what it returns waits for the scores.
-
-    Args:
-        model: anything with `score_later(x, y, batch_size)`.
-        rows: `(x, y)` or `(x, y, sample_weight)`.
-        batch_size: int, examples per forward pass.
-    """
-    return _ask(model.score_later, rows, batch_size)
-
-
-def _ask(score: Callable[..., Any], rows: tuple[Any, ...], batch_size: int) -> Any:
-    if len(rows) > 2:
-        return score(rows[0], rows[1], batch_size=batch_size, sample_weight=rows[2])
-    return score(rows[0], rows[1], batch_size=batch_size)

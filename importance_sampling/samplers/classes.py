@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..proposal import Pool, StepRecord
-from ._stored import length_or_refuse
+from ._stored_base import length_or_refuse
 from .base import BaseSampler
 from .variance import MovingAverage, variance_reduction
 

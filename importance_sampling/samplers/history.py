@@ -10,8 +10,8 @@ import numpy as np
 from .._weights import unbiased_weights
 from ..proposal import Pool, Proposal, StepRecord, check_scores
 from ._history_store import DrawnBatches, PendingScores, Refresher, batches_at_once
-from ._stored import StoredScoreSampler
-from .base import score_rows
+from ._model_scores import score_rows
+from ._stored_base import StoredScoreSampler
 from .batch_size import BatchSizer, batch_sizes, check_constant
 from .drawing import uniforms_for
 from .score_cells import ScoreCells, expected_scores, score_bin

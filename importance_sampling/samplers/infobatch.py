@@ -8,7 +8,7 @@ import numpy as np
 
 from .._state import Stateful
 from ..proposal import Kind, Proposal, StepRecord
-from ._stored import has_drawn_weights, length_or_refuse
+from ._stored_base import has_drawn_weights, length_or_refuse
 from .base import BaseSampler, announced
 from .drawing import RowReader
 from .variance import MeasuredReduction
