@@ -9,12 +9,11 @@ from typing import Any
 
 import numpy as np
 
-from .. import plots
-from .._files import make_directory, write_whole
-from .._names import unknown
-from . import _registry as registry
-from ._options import KINDS
-from ._results import Result
+from ... import plots
+from ..._files import make_directory, write_whole
+from ..._names import unknown
+from .. import registry
+from ..results import Result
 
 _STILL = (".png", ".svg", ".pdf")
 _MOVING = (".gif", ".mp4")
@@ -23,11 +22,12 @@ _SHOWN = 32
 
 def main(options: argparse.Namespace) -> int:
     """Draws and writes a picture."""
-    if options.kind not in KINDS:
-        raise unknown("kind of picture", options.kind, KINDS)
-    moving = options.kind in _ANIMATED and options.output.suffix in _MOVING
+    if options.kind not in registry.PICTURES:
+        raise unknown("kind of picture", options.kind, registry.PICTURES)
+    animated = registry.PICTURES[options.kind].animated
+    moving = animated and options.output.suffix in _MOVING
     if not moving and options.output.suffix not in _STILL:
-        also = f" or {', '.join(_MOVING)}" if options.kind in _ANIMATED else ""
+        also = f" or {', '.join(_MOVING)}" if animated else ""
         raise ValueError(
             f"{options.output} must end in {', '.join(_STILL)}{also} for {options.kind}."
         )
@@ -96,13 +96,8 @@ def _scores(results: list[Result]) -> Any:
 
 
 def _score_name(result: Result) -> str:
-    wrapper = result.settings.get("wrapper", "")
-    names = {
-        "oracle-loss": "loss",
-        "oracle-gnorm": "gradient norm (upper bound)",
-        "oracle-acc": "wrong (1) or right (0)",
-    }
-    return names.get(wrapper, "score")
+    row = registry.WRAPPERS.get(result.settings.get("wrapper", ""))
+    return "score" if row is None else row.label
 
 
 def _pairs(result: Result) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -146,8 +141,8 @@ def _with_draws(results: list[Result], kind: str) -> tuple[Result, np.ndarray, A
         raise ValueError(
             f"The run in {result.directory} has no draws.npy, which is written when it ends."
         )
-    build = registry.look_up("data set", registry.DATASETS, result.settings.get("dataset", ""))
-    dataset = build(result.settings["hyperparams"])
+    row = registry.DATASETS.look_up(result.settings.get("dataset", ""))
+    dataset = row.make(result.settings["hyperparams"])
     if len(dataset.train_data) != len(result.draws):
         raise ValueError(
             f"The run in {result.directory} drew from {len(result.draws)} examples, the data set "
@@ -213,7 +208,15 @@ def _animated_predictions(result: Result, options: argparse.Namespace) -> None:
 
 
 def frames(available: int, most: int) -> list[int]:
-    """At most so many of the frames there are, evenly spread."""
+    """At most so many of the frames there are, evenly spread.
+
+    Args:
+        available: int, how many there are.
+        most: int, how many to take.
+
+    Returns:
+        list of int.
+    """
     if most < 1:
         raise ValueError(f"--frames must be at least 1, got {most}.")
     return (
@@ -233,15 +236,3 @@ _ANIMATED: dict[str, Callable[[Result, argparse.Namespace], None]] = {
     "scores": _animated_scores,
     "predictions": _animated_predictions,
 }
-
-
-def write_or_show(animation: Any, path: Path | None) -> None:
-    """Writes an animation, or shows it in a window."""
-    if path is not None:
-        make_directory(path.parent)
-        plots.save_animation(animation, path)
-        print(f"The animation is {path}")
-        return
-    import matplotlib.pyplot as plt
-
-    plt.show()

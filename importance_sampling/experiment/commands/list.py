@@ -6,7 +6,7 @@ import argparse
 import json
 from pathlib import Path
 
-from ._results import Result
+from ..results import Result
 
 _LEVELS = ("dataset", "model", "sampler", "wrapper", "reweighting")
 _HEAD = ("Dataset", "Network", "Sampler", "Score", "Reweighting", "Params", "Epochs", "Steps")

@@ -6,7 +6,7 @@ import argparse
 
 import numpy as np
 
-from ._results import Result
+from ..results import Result
 
 
 def row(result: Result, errors: list[float]) -> list[str]:

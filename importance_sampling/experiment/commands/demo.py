@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from .. import _requirements
-from .._files import make_directory, write_json, write_whole
-from ..datasets import MNIST, BaseDataset, CanevetICML2016
-from ._arms import ARMS, BY_SCORE, UNIFORM
-from ._schedule import Schedule
+from ... import _requirements
+from ..._files import make_directory, write_json, write_whole
+from ...datasets import MNIST, BaseDataset, CanevetICML2016
+from ..arms import ARMS, BY_SCORE, UNIFORM
+from ..schedule import Schedule
 
 
 class _Task(NamedTuple):
@@ -178,7 +178,7 @@ def table(results: list[dict[str, Any]]) -> str:
 def main(options: argparse.Namespace) -> int:
     """Runs the demo."""
     _requirements.require("matplotlib", "plots", "The demo's picture")
-    from ._picture import draw
+    from ..demo_picture import draw
 
     if not options.seconds > 0:
         raise ValueError(f"--seconds must be above 0, got {options.seconds:g}.")
