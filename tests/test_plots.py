@@ -11,7 +11,7 @@ from PIL import Image
 
 from importance_sampling import plots
 from importance_sampling.experiment import cli
-from importance_sampling.experiment.plot import frames
+from importance_sampling.experiment.commands.plot import frames
 
 pytestmark = pytest.mark.any_backend
 exact = pytest.mark.exact

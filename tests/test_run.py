@@ -16,9 +16,9 @@ from PIL import Image
 from importance_sampling import pretrained
 from importance_sampling.datasets import LFW
 from importance_sampling.experiment import cli
-from importance_sampling.experiment._recorder import Recorder
-from importance_sampling.experiment._results import Result
-from importance_sampling.experiment.lfw_evaluate import best_threshold, distances
+from importance_sampling.experiment.papers.lfw_evaluate import best_threshold, distances
+from importance_sampling.experiment.recorder import Recorder
+from importance_sampling.experiment.results import Result
 
 pytestmark = pytest.mark.end_to_end
 

@@ -159,8 +159,8 @@ def warn_without_effect(names: dict[str, str], hp: Hyperparams) -> None:
     """Says in one line on standard error which hyper-parameters change nothing.
 
     Args:
-        names: as for `build_experiment`; without a sampler nothing is trained, and the hyper-parameters of
-            training have no effect either.
+        names: as for `build_experiment`; without a sampler nothing is trained, and the
+            hyper-parameters of training have no effect either.
         hp: hyper-parameters.
     """
     chosen = {**names, "optimizer": _optimizer(hp)} if "sampler" in names else names

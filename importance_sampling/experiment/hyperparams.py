@@ -90,16 +90,15 @@ def _check(values: Hyperparams) -> None:
 
 def _check_one(name: str, value: Any) -> None:
     """Refuses what makes no sense for any row that has a hyper-parameter of this name."""
-    error: ValueError | None = None
+    errors = []
     for one in HYPERPARAMETERS[name].values():
         try:
             one.check(value)
-        except ValueError as found:
-            error = found
+        except ValueError as error:
+            errors.append(error)
         else:
             return
-    if error is not None:
-        raise error
+    raise errors[0]
 
 
 def learning_rate(values: Hyperparams, progress: float) -> float:

@@ -34,10 +34,10 @@ def _before() -> str:
 
 def _described(title: str, pairs: Iterable[tuple[str, str]]) -> str:
     """A list of names and what they are, as text of 78 columns."""
-    indent = " " * 28
+    indent = " " * 31
     lines = [f"{title}:"]
     for name, summary in pairs:
-        begin = f"  {name:<25} "
+        begin = f"  {name:<28} "
         lines.append(textwrap.fill(begin + summary, _WIDTH, subsequent_indent=indent))
     return "\n".join(lines)
 
@@ -57,11 +57,19 @@ def _all_names() -> str:
         for title, table in tables
     ]
     used = (
-        (f"{name}={one.letter}...", f"{one.summary} ({registry.users_of(name)})")
+        (f"{name}={next(iter(users.values())).letter}...", _meaning(name))
         for name, users in HYPERPARAMETERS.items()
-        for one in [next(iter(users.values()))]
     )
-    return "\n\n".join([*parts, _described("hyper-parameters", used)])
+    return "\n\n".join([*parts, _described("hyper-parameters, with their defaults", used)])
+
+
+def _meaning(name: str) -> str:
+    """What a hyper-parameter is for each row that has it, with its default, in words."""
+    by_summary: dict[str, list[str]] = {}
+    for summary, default, users in registry.meanings_of(name):
+        of = ", ".join(users) if default is None else f"{default} for {', '.join(users)}"
+        by_summary.setdefault(summary, []).append(of)
+    return "; ".join(f"{summary} ({'; '.join(of)})" for summary, of in by_summary.items())
 
 
 def _demo(parser: argparse.ArgumentParser) -> None:
@@ -73,6 +81,7 @@ def _demo(parser: argparse.ArgumentParser) -> None:
         default=20.0,
         help="about how long the uniform training is to take; all others take as many steps",
     )
+    parser.add_argument("--steps", type=int, help="exactly so many steps instead of --seconds")
     parser.add_argument("--seed", type=int, default=0, help="of data, weights and draws")
     parser.add_argument(
         "--output",

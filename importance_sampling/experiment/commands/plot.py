@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -37,16 +36,32 @@ def main(options: argparse.Namespace) -> int:
         if moving:
             _ANIMATED[options.kind](_one(results, options.kind), options)
         else:
-            figure = _KINDS[options.kind](results)
+            picture = draw(options.kind, results)
             if options.title:
-                figure.suptitle(options.title)
-            write_whole(options.output, lambda path: figure.savefig(path, dpi=130))
+                picture.suptitle(options.title)
+            write_whole(options.output, lambda path: picture.savefig(path, dpi=130))
     print(f"The picture is {options.output}")
     return 0
 
 
-def figure(*shape: int, size: tuple[float, float]) -> tuple[Any, Any]:
-    """A figure that is not shown, and its axes."""
+def draw(kind: str, results: list[Result]) -> Any:
+    """Draws a picture that does not move.
+
+    Args:
+        kind: str, one of `registry.PICTURES`.
+        results: the runs.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        ValueError: if a run lacks what is to be drawn; says how to get it.
+    """
+    return _KINDS[kind](results)
+
+
+def _figure(*shape: int, size: tuple[float, float]) -> tuple[Any, Any]:
+    """A figure in no window, and its axes."""
     from matplotlib.figure import Figure
 
     made = Figure(figsize=size, layout="constrained")
@@ -64,7 +79,7 @@ def _lacking(result: Result, what: str, option: str) -> ValueError:
 
 
 def _curves(results: list[Result]) -> Any:
-    made, axes = figure(2, 2, size=(11, 7.5))
+    made, axes = _figure(2, 2, size=(11, 7.5))
     for column, (xlabel, timed) in enumerate((("steps", False), ("training time (s)", True))):
         losses, errors = [], []
         for result in results:
@@ -88,7 +103,7 @@ def _scores(results: list[Result]) -> Any:
     result = _one(results, "scores")
     if not len(result.scores):
         raise _lacking(result, "scores of evaluations", "--save_scores")
-    made, axes = figure(size=(7.5, 5))
+    made, axes = _figure(size=(7.5, 5))
     steps = result.validated_at[: len(result.scores)]
     plots.score_distribution(axes, steps, result.scores, _score_name(result))
     axes.set_title(f"{result.label}: scores of {result.scores.shape[1]} test examples")
@@ -115,7 +130,7 @@ def _predictions(results: list[Result]) -> Any:
     result = _one(results, "predictions")
     actual, predicted, classes = _pairs(result)
     last = slice(-10_000, None)
-    made, axes = figure(size=(6.5, 5.5))
+    made, axes = _figure(size=(6.5, 5.5))
     classes = None if classes is None else classes[last]
     plots.predictions(axes, actual[last], predicted[last], classes)
     shown = min(len(actual), 10_000)
@@ -124,7 +139,7 @@ def _predictions(results: list[Result]) -> Any:
 
 
 def _variance_reduction(results: list[Result]) -> Any:
-    made, axes = figure(len(results), 1, size=(8, 3.2 * len(results) + 0.8))
+    made, axes = _figure(len(results), 1, size=(8, 3.2 * len(results) + 0.8))
     for row, result in zip(np.atleast_1d(axes), results, strict=True):
         sampling = result.sampling
         if not len(sampling):
@@ -158,7 +173,7 @@ def _draws(results: list[Result]) -> Any:
             f"Only points in the plane can be drawn, {result.settings['dataset']} has examples of "
             f"shape {tuple(dataset.shape)}; try the kind examples."
         )
-    made, axes = figure(size=(7, 5.5))
+    made, axes = _figure(size=(7, 5.5))
     title = f"{result.label}: where {draws.sum()} examples were drawn"
     image = plots.draws_in_plane(axes, dataset.train_data[:][0], draws, title)
     plots.frequency_bar(made, image, axes)
@@ -173,7 +188,7 @@ def _examples(results: list[Result]) -> Any:
             f"{dataset.shape}."
         )
     order = np.argsort(-draws, kind="stable")
-    made, axes = figure(1, 2, size=(11, 3.8))
+    made, axes = _figure(1, 2, size=(11, 3.8))
     made.get_layout_engine().set(wspace=0.08)
     parts = (order[:_SHOWN], "most"), (order[-_SHOWN:], "least")
     for ax, (rows, which) in zip(axes, parts, strict=True):
@@ -189,7 +204,7 @@ def _animated_scores(result: Result, options: argparse.Namespace) -> None:
     if not len(result.scores):
         raise _lacking(result, "scores of evaluations", "--save_scores")
     chosen = frames(len(result.scores), options.frames)
-    made, axes = figure(size=(7, 4.5))
+    made, axes = _figure(size=(7, 4.5))
     titles = [f"{result.label}: step {result.validated_at[i]}" for i in chosen]
     values = [result.scores[i] for i in chosen]
     animation = plots.animate_distribution(made, axes, values, titles, _score_name(result))
@@ -202,7 +217,7 @@ def _animated_predictions(result: Result, options: argparse.Namespace) -> None:
     size = max(1, min(len(actual) // 5, 10_000))
     starts = np.linspace(0, len(actual) - size, min(options.frames, len(actual) - size + 1))
     windows = [(int(start), int(start) + size) for start in starts]
-    made, axes = figure(size=(6.5, 5.5))
+    made, axes = _figure(size=(6.5, 5.5))
     animation = plots.animate_predictions(made, axes, actual, predicted, classes, windows)
     plots.save_animation(animation, options.output)
 

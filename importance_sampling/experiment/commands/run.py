@@ -89,11 +89,12 @@ class _Run:
             for name in (CHECKPOINT, DRAWS):
                 (directory / name).unlink(missing_ok=True)
         self.logs = Logs(directory, state["sizes"] if state else None)
+        batch_size = hp.get(BATCH_SIZE.name, BATCH_SIZE.default)
         self.loop = Loop(
             self.wrapper,
             self.sampler,
             self.model,
-            hp.get(BATCH_SIZE.name, BATCH_SIZE.default),
+            batch_size,
             wait=True,
         )
         examples = len(self.dataset.train_data)

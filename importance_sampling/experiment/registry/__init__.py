@@ -8,7 +8,7 @@ documents up to date.
 from .datasets import DATASETS
 from .decorators import CONDITIONS, SMOOTHINGS
 from .general import OF_EVERY_RUN, OPTIMIZERS, WEIGHTS
-from .known import HYPERPARAMETERS, check_values, users_of, without_effect
+from .known import HYPERPARAMETERS, Meaning, check_values, meanings_of, without_effect
 from .pictures import PICTURES
 from .reweightings import REWEIGHTINGS
 from .rows import Hyperparameter, Hyperparams, Row, Table
@@ -32,12 +32,13 @@ __all__ = [
     "WRAPPERS",
     "Hyperparameter",
     "Hyperparams",
+    "Meaning",
     "Row",
     "Table",
     "build_sampler",
     "check_values",
     "find_sampler",
     "forward_batch_size",
-    "users_of",
+    "meanings_of",
     "without_effect",
 ]

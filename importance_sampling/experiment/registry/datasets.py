@@ -75,7 +75,7 @@ _OF_TRIPLETS = (
 
 def _two_kinds(name: str, title: str) -> list[Row]:
     """An image data set, augmented and whitened."""
-    whitened = IMAGES.but(default=15 * 10**5)
+    whitened = IMAGES.but(default=15 * 10**5, summary="augmented images")
     changed = "moved by up to a tenth and mirrored"
     return [
         Row(f"{name}-augmented", f"{title}, {changed}", _augmented(title), (DATA, IMAGES)),

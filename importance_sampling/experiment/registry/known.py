@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any, NamedTuple
 
 from .datasets import DATASETS
 from .decorators import CONDITIONS, SMOOTHINGS
@@ -57,6 +58,35 @@ def users_of(name: str) -> str:
         str, such as "model, lstm".
     """
     return ", ".join(HYPERPARAMETERS[name])
+
+
+class Meaning(NamedTuple):
+    """What a hyper-parameter is for some rows.
+
+    Attributes:
+        summary: str, one line of help.
+        default: the value where it is not given; None where nothing is set then.
+        users: names of the rows.
+    """
+
+    summary: str
+    default: Any
+    users: tuple[str, ...]
+
+
+def meanings_of(name: str) -> list[Meaning]:
+    """What a hyper-parameter is for the rows that have it; one entry where it is the same for all.
+
+    Args:
+        name: str, one of `HYPERPARAMETERS`.
+
+    Returns:
+        list of `Meaning`.
+    """
+    users: dict[tuple[str, Any], list[str]] = {}
+    for user, one in HYPERPARAMETERS[name].items():
+        users.setdefault((one.summary, one.default), []).append(user)
+    return [Meaning(*key, tuple(found)) for key, found in users.items()]
 
 
 def _rows(names: Mapping[str, str], hp: Hyperparams) -> list[Row]:

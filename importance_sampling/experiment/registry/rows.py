@@ -63,7 +63,9 @@ class Hyperparameter:
         for one in value if isinstance(value, list) else [value]:
             if isinstance(one, str):
                 continue
-            if not math.isfinite(one) or not self._allows(one):
+            if not math.isfinite(one):
+                raise ValueError(f"`{self.name}` must be a finite number, got {one}.")
+            if not self._allows(one):
                 raise ValueError(f"`{self.name}` must be {self.range}, got {one}.")
 
     def _allows(self, value: float) -> bool:
@@ -87,7 +89,7 @@ class Hyperparameter:
             (self.below, "below"),
         ]
         words = [f"{word} {limit:.12g}" for limit, word in limits if limit is not None]
-        return " and ".join(words) or "finite"
+        return " and ".join(words) or "a number"
 
 
 @dataclass(frozen=True)

@@ -42,6 +42,9 @@ class SamplerRow(Row):
 
 
 PRESAMPLE = Hyperparameter("presample", "i", "size of the pool", 1024, least=1)
+BOTH_POOLS = PRESAMPLE.but(
+    default=None, summary="size of the pools; 1024 of the network and 2048 of the LSTM if left out"
+)
 LOG = Hyperparameter("lstm_log", "i", "1: predict the score's logarithm", 0, choices=(0, 1))
 COMPARED = Hyperparameter("lstm_comparison", "i", "examples to compare on", 1024, least=1)
 ALPHA = Hyperparameter("alpha", "f", "momentum of a class's mean score", 0.9, least=0, below=1)
@@ -228,7 +231,7 @@ SAMPLERS = Table(
         "lstm-comparison",
         "by the network's score; compares what an LSTM predicts",
         _lstm_comparison,
-        (PRESAMPLE.but(default=None), LOG, COMPARED),
+        (BOTH_POOLS, LOG, COMPARED),
         conditional=True,
     ),
     SamplerRow(
