@@ -23,7 +23,7 @@ DEFAULT = [
 
 
 def _random_subset(t: Any, model: Any, seed: int) -> Any:
-    from importance_sampling.experiment._arms import RandomSubsetTraining
+    from importance_sampling.experiment.arms import RandomSubsetTraining
 
     return RandomSubsetTraining(model, seed=seed)
 

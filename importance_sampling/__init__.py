@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import importlib
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ._requirements import check_backend
+
+if TYPE_CHECKING:
+    from .training import (
+        ApproximateImportanceTraining,
+        BiasedImportanceTraining,
+        ConstantTimeImportanceTraining,
+        ConstantVarianceImportanceTraining,
+        HistoryImportanceTraining,
+        ImportanceTraining,
+        InfoBatchTraining,
+        RobustImportanceTraining,
+        SelectiveBackpropTraining,
+    )
 
 __version__ = "1.0.0.dev0"
 
@@ -22,13 +35,39 @@ __all__ = [
     "__version__",
 ]
 
+_ROOMS = (
+    "backend",
+    "datasets",
+    "experiment",
+    "layers",
+    "model_wrappers",
+    "models",
+    "plots",
+    "pretrained",
+    "proposal",
+    "reweighting",
+    "samplers",
+    "training",
+    "transparent",
+    "utils",
+)
+
 
 check_backend()
 
 
 def __getattr__(name: str) -> Any:
-    # Samplers, data sets and the command line's help need no deep learning
+    # Samplers, data sets and the command line read and draw files without a deep learning
     # framework, so that Keras is only imported with the first training.
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module("importance_sampling.training"), name)
+    found = getattr(importlib.import_module(f"{__name__}.training"), name)
+    # The next look-up does not come here any more.
+    globals()[name] = found
+    return found
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__, *_ROOMS})

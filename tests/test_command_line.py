@@ -8,8 +8,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers import adam_mlp, data
 
+from importance_sampling.datasets import CanevetICML2016
 from importance_sampling.experiment import cli
+from importance_sampling.experiment.arms import RandomSubsetTraining
+from importance_sampling.samplers import ModelSampler
 
 ROOT = Path(__file__).parents[1]
 
@@ -31,7 +35,7 @@ def run(*arguments, cwd, **environment):
 CLI = ("-m", "importance_sampling.experiment.cli")
 
 
-def check_demo(result, folder):
+def check_demo(result, folder, steps):
     assert result.returncode == 0, result.stderr
     content = json.loads((folder / "demo.json").read_text())
     arms = {r["arm"]: r for r in content["results"]}
@@ -44,11 +48,12 @@ def check_demo(result, folder):
     }
     starts = {(r["history"][0]["train_loss"], r["history"][0]["test_loss"]) for r in arms.values()}
     assert len(starts) == 1  # the same network from the same weights
+    assert content["settings"]["steps"] == steps
     for r in arms.values():
-        assert r["steps"] == content["settings"]["steps"] > 0
+        assert r["steps"] == steps
         assert r["train_loss"] < r["history"][0]["train_loss"] * 0.8
         assert len(r["history"]) >= 10
-        assert r["arm"] in result.stdout
+        assert f"{r['test_error']:.2%}".replace("%", " %") in result.stdout.split("\n\n")[-2]
     assert arms["uniform"]["share_on"] == 0
     assert arms["same noise, less work"]["examples"] < arms["uniform"]["examples"]
     assert (folder / "demo.png").read_bytes().startswith(b"\x89PNG")
@@ -57,8 +62,8 @@ def check_demo(result, folder):
 
 def test_demo(tmp_path):
     pytest.importorskip("matplotlib")
-    result = run(*CLI, "demo", "--seconds", "2", "--output", "out", cwd=tmp_path)
-    check_demo(result, tmp_path / "out")
+    result = run(*CLI, "demo", "--steps", "60", "--output", "out", cwd=tmp_path)
+    check_demo(result, tmp_path / "out", 60)
 
 
 @pytest.mark.any_backend
@@ -67,8 +72,8 @@ def test_demo_on_mnist(tmp_path, data_folder):
     result = run(
         *CLI,
         "demo",
-        "--seconds",
-        "2",
+        "--steps",
+        "60",
         "--dataset",
         "mnist",
         "--data",
@@ -77,7 +82,7 @@ def test_demo_on_mnist(tmp_path, data_folder):
         str(tmp_path),
         cwd=tmp_path,
     )
-    check_demo(result, tmp_path)
+    check_demo(result, tmp_path, 60)
 
 
 @pytest.mark.any_backend
@@ -87,6 +92,7 @@ def test_errors_are_one_line_and_status_2(tmp_path, monkeypatch, capsys):
     for arguments, message in (
         (("demo", "--dataset", "mnist", "--data", "nowhere"), "No mnist.npz at nowhere"),
         (("demo", "--seconds", "0"), "--seconds must be above 0"),
+        (("demo", "--steps", "0"), "--steps must be at least 1"),
         (("demo", "--output", "file/below"), "file"),
     ):
         assert cli.main(arguments) == 2
@@ -101,6 +107,95 @@ def test_version_and_help(tmp_path):
 
     assert run(*CLI, "--version", cwd=tmp_path).stdout.strip() == __version__
     assert "demo" in run(*CLI, "--help", cwd=tmp_path).stdout
+
+
+# What takes seconds to load, and none of which is needed to read and draw text files.
+HEAVY = ("keras", "tensorflow", "jax", "torch", "sklearn", "pandas", "seaborn", "scipy")
+
+
+@pytest.mark.any_backend
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--help",),
+        ("run", "--help"),
+        ("list", "."),
+        ("compare", "run"),
+        ("plot", "curves", "run", "-o", "curves.png"),
+        ("plot", "variance-reduction", "run", "-o", "reduction.svg"),
+        ("plot", "draws", "run", "-o", "draws.png"),
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_what_only_reads_and_draws_loads_no_framework(tmp_path, arguments):
+    """A run that is there, written by hand: the commands load neither Keras nor a backend."""
+    directory = tmp_path / "run"
+    directory.mkdir()
+    (directory / "train.txt").write_text("Crossent Accuracy\n1 0.5\n0.5 0.75\n")
+    (directory / "clock.txt").write_text("0.1\n0.2\n")
+    (directory / "val_eval.txt").write_text("Crossent Accuracy\n0.6 0.7\n")
+    names = "Score VarianceReduction ImportanceSampling"
+    (directory / "sampling.txt").write_text(f"{names}\n1 1.1 0\n1 1.3 1\n")
+    settings = {"dataset": "canevet-icml2016", "hyperparams": {"N": 8}, "validate_every": 2}
+    (directory / "run.json").write_text(json.dumps({"settings": settings, "state": "finished"}))
+    np.save(directory / "draws.npy", np.arange(len(CanevetICML2016(8).train_data)))
+    code = (
+        "import sys\n"
+        "from importance_sampling.experiment.cli import main\n"
+        "try:\n"
+        "    status = main(sys.argv[1:])\n"
+        "except SystemExit as ended:\n"
+        "    status = ended.code\n"
+        f"loaded = [name for name in {HEAVY} if name in sys.modules]\n"
+        "sys.exit(f'loaded {loaded}' if loaded else status)\n"
+    )
+    result = run("-c", code, *arguments, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout
+
+
+@pytest.mark.any_backend
+def test_the_package_is_lazy_and_complete(tmp_path):
+    code = (
+        "import sys, importance_sampling as package\n"
+        "from importance_sampling import datasets, proposal, samplers\n"
+        f"assert not [name for name in {HEAVY} if name in sys.modules]\n"
+        "assert set(package.__all__) < set(dir(package))\n"
+        "from importance_sampling import ImportanceTraining\n"
+        "from importance_sampling.training import ImportanceTraining as again\n"
+        "assert ImportanceTraining is again is package.ImportanceTraining\n"
+        "assert all(getattr(package, name) is not None for name in dir(package))\n"
+        "try:\n"
+        "    package.ImportanceTrainin\n"
+        "except AttributeError as error:\n"
+        "    assert 'ImportanceTrainin' in str(error)\n"
+        "else:\n"
+        "    raise AssertionError\n"
+    )
+    result = run("-c", code, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.any_backend
+def test_the_control_arm_overlaps_as_its_rival_does(monkeypatch):
+    """Otherwise demo and benchmark would compare a step that waits with one that does not."""
+    x, y = data(96)
+    pools = []
+    prepare = ModelSampler.prepare
+
+    def counted(self, batch_size):
+        pools.append(self)
+        prepare(self, batch_size)
+
+    monkeypatch.setattr(ModelSampler, "prepare", counted)
+    training = RandomSubsetTraining(adam_mlp(), seed=0)
+    monkeypatch.setattr(type(training.model), "asynchronous", True)
+    history = training.fit(x, y, batch_size=16, epochs=2, verbose=0).history
+    assert len(pools) == 12 and pools[0].overlaps
+    # It pays for the scores, and then draws uniformly.
+    assert history["importance_sampling"] == [1.0, 1.0]
+    drawn = pools[0].sample(16)
+    assert (drawn[2] == 1).all() and drawn.pool_scores is not None
 
 
 @pytest.mark.any_backend

@@ -6,11 +6,11 @@ import pytest
 from helpers import data, mlp, one_hot
 
 from importance_sampling.datasets import InMemoryDataset
-from importance_sampling.experiment import _registry as registry
-from importance_sampling.experiment._build import build_model, build_optimizer
-from importance_sampling.experiment._hyperparams import KNOWN, learning_rate, parse
-from importance_sampling.experiment._logs import COLUMNS, Logs, read_rows
-from importance_sampling.experiment._state import load_state, save_state
+from importance_sampling.experiment import registry
+from importance_sampling.experiment.build import build_model, build_optimizer
+from importance_sampling.experiment.hyperparams import learning_rate, parse
+from importance_sampling.experiment.logs import COLUMNS, Logs, read_rows
+from importance_sampling.experiment.state import load_state, save_state
 from importance_sampling.samplers import _lstm
 from importance_sampling.training.loop import Loop
 
@@ -63,14 +63,6 @@ def test_malformed_hyperparameters(text, message):
 
 
 @exact
-def test_every_hyperparameter_of_the_interface_is_known():
-    text = """batch_size lr lr_reductions lr_changes lr_targets opt momentum nesterov clipnorm seed
-    k presample smooth warmup exp_th tv_th vr_th lstm_log alpha obs_recompute history_recompute
-    staleness cache_prob scsg_B scsg_B_over_b scsg_B_rate kat_t1 kat_t2 time_based"""
-    assert set(text.split()) <= set(KNOWN)
-
-
-@exact
 def test_learning_rate():
     hp = parse("lr=f0.1;lr_reductions=I10!20")
     rates = [learning_rate(hp, step) for step in (0, 9, 10, 19, 20, 99)]
@@ -109,74 +101,9 @@ def test_models_keep_their_loss_under_another_optimizer():
         build_model("small_nn", dataset, {"weights": "none"})
 
 
-# -- names -----------------------------------------------------------------------------------------
-
-
 def points(n=96):
     x, y = data(n)
     return InMemoryDataset(x, one_hot(y).astype("float32"), x[:16], one_hot(y[:16]), False)
-
-
-@exact
-def test_names_are_those_of_the_interface():
-    smoothed = [
-        p + s
-        for p in ("smooth-", "adaptive-smooth-", "power-smooth-")
-        for s in ("model", "lstm", "pcg", "history")
-    ]
-    base = ["uniform", "model", "lstm", "pcg", "obs", "history", "cache", "lstm-comparison"]
-    base += ["mixture", "robust"]
-    conditional = [
-        c + s
-        for c in ("warmup-", "exp-", "tv-", "vr-")
-        for s in base + smoothed
-        if "model" in s or "lstm" in s
-    ]
-    assert sorted(registry.SAMPLERS) == sorted(base + smoothed + conditional)
-    assert set(registry.REWEIGHTINGS) == {"unweighted", "predicted", "adjusted", "correcting"}
-    names = """mnist cifar10 cifar100 cifar-sanity-check canevet-icml2016 canevet-icml2016-jittered
-    canevet-icml2016-smooth cifar10-augmented cifar100-augmented cifar10-whitened-augmented
-    cifar100-whitened-augmented ptb imagenet-32x32 imagenet-64x64 timit mit-67 casia casia-cls
-    pixel-mnist"""
-    assert set(registry.DATASETS) == set(names.split())
-
-
-@exact
-def test_unknown_names_and_what_is_not_there_yet():
-    with pytest.raises(ValueError, match=r"no sampler 'smoth-model'\. Did you mean 'smooth-model'"):
-        registry.check_sampler("smoth-model")
-    with pytest.raises(ValueError, match=r"no wrapper 'oracle-los'\. Did you mean 'oracle-loss'"):
-        registry.check_wrapper("oracle-los")
-    for name in ("svrg", "katyusha"):
-        with pytest.raises(ValueError, match=f"wrapper '{name}' is not there yet"):
-            registry.check_wrapper(name)
-    with pytest.raises(ValueError, match="sampler 'scsg' is not there yet"):
-        registry.check_sampler("scsg")
-    with pytest.raises(ValueError, match=r"no data set 'minst'\. Did you mean 'mnist'"):
-        registry.look_up("data set", registry.DATASETS, "minst")
-
-
-@exact
-def test_data_sets_get_their_hyperparameters(tmp_path, monkeypatch):
-    dataset = registry.DATASETS["canevet-icml2016-jittered"](parse("N=i32"))
-    assert len(dataset.train_data) + len(dataset.test_data) == 32 * 32
-    images = np.random.default_rng(0).integers(0, 256, (20, 32, 32, 3), np.uint8)
-    arrays = {"x_train": images, "y_train": np.arange(20) % 10}
-    arrays |= {"x_test": images[:10], "y_test": np.arange(10)}
-    np.savez(tmp_path / "cifar10.npz", **arrays)
-    np.savez(
-        tmp_path / "mnist.npz", **arrays | {k: arrays[k][..., 0] for k in ("x_train", "x_test")}
-    )
-    monkeypatch.setenv("IMPORTANCE_SAMPLING_DATA", str(tmp_path))
-    assert registry.DATASETS["mnist"]({}).shape == (32, 32, 1)
-    assert registry.DATASETS["pixel-mnist"]({}).shape == (1024, 1)
-    assert len(registry.DATASETS["cifar10-augmented"]({}).train_data) == 200
-    augmented = registry.DATASETS["cifar10-augmented"](parse(f"N=i30;data=s{tmp_path}"))
-    assert len(augmented.train_data) == 30
-    for name, variable in (("timit", "TIMIT"), ("casia-cls", "CASIA"), ("mit-67", "MIT67")):
-        monkeypatch.delenv(variable, raising=False)
-        with pytest.raises(ValueError, match=f"environment variable {variable} or the hyper-"):
-            registry.DATASETS[name]({})
 
 
 # -- every combination -----------------------------------------------------------------------------
@@ -213,12 +140,12 @@ def test_every_combination_trains(one_predictor, wrapper, policy):
     hp = parse(
         "presample=i32;k=f0.5;warmup=i1;exp_th=f0.0;tv_th=f0.0;vr_th=f1.0;lstm_comparison=i8"
     )
-    reweighting = registry.REWEIGHTINGS[policy](hp)
+    reweighting = registry.REWEIGHTINGS[policy].make(hp)
     model = mlp(loss="categorical_crossentropy", metrics=["accuracy"])
-    wrapped = registry.build_wrapper(wrapper, model, reweighting)
+    wrapped = registry.WRAPPERS[wrapper].make(hp, model, reweighting)
     wrapped.build(*dataset.train_data[np.arange(2)])
     start = model.get_weights()
-    for name in registry.SAMPLERS:
+    for name in registry.SAMPLER_NAMES:
         model.set_weights(start)
         sampler = registry.build_sampler(
             name, dataset, reweighting, wrapped, hp, rng=np.random.default_rng(0)

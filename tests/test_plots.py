@@ -10,8 +10,11 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from importance_sampling import plots
-from importance_sampling.experiment import cli
-from importance_sampling.experiment.plot import frames
+from importance_sampling.datasets import CanevetICML2016
+from importance_sampling.experiment import cli, demo_picture
+from importance_sampling.experiment.arms import ARMS, POOLS, SAME_NOISE
+from importance_sampling.experiment.commands.plot import draw, frames
+from importance_sampling.experiment.results import Result
 
 pytestmark = pytest.mark.any_backend
 exact = pytest.mark.exact
@@ -205,16 +208,93 @@ def test_every_kind_through_the_command_line(run, tmp_path, capsys, kind, file):
 
 
 @pytest.mark.end_to_end
-def test_images_and_several_runs(run, images_run, tmp_path):
-    for kind, runs in (
-        ("examples", [images_run]),
-        ("curves", [run, images_run]),
-        ("variance-reduction", [run, images_run]),
+def test_curves_are_those_of_the_runs(run, images_run, tmp_path):
+    results = [Result(run), Result(images_run)]
+    figure = draw("curves", results)
+    loss, timed_loss, error, timed_error = figure.axes
+    for ax, xlabel, ylabel in (
+        (loss, "steps", "training loss"),
+        (timed_loss, "training time (s)", "training loss"),
+        (error, "steps", "test error (%)"),
+        (timed_error, "training time (s)", "test error (%)"),
     ):
-        path = tmp_path / f"{kind}.png"
-        assert cli.main(["plot", kind, *map(str, runs), "-o", str(path)]) == 0
-        with Image.open(path) as image:
-            assert len(set(image.convert("L").resize((60, 60)).tobytes())) > 5
+        assert (ax.get_xlabel(), ax.get_ylabel()) == (xlabel, ylabel)
+        assert [line.get_label() for line in ax.lines] == ["by loss", "images"]
+        assert [text.get_text() for text in ax.get_legend().get_texts()] == ["by loss", "images"]
+    for i, result in enumerate(results):
+        np.testing.assert_array_equal(loss.lines[i].get_xdata(), np.arange(1, result.steps + 1))
+        np.testing.assert_allclose(loss.lines[i].get_ydata(), result.train[:, 0])
+        np.testing.assert_array_equal(timed_loss.lines[i].get_xdata(), result.clock)
+        np.testing.assert_array_equal(error.lines[i].get_xdata(), result.validated_at)
+        percent = 100 * (1 - result.validation[:, 1])
+        np.testing.assert_allclose(error.lines[i].get_ydata(), percent)
+    path = tmp_path / "curves.png"
+    assert cli.main(["plot", "curves", str(run), str(images_run), "-o", str(path)]) == 0
+    with Image.open(path) as image:
+        assert image.size == ((11 * 130), int(7.5 * 130))
+
+
+@pytest.mark.end_to_end
+def test_what_the_other_kinds_show(run, images_run):
+    result, images = Result(run), Result(images_run)
+    (ax,) = draw("scores", [result]).axes
+    assert ax.get_title() == "by loss: scores of 1351 test examples"
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("steps", "loss")
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), np.median(result.scores, axis=1))
+    ax = draw("predictions", [result]).axes[0]
+    points = np.asarray(ax.collections[0].get_offsets())
+    np.testing.assert_allclose(points, result.predictions[:, :2])
+    assert ax.get_title() == f"by loss: the last {30 * 32} draws"
+    for ax, one in zip(
+        draw("variance-reduction", [result, images]).axes, (result, images), strict=True
+    ):
+        np.testing.assert_allclose(ax.lines[0].get_ydata(), one.sampling[:, 1])
+        share = 100 * one.sampling[:, 2].mean()
+        assert ax.get_title() == f"{one.label}: {share:.0f} % of the steps drawn by score"
+    ax = draw("draws", [result]).axes[0]
+    assert ax.get_title() == f"by loss: where {30 * 32} examples were drawn"
+    assert np.isfinite(np.asarray(ax.images[0].get_array())).sum() > 500
+    most, least = draw("examples", [images]).axes
+    counts = np.sort(images.draws)[::-1]
+    assert most.get_title().endswith(f"{counts[31]} to {counts[0]} times)") or (
+        counts[31] == counts[0] and most.get_title().endswith(f"({counts[0]} times)")
+    )
+    assert least.get_title() == "drawn least often (0 times)"
+    # Thirty-two digits of 28 x 28, in rows of eight, with a line between.
+    assert np.asarray(most.images[0].get_array()).shape == (4 * 29, 8 * 29)
+
+
+@exact
+def test_the_demos_picture():
+    dataset = CanevetICML2016(N=32)
+    n = len(dataset.train_data)
+    results = [
+        {
+            "arm": arm,
+            "steps": 20,
+            "history": [
+                {"seconds": float(s), "train_loss": 2.0 - s / 3, "test_error": 0.5 - s / 10}
+                for s in range(3)
+            ],
+        }
+        for arm in ARMS
+    ]
+    counts = dict.fromkeys(ARMS, np.arange(n)) | {POOLS: np.zeros(n, int)}
+    figure = demo_picture.draw("canevet", dataset, results, counts)
+    loss, error, pools, same_noise = figure.axes[:4]
+    # A curve and its end for each way to train.
+    for ax, label, values in (
+        (loss, "training loss", [2.0, 2 - 1 / 3, 2 - 2 / 3]),
+        (error, "test error (%)", [50.0, 40.0, 30.0]),
+    ):
+        assert (ax.get_xlabel(), ax.get_ylabel()) == ("training time (s)", label)
+        assert len(ax.lines) == 2 * len(ARMS)
+        np.testing.assert_allclose(ax.lines[0].get_ydata(), values)
+        np.testing.assert_allclose(ax.lines[1].get_ydata(), values[-1:])
+    assert [text.get_text() for text in loss.get_legend().get_texts()] == list(ARMS)
+    assert pools.get_title() == f"{POOLS} never switched on"
+    assert same_noise.get_title() == f"where {SAME_NOISE} drew" and len(same_noise.images) == 1
+    assert "20 steps for each curve" in figure.get_suptitle()
 
 
 @pytest.mark.end_to_end

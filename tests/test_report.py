@@ -1,12 +1,18 @@
 """What a training tells of itself."""
 
 import json
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from helpers import adam_mlp, data, fixed_draw
+from helpers import adam_mlp, data
 
 from importance_sampling import HistoryImportanceTraining
+from importance_sampling.plots import training_report
+from importance_sampling.proposal import Kind, Proposal
+from importance_sampling.training import TrainingReport
+from importance_sampling.training._course import Course
 
 pytestmark = pytest.mark.exact
 
@@ -40,8 +46,95 @@ def test_a_report_counts_what_was_drawn(tmp_path):
     course = report.course()
     assert len({len(column) for column in course.values()}) == 1 and course["step"][-1] == 20
     np.testing.assert_allclose(np.mean(course["by_score"]), 0.8)
-    for name, inputs in (("a.png", None), ("b.svg", np.zeros((64, 4, 4, 1)))):
-        assert report.plot(tmp_path / name, inputs).stat().st_size > 5000
+    for name, start in (("a.png", b"\x89PNG"), ("b.svg", b"<?xml"), ("c.pdf", b"%PDF")):
+        assert report.plot(tmp_path / name) == tmp_path / name
+        assert (tmp_path / name).read_bytes().startswith(start)
+    assert {path.name for path in tmp_path.iterdir()} == {"a.png", "b.svg", "c.pdf"}
+
+
+def hand_made_report(n=64):
+    """Two uniform steps of 16, a pool of 8 and one by history."""
+    report = TrainingReport(n, 16)
+    draws = [np.arange(16), np.arange(16, 32), np.arange(8), np.zeros(16, int)]
+    for idxs, kind, seconds in zip(
+        draws,
+        (Kind.UNIFORM, Kind.UNIFORM, Kind.POOL, Kind.HISTORY),
+        (1.0, 3.0, 4.0, 2.0),
+        strict=True,
+    ):
+        size = len(idxs)
+        scores = None if kind is Kind.UNIFORM else np.ones(size)
+        # Half of the examples count for nothing: half the batch is effective.
+        w = np.where(np.arange(size) % 2, 0.0, 2.0) if kind is Kind.HISTORY else np.ones(size)
+        proposal = Proposal(idxs, (), np.ones((size, 1)), scores, w, kind)
+        report.add(proposal, seconds, drawing=0.5, reduction=2.0)
+    return report
+
+
+def test_what_is_counted():
+    report = hand_made_report()
+    assert report.steps == {"uniform": 2, "pool": 1, "history": 1}
+    assert report.seconds == {"uniform": 4.0, "pool": 4.0, "history": 2.0}
+    assert (report.steps_on, report.steps_off, report.examples) == (2, 2, 56)
+    assert report.drawing_seconds == 2.0 and report.variance_reduction == 2.0
+    np.testing.assert_allclose(report.effective_sample_size, (1.0 + 0.5) / 2)
+    # b / (b' tau^2) of the pool's eight and the history's sixteen
+    np.testing.assert_allclose(report.relative_noise, (16 / (8 * 4) + 16 / (16 * 4)) / 2)
+    expected = np.zeros(64, int)
+    np.add.at(expected, np.r_[0:32, 0:8, np.zeros(16, int)], 1)
+    np.testing.assert_array_equal(report.draws, expected)
+    assert report.most_drawn(1)[0].tolist() == [0] and report.most_drawn(1)[1].tolist() == [18]
+
+
+def test_a_report_as_text_fits_a_terminal():
+    report = hand_made_report()
+    report.choices = [{"step": 3, "choice": "by history, because " + "it is cheap " * 12}]
+    lines = str(report).splitlines()
+    assert max(map(len, lines)) <= 80
+    words = [" ".join(line.split()) for line in lines]
+    assert words[:4] == [
+        "2 steps drawn uniformly, 2000.00 ms each",
+        "1 steps drawn by pool, 4000.00 ms each",
+        "1 steps drawn by history, 2000.00 ms each",
+        "10.0 seconds of training, 2.0 of them (20%) spent on drawing and scoring",
+    ]
+    assert "most drawn examples: 0 (18x), 7 (2x), 6 (2x), 5 (2x), 4 (2x)" in words
+    assert any(line.startswith("from step 3: by history") for line in words)
+    assert "stream" not in str(report) and str(TrainingReport(None, 8)).split()[0] == "0.0"
+
+
+def test_what_the_picture_shows():
+    report = hand_made_report()
+    images = np.zeros((64, 4, 4, 1))
+    figure = training_report(report, images)
+    reduction, effective, times, draws, most, least = figure.axes
+    assert reduction.get_title() == "50 % of the steps drawn by score"
+    assert reduction.lines[0].get_ydata().tolist() == [2.0] * 4
+    np.testing.assert_allclose(effective.lines[0].get_ydata(), [1, 1, 1, 0.5])
+    assert [bar.get_width() for bar in times.patches] == [2000.0, 4000.0, 2000.0]
+    assert [tick.get_text() for tick in times.get_yticklabels()] == ["uniform", "pool", "history"]
+    assert times.get_title() == "10 s of training, 20% of it drawing and scoring"
+    curve, mean = draws.lines
+    np.testing.assert_array_equal(curve.get_ydata(), np.sort(report.draws)[::-1])
+    np.testing.assert_allclose(mean.get_ydata(), 56 / 64)
+    assert most.get_title() == "drawn most often (1 to 18 times)"
+    assert least.get_title() == "drawn least often (0 to 0 times)"
+    assert len(most.images) == len(least.images) == 1
+    # Nothing to show of a stream, nor of what are no images.
+    figure = training_report(TrainingReport(None, 16), images)
+    assert len(figure.axes) == 4 and not figure.axes[3].lines
+    assert len(training_report(report, np.zeros((64, 5))).axes) == 4
+
+
+def test_reporting_loads_no_plotting():
+    code = (
+        "import sys\n"
+        "from importance_sampling.training import TrainingReport\n"
+        "print(TrainingReport(8, 4))\n"
+        "assert 'importance_sampling.plots' not in sys.modules\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_gain_is_variance_reduction_per_median_second():
@@ -51,10 +144,9 @@ def test_the_gain_is_variance_reduction_per_median_second():
     report = training.report()
     assert (report.gain, report.relative_noise, report.relative_time) == (1.0, 1.0, 1.0)
     # Batches of four instead of sixteen, at a variance reduction of two.
+    proposal = Proposal(np.arange(4), (), np.ones((4, 1)), np.ones(4), kind=Kind.POOL)
     for i in range(30):
-        seconds = 50.0 if i in (3, 7) else 3.0
-        draw = fixed_draw(True)
-        report.add(draw, seconds, 1.0, 2.0)
+        report.add(proposal, 50.0 if i in (3, 7) else 3.0, drawing=1.0, reduction=2.0)
     uniform = report._times.median(("uniform", 16))
     np.testing.assert_allclose(report.gain, (4 + 30) * uniform / (4 * uniform + 30 * 3.0))
     np.testing.assert_allclose(report.relative_noise, 16 / (4 * 2.0**2))
@@ -63,9 +155,7 @@ def test_the_gain_is_variance_reduction_per_median_second():
 
 
 def test_a_long_course_is_merged():
-    from importance_sampling.training._report import _Course
-
-    course = _Course(("value",))
+    course = Course(("value",))
     for i in range(5000):
         course.add(float(i))
     columns = course.columns()

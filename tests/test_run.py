@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -16,9 +17,9 @@ from PIL import Image
 from importance_sampling import pretrained
 from importance_sampling.datasets import LFW
 from importance_sampling.experiment import cli
-from importance_sampling.experiment._recorder import Recorder
-from importance_sampling.experiment._results import Result
-from importance_sampling.experiment.lfw_evaluate import best_threshold, distances
+from importance_sampling.experiment.papers.lfw_evaluate import best_threshold, distances
+from importance_sampling.experiment.recorder import Recorder
+from importance_sampling.experiment.results import Result
 
 pytestmark = pytest.mark.end_to_end
 
@@ -243,7 +244,7 @@ def test_learning_rates_time_and_initial_weights(tmp_path):
 
 
 @pytest.mark.any_backend
-def test_compare_and_list(tmp_path, capsys):
+def test_compare_and_list(tmp_path, capsys, monkeypatch):
     tree = tmp_path / "canevet" / "small_nn" / "model" / "oracle-loss" / "predicted"
     assert run(tree / "first", train_for=40) == 0
     names = ("small_nn", "oracle-loss", "uniform", "unweighted")
@@ -273,6 +274,16 @@ def test_compare_and_list(tmp_path, capsys):
     assert cli.main(["list", "-t", str(tree)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert ["first" in lines[1], "second" in lines[2]] == [True, True]
+    # On a terminal both are fitted to it.
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in (["list", str(tmp_path)], ["compare", str(tree / "first")]):
+        assert cli.main(command) == 0
+        out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+        table = out.split("\n\n")[0].splitlines()
+        assert len(table) > 2 and max(map(len, table)) <= 80 and "\t" not in out
+        assert ("first" in out and "(finished)" in out.replace("\n", "")) or command[0] == "compare"
+    monkeypatch.delenv("FORCE_COLOR")
     assert cli.main(["compare", str(tree / "third")]) == 2
     assert "holds no run: it has no train.txt" in capsys.readouterr().err
 

@@ -3,7 +3,19 @@
 import keras
 import numpy as np
 import pytest
-from helpers import CLASSES, FEATURES, adam_mlp, data, mlp, one_hot
+from helpers import (
+    CLASSES,
+    FEATURES,
+    adam_mlp,
+    data,
+    forward64,
+    full_norm64,
+    mlp,
+    one_hot,
+    oracle,
+    predict,
+    softmax64,
+)
 from keras import layers, ops
 from test_scores import sequence_model, sequences
 
@@ -197,5 +209,14 @@ def test_a_summed_loss_keeps_its_scale():
 
 
 def test_helpers_agree():
+    """The reference formulas in float64 are those of the small network they stand for."""
     x, y = data(16)
-    assert x.shape == (16, FEATURES) and one_hot(y).shape == (16, CLASSES)
+    assert x.shape == (16, FEATURES) and set(y) <= set(range(CLASSES))
+    model = mlp()
+    weights = model.get_weights()
+    probabilities = softmax64(forward64(weights, x)[1])
+    np.testing.assert_allclose(predict(model, x), probabilities, rtol=1e-4, atol=1e-6)
+    losses = -np.log((probabilities * one_hot(y)).sum(axis=1))
+    np.testing.assert_allclose(model.evaluate(x, y, verbose=0), losses.mean(), rtol=1e-4)
+    norms = full_norm64(weights, x, probabilities - one_hot(y))
+    np.testing.assert_allclose(oracle(model, "full_gnorm").score(x, y), norms, rtol=1e-3)

@@ -8,7 +8,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from . import _options
+from .options import COMMANDS, PAPERS
 
 _PROGRAM = "importance-sampling"
 
@@ -20,21 +20,35 @@ def _parser() -> argparse.ArgumentParser:
         prog=_PROGRAM,
         description="Importance sampling for the training of Keras models. The backend is chosen "
         "by the environment variable KERAS_BACKEND (tensorflow, jax or torch).",
+        epilog=f"Programs of the original's papers: {', '.join(PAPERS)}.",
     )
     parser.add_argument("--version", action="version", version=__version__)
-    commands = parser.add_subparsers(dest="command", required=True)
-    for name, (summary, add_options) in _options.COMMANDS.items():
-        add_options(commands.add_parser(name, help=summary, description=summary))
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, command in COMMANDS.items():
+        command.add_options(
+            commands.add_parser(name, help=command.summary, description=command.summary)
+        )
+    for name, command in PAPERS.items():
+        # Without a line of help, so that they are not listed.
+        command.add_options(commands.add_parser(name, description=command.summary))
     return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit status, 2 after an error that is the user's to mend."""
+    """Runs a command.
+
+    Args:
+        arguments: the command and its arguments; those of the process if left out.
+
+    Returns:
+        The exit status: 2 after an error that is the user's to mend, 130 after Ctrl-C.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     options = _parser().parse_args(arguments)
     try:
         # Imported late: deep learning frameworks take seconds to load, `--help` should not.
-        module = importlib.import_module(f".{options.command.replace('-', '_')}", __package__)
+        command = {**COMMANDS, **PAPERS}[options.command]
+        module = importlib.import_module(f".{command.module}", __package__)
         return module.main(options)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         # One line, whatever the error's own layout.

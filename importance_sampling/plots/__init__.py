@@ -1,7 +1,8 @@
 """Pictures of runs: functions that draw on matplotlib axes.
 
-They need the extra `plots`. Colours are Okabe and Ito's, told apart by colour-blind readers;
-line styles tell curves apart in grey.
+They need the extra `plots`; seaborn, which takes a second to load, is imported where it draws.
+Colours are Okabe and Ito's, told apart by colour-blind readers; line styles tell curves apart in
+grey.
 
 ```python
 import matplotlib.pyplot as plt
@@ -19,12 +20,11 @@ from __future__ import annotations
 from .._requirements import require
 
 require("matplotlib", "plots", "Drawing")
-require("seaborn", "plots", "Drawing")
 
 from ._animations import animate_distribution, animate_predictions, save_animation  # noqa: E402
 from ._curves import Curve, training_curves, variance_reduction  # noqa: E402
 from ._draws import draws_in_plane, example_grid, frequency_bar  # noqa: E402
-from ._report import training_report  # noqa: E402
+from ._report import Report, training_report  # noqa: E402
 from ._scores import predictions, score_distribution  # noqa: E402
 from ._style import COLOURS, LINES, style  # noqa: E402
 
@@ -32,6 +32,7 @@ __all__ = [
     "COLOURS",
     "LINES",
     "Curve",
+    "Report",
     "animate_distribution",
     "animate_predictions",
     "draws_in_plane",

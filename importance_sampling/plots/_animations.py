@@ -43,17 +43,19 @@ def animate_distribution(
     Returns:
         The animation; keep it until it is saved.
     """
+    seaborn = require("seaborn", "plots", "Drawing distributions")
     every = np.concatenate([np.asarray(v, dtype=np.float64) for v in values])
     low, high = xlim if xlim is not None else (float(every.min()), float(every.max()))
     edges = np.linspace(low, high if high > low else low + 1.0, 61)
-    width = edges[1] - edges[0]
     # One scale for all frames, or they could not be compared.
-    densities = [np.histogram(v, edges)[0] / max(len(v), 1) / width for v in values]
-    top = max(d.max() for d in densities)
+    counts = [np.histogram(v, edges)[0] for v in values]
+    top = max(c.max() / max(c.sum(), 1) / (edges[1] - edges[0]) for c in counts)
 
     def update(frame: int) -> None:
         axes.clear()
-        axes.stairs(densities[frame], edges, fill=True, color=COLOURS[0], alpha=0.7)
+        seaborn.histplot(
+            x=values[frame], bins=edges, stat="density", element="step", color=COLOURS[0], ax=axes
+        )
         mean = float(np.mean(values[frame]))
         axes.axvline(mean, color=COLOURS[1], linestyle="--", label=f"mean {mean:.3g}")
         if vline is not None:

@@ -20,8 +20,16 @@ class Curve(NamedTuple):
     y: np.ndarray
 
 
-def smoothed(values: np.ndarray, window: int) -> np.ndarray:
-    """Mean of the last `window` values (of as many as there are), `(n,)`."""
+def moving_average(values: np.ndarray, window: int) -> np.ndarray:
+    """Mean of the last `window` values, of as many as there are.
+
+    Args:
+        values: `(n,)`.
+        window: int, at least 1.
+
+    Returns:
+        `(n,)` float64.
+    """
     values = np.asarray(values, dtype=np.float64)
     sums = np.cumsum(np.insert(values, 0, 0.0))
     last = np.arange(1, len(values) + 1)
@@ -52,7 +60,7 @@ def training_curves(
     positive = every[every > 0]
     log = log and len(positive) > 0 and positive.max() > _LINEAR_UP_TO * positive.min()
     for i, curve in enumerate(curves):
-        values = smoothed(curve.y, window)
+        values = moving_average(curve.y, window)
         if log:
             # An error that vanished has no place on the axis.
             values = np.where(values > 0, values, np.nan)

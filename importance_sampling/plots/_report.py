@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -12,13 +13,37 @@ from ._curves import variance_reduction
 from ._draws import example_grid
 from ._style import COLOURS, style
 
-if TYPE_CHECKING:
-    from ..training import TrainingReport
-
 _SHOWN = 32
 
 
-def training_report(report: TrainingReport, x: Any = None) -> Figure:
+class Report(Protocol):
+    """What is drawn of a report; `importance_sampling.training.TrainingReport` is one.
+
+    Attributes:
+        steps: number of steps of each kind.
+        seconds: their time.
+        drawing_seconds: the part of it that drawing took.
+    """
+
+    steps: Mapping[str, int]
+    seconds: Mapping[str, float]
+    drawing_seconds: float
+
+    @property
+    def draws(self) -> np.ndarray | None:
+        """How often each example was drawn, `(N,)`; None for a stream."""
+
+    def course(self) -> Mapping[str, list[float]]:
+        """Averages over the course of training, by name, with `"step"` for their places."""
+
+    def most_drawn(self, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
+        """Indices and draws of the examples drawn most often."""
+
+    def least_drawn(self, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
+        """Indices and draws of the examples drawn least often."""
+
+
+def training_report(report: Report, x: Any = None) -> Figure:
     """Draws what a run of training did.
 
     Args:
@@ -55,7 +80,7 @@ def training_report(report: TrainingReport, x: Any = None) -> Figure:
     return figure
 
 
-def _times(axes: Any, report: TrainingReport) -> None:
+def _times(axes: Any, report: Report) -> None:
     kinds = list(report.steps)
     each = [1e3 * report.seconds[kind] / report.steps[kind] for kind in kinds]
     bars = axes.barh(range(len(kinds)), each, color=COLOURS[: len(kinds)])
@@ -72,7 +97,7 @@ def _times(axes: Any, report: TrainingReport) -> None:
     axes.set(xlabel="time of a step (ms)", title=title)
 
 
-def _draws(axes: Any, report: TrainingReport) -> None:
+def _draws(axes: Any, report: Report) -> None:
     axes.set_title("how often each example was drawn")
     if report.draws is None:
         axes.text(0.5, 0.5, "a stream's examples have no index", ha="center", va="center")

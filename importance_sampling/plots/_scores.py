@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib.pyplot as plt
+import matplotlib as mpl
 import numpy as np
 
 from ._style import COLOURS, plain_log_axis
@@ -55,13 +55,28 @@ def score_distribution(
 
 
 def colour_map(classes: np.ndarray) -> tuple[Any, int]:
-    """A colour map that stays readable in grey, and the number of classes."""
+    """A colour map that stays readable in grey.
+
+    Args:
+        classes: `(n,)` int.
+
+    Returns:
+        The map and the number of classes.
+    """
     count = int(np.max(classes)) + 1 if len(classes) else 1
-    return plt.get_cmap("viridis", max(count, 2)), count
+    return mpl.colormaps["viridis"].resampled(max(count, 2)), count
 
 
 def limits(actual: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
-    """Common limits that leave out the rarest outliers."""
+    """Common limits that leave out the rarest outliers.
+
+    Args:
+        actual: `(n,)` scores that came out.
+        predicted: `(n,)` scores drawn by.
+
+    Returns:
+        The lowest and the highest value to show.
+    """
     both = np.concatenate([actual, predicted])
     top = float(np.quantile(both, 0.995)) if len(both) else 1.0
     return 0.0, top * 1.05 or 1.0

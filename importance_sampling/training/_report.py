@@ -11,53 +11,22 @@ import numpy as np
 
 from .._arrays import dataset_length
 from .._files import write_whole
-from ..proposal import Proposal
+from ..proposal import Kind, Proposal
 from ..samplers import BaseSampler
 from ..samplers.step_times import StepTimes
+from ._course import Course
+from ._report_text import describe
 
-# Points of the course of training that are kept; twice as many are merged in pairs.
-_POINTS = 256
 # Batches whose draws are counted together.
 _COUNTED_AT_ONCE = 64
 
 
-class _Course:
-    """Averages of some numbers over the run, at no more than `2 * _POINTS` points."""
-
-    def __init__(self, names: tuple[str, ...]):
-        self.names = names
-        self._per_point = 1
-        self._rows: list[np.ndarray] = []
-        self._sum = np.zeros(len(names))
-        self._count = 0
-
-    def add(self, *values: float) -> None:
-        self._sum += values
-        self._count += 1
-        if self._count == self._per_point:
-            self._rows.append(self._sum / self._count)
-            self._sum, self._count = np.zeros(len(self.names)), 0
-            if len(self._rows) == 2 * _POINTS:
-                self._rows = [
-                    (a + b) / 2 for a, b in zip(self._rows[::2], self._rows[1::2], strict=True)
-                ]
-                self._per_point *= 2
-
-    def columns(self) -> dict[str, list[float]]:
-        rows = [*self._rows, self._sum / self._count] if self._count else self._rows
-        table = np.array(rows).reshape(-1, len(self.names))
-        steps = np.minimum(
-            self._per_point * np.arange(1, len(table) + 1),
-            self._per_point * len(self._rows) + self._count,
-        )
-        return {
-            "step": steps.tolist(),
-            **{name: table[:, i].tolist() for i, name in enumerate(self.names)},
-        }
-
-
 class TrainingReport:
     """What a run of training did: returned by `training.report()`.
+
+    Args:
+        n: number of examples of the data set; None for a stream.
+        batch_size: int, the size that was asked for.
 
     Attributes:
         steps: dict of how batches were drawn (`"uniform"`, `"pool"`, `"history"`) to steps.
@@ -84,18 +53,26 @@ class TrainingReport:
         self.examples = 0
         # Steps and times of each kind and size of batch.
         self._counts: dict[tuple[str, int], int] = {}
-        self._times = StepTimes()
+        self._times = StepTimes[tuple[str, int]]()
         self._noise = 0.0
         self._gains = 0.0
         self._reductions = 0.0
         self._sizes = 0.0
-        self._course = _Course(
+        self._course = Course(
             ("variance_reduction", "effective_sample_size", "by_score", "batch_size")
         )
 
     @classmethod
     def of(cls, sampler: BaseSampler, batch_size: int) -> TrainingReport:
-        """An empty report for what a sampler will draw in batches of the size asked for."""
+        """An empty report for what a sampler will draw.
+
+        Args:
+            sampler: the sampler.
+            batch_size: int, the size of batches that was asked for.
+
+        Returns:
+            A `TrainingReport`.
+        """
         report = cls(dataset_length(sampler.dataset), batch_size)
         report.choices = getattr(sampler, "choices", report.choices)
         return report
@@ -104,7 +81,7 @@ class TrainingReport:
         """Counts a step in.
 
         Args:
-            proposal: what was trained on.
+            proposal: what was drawn.
             seconds: how long the step took in all.
             drawing: how long the draw took.
             reduction: the present estimate of the variance reduction.
@@ -154,21 +131,21 @@ class TrainingReport:
     @property
     def steps_off(self) -> int:
         """Steps whose batch was drawn uniformly."""
-        return self.steps.get("uniform", 0)
+        return self.steps.get(Kind.UNIFORM.value, 0)
 
     @property
     def variance_reduction(self) -> float:
-        """See the class."""
+        """Mean estimate of the variance reduction over the steps by score; 1.0 without any."""
         return self._reductions / self.steps_on if self.steps_on else 1.0
 
     @property
     def effective_sample_size(self) -> float:
-        """See the class."""
+        """Mean share of the batch that as many equal weights would be, over the steps by score."""
         return self._sizes / self.steps_on if self.steps_on else 1.0
 
     @property
     def relative_noise(self) -> float:
-        """See the class."""
+        """Mean variance of the gradient over the steps by score; 1.0 is a whole uniform batch."""
         return self._noise / self.steps_on if self.steps_on else 1.0
 
     @property
@@ -180,7 +157,7 @@ class TrainingReport:
         """
         if not self.steps_on:
             return 1.0
-        uniform = ("uniform", self.batch_size)
+        uniform = (Kind.UNIFORM.value, self.batch_size)
         # A few steps of a size that hardly occurs count as the others.
         known = {k: n for k, n in self._counts.items() if self._times.known(k, 1)}
         if uniform not in known or sum(known.values()) < 0.9 * sum(self._counts.values()):
@@ -201,12 +178,26 @@ class TrainingReport:
         return None if time is None else (self.steps_off + self._gains) / max(total * time, 1e-12)
 
     def most_drawn(self, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
-        """Indices and draws of the examples drawn most often, `(count,)` each."""
+        """The examples drawn most often.
+
+        Args:
+            count: int, how many.
+
+        Returns:
+            Indices and draws, `(count,)` each.
+        """
         order = self._order()[::-1][:count]
         return order, self.draws[order]
 
     def least_drawn(self, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
-        """Indices and draws of the examples drawn least often, `(count,)` each."""
+        """The examples drawn least often.
+
+        Args:
+            count: int, how many.
+
+        Returns:
+            Indices and draws, `(count,)` each.
+        """
         order = self._order()[:count]
         return order, self.draws[order]
 
@@ -251,46 +242,7 @@ class TrainingReport:
         return json.loads(json.dumps(found, default=float))
 
     def __str__(self) -> str:
-        total = sum(self.seconds.values())
-        lines = []
-        for kind, steps in self.steps.items():
-            each = 1e3 * self.seconds[kind] / steps
-            lines.append(f"{steps:>9} steps drawn by {kind:<8} {each:9.2f} ms each")
-            if kind == "uniform":
-                lines[-1] = f"{steps:>9} steps drawn uniformly {each:9.2f} ms each"
-        share = self.drawing_seconds / total if total else 0.0
-        lines.append(
-            f"{total:9.1f} seconds of training, {self.drawing_seconds:.1f} of them ({share:.0%}) "
-            "spent on drawing and scoring"
-        )
-        if self.steps_on:
-            lines.append(f"{self.variance_reduction:9.2f} variance reduction, while by score")
-            lines.append(f"{self.effective_sample_size:9.0%} effective sample size, while by score")
-            whole = self.batch_size * (self.steps_on + self.steps_off)
-            lines.append(
-                f"{self.relative_noise:9.2f} variance of the gradient, uniform batches of "
-                f"{self.batch_size} = 1, while by score"
-            )
-            lines.append(
-                f"{self.examples:9d} examples trained on, {self.examples / whole:.0%} of those of "
-                "whole batches"
-            )
-        if self.steps_on and self.relative_time is not None:
-            lines.append(f"{self.relative_time:9.2f} time of all steps, uniform ones = 1")
-        if self.gain is not None:
-            lines.append(f"{self.gain:9.2f} variance reduction per second, uniform training = 1")
-        if self.draws is not None and len(self.draws):
-            for name, (idxs, draws) in (
-                ("most", self.most_drawn(5)),
-                ("least", self.least_drawn(5)),
-            ):
-                pairs = ", ".join(
-                    f"{i} ({d}x)" for i, d in zip(idxs.tolist(), draws.tolist(), strict=True)
-                )
-                lines.append(f"          {name} drawn examples: {pairs}")
-        for choice in self.choices:
-            lines.append(f"   from step {choice['step']}: {choice['choice']}")
-        return "\n".join(lines)
+        return describe(self.to_dict())
 
     def plot(self, path: str | os.PathLike, x: Any = None) -> Path:
         """Draws the report as a picture.
@@ -303,9 +255,7 @@ class TrainingReport:
         Returns:
             The path.
         """
-        from .._requirements import require
-
-        require("matplotlib", "plots", "A report's picture")
+        # Here, because a training that is not drawn needs no matplotlib.
         from ..plots import training_report
 
         return write_whole(Path(path), lambda target: training_report(self, x).savefig(target))

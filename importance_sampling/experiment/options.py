@@ -3,18 +3,73 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+import textwrap
+from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import NamedTuple
 
-KINDS = {
-    "curves": "training loss and test error over steps and over time",
-    "scores": "distribution of the test examples' scores over training",
-    "predictions": "scores drawn by against the scores that came out",
-    "variance-reduction": "estimated variance reduction, and when drawing was by score",
-    "draws": "where in the plane examples were drawn",
-    "examples": "the images drawn most and least often",
-}
-"""What `plot` can draw."""
+from . import registry
+from .argument_types import numbers
+from .papers import options as papers
+from .registry import HYPERPARAMETERS, Row
+
+_WIDTH = 78
+
+
+def _names(rows: Iterable[Row]) -> str:
+    """The names of rows as a sentence has them: "a, b or c"."""
+    *first, last = [row.name for row in rows]
+    return f"{', '.join(first)} or {last}" if first else last
+
+
+def _before() -> str:
+    """What may stand before which samplers, in words."""
+    samplers = registry.SAMPLERS.there
+    return (
+        f"{_names(registry.SMOOTHINGS.values())} before {_names(r for r in samplers if r.smoothed)}"
+        f"; {_names(registry.CONDITIONS.values())} before "
+        f"{_names(r for r in samplers if r.conditional)} and what stands before these"
+    )
+
+
+def _described(title: str, pairs: Iterable[tuple[str, str]]) -> str:
+    """A list of names and what they are, as text of 78 columns."""
+    indent = " " * 31
+    lines = [f"{title}:"]
+    for name, summary in pairs:
+        begin = f"  {name:<28} "
+        lines.append(textwrap.fill(begin + summary, _WIDTH, subsequent_indent=indent))
+    return "\n".join(lines)
+
+
+def _all_names() -> str:
+    """Every name that `run` knows, with its line of help."""
+    tables = (
+        ("scores", registry.WRAPPERS),
+        ("samplers", registry.SAMPLERS),
+        ("before a sampler", registry.SMOOTHINGS),
+        ("before a sampler and its smoothing", registry.CONDITIONS),
+        ("reweightings", registry.REWEIGHTINGS),
+        ("data sets", registry.DATASETS),
+    )
+    parts = [
+        _described(title, ((row.name, row.summary) for row in table.there))
+        for title, table in tables
+    ]
+    used = (
+        (f"{name}={next(iter(users.values())).letter}...", _meaning(name))
+        for name, users in HYPERPARAMETERS.items()
+    )
+    return "\n\n".join([*parts, _described("hyper-parameters, with their defaults", used)])
+
+
+def _meaning(name: str) -> str:
+    """What a hyper-parameter is for each row that has it, with its default, in words."""
+    by_summary: dict[str, list[str]] = {}
+    for summary, default, users in registry.meanings_of(name):
+        of = ", ".join(users) if default is None else f"{default} for {', '.join(users)}"
+        by_summary.setdefault(summary, []).append(of)
+    return "; ".join(f"{summary} ({'; '.join(of)})" for summary, of in by_summary.items())
 
 
 def _demo(parser: argparse.ArgumentParser) -> None:
@@ -26,6 +81,7 @@ def _demo(parser: argparse.ArgumentParser) -> None:
         default=20.0,
         help="about how long the uniform training is to take; all others take as many steps",
     )
+    parser.add_argument("--steps", type=int, help="exactly so many steps instead of --seconds")
     parser.add_argument("--seed", type=int, default=0, help="of data, weights and draws")
     parser.add_argument(
         "--output",
@@ -36,17 +92,14 @@ def _demo(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(parser: argparse.ArgumentParser) -> None:
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = _all_names()
     add = parser.add_argument
     add("model", help="network, such as small_cnn (see importance_sampling.models)")
-    add("wrapper", help="score: oracle-loss, oracle-gnorm or oracle-acc")
-    add(
-        "sampler",
-        help="uniform, model, lstm, pcg, obs, history, cache or lstm-comparison; smooth-, "
-        "adaptive-smooth- or power-smooth- before model, lstm, pcg and history; warmup-, exp-, "
-        "tv- or vr- before anything with model or lstm in its name",
-    )
-    add("reweighting", help="unweighted, predicted, adjusted or correcting")
-    add("dataset", help="data set, such as mnist, cifar10-augmented or canevet-icml2016")
+    add("wrapper", help=f"score: {_names(registry.WRAPPERS.there)}")
+    add("sampler", help=f"{_names(registry.SAMPLERS.there)}; {_before()}")
+    add("reweighting", help=_names(registry.REWEIGHTINGS.there))
+    add("dataset", help=f"data set: {_names(registry.DATASETS.there)}")
     add("output_directory", help="directory for the results")
     add("--train_for", type=int, default=10000, help="mini-batches (seconds with time_based=i1)")
     add("--validate_every", type=int, default=300, help="mini-batches between evaluations")
@@ -77,7 +130,7 @@ def _compare(parser: argparse.ArgumentParser) -> None:
     _runs(parser)
     parser.add_argument(
         "--errors",
-        type=_numbers,
+        type=numbers,
         default=[5.0, 2.0, 1.0],
         help="test errors in percent, divided by commas, to tell steps and seconds to",
     )
@@ -91,7 +144,7 @@ def _list(parser: argparse.ArgumentParser) -> None:
 
 
 def _plot(parser: argparse.ArgumentParser) -> None:
-    kinds = "; ".join(f"{name}: {summary}" for name, summary in KINDS.items())
+    kinds = "; ".join(f"{row.name}: {row.summary}" for row in registry.PICTURES.values())
     parser.add_argument("kind", metavar="KIND", help=kinds.replace("%", "%%"))
     _runs(parser)
     parser.add_argument(
@@ -109,7 +162,7 @@ def _scores(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", help="network")
     parser.add_argument("weights", help="file with its weights")
     parser.add_argument("dataset", help="data set")
-    parser.add_argument("--score", choices=["gnorm", "loss"], default="loss")
+    parser.add_argument("--score", choices=list(registry.SCORES), default="loss")
     parser.add_argument("--batch_size", type=int, default=128)
     parser.add_argument("--random_seed", type=int, default=0)
     parser.add_argument("--hyperparams", default="", help="of the data set, as for `run`")
@@ -123,7 +176,7 @@ def _variance_reduction(parser: argparse.ArgumentParser) -> None:
     add("--samples", type=int, default=10, help="mini-batches to draw")
     add(
         "--score",
-        choices=["gnorm", "full_gnorm", "loss", "ones"],
+        choices=[*registry.SCORES, "ones"],
         nargs="+",
         default=["loss"],
         help="what to draw by",
@@ -136,71 +189,37 @@ def _variance_reduction(parser: argparse.ArgumentParser) -> None:
     add("--hyperparams", default="", help="of the data set, as for `run`")
 
 
-def _plot_distribution(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--delimiter", "-d", default=" ", help="between values of a line")
-    parser.add_argument("--xlim", type=_numbers, help="limits of the x axis, divided by a comma")
-    parser.add_argument("--ylim", type=_numbers, help="limits of the y axis, divided by a comma")
-    parser.add_argument("--frames", type=int, default=100, help="lines to read at the most")
-    parser.add_argument("--to_file", type=Path, help="write the animation there (.gif or .mp4)")
-    parser.add_argument("--vline", type=float, help="draw a vertical line")
+class Command(NamedTuple):
+    """A command of `importance-sampling`.
+
+    Attributes:
+        summary: str, one line of help.
+        add_options: adds its arguments to a parser.
+        module: str, the module below `experiment` whose `main(options)` runs it.
+    """
+
+    summary: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    module: str
 
 
-def _plot_loss_evolution(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("metrics", help="predictions.txt or comparison.txt; - for standard input")
-    parser.add_argument("--to_file", type=Path, help="write the animation there (.gif or .mp4)")
-    parser.add_argument("--step", type=int, default=1000, help="points between frames")
-    parser.add_argument("--n_points", type=int, default=10000, help="points in a frame")
-    parser.add_argument("--frames", type=_slice, default=slice(None), help="such as 10:100:2")
-    parser.add_argument("--lim", type=_numbers, help="limits of both axes, divided by a comma")
-
-
-def _lfw_forward_pass(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="pretrained_resnet50 or pretrained_densenet121")
-    parser.add_argument("weights", help="file with its weights")
-    parser.add_argument("output", type=Path, help="file for the representations, float32")
-    parser.add_argument("--embedding", type=int, default=128, help="size of a representation")
-    parser.add_argument("--slice", type=_slice, default=slice(None), help="part, such as 0:1000")
-    parser.add_argument("--batch_size", type=int, default=16)
-    parser.add_argument("--dataset_path", help="directory of LFW (or the variable LFW)")
-
-
-def _lfw_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("representations", type=Path, help="what lfw-forward-pass wrote")
-    parser.add_argument("--embedding", type=int, default=128, help="size of a representation")
-    parser.add_argument("--folds", type=int, default=10, help="how many folds there are")
-    parser.add_argument("--dataset_path", help="directory of LFW (or the variable LFW)")
-
-
-def _numbers(text: str) -> list[float]:
-    try:
-        return [float(part) for part in text.split(",")]
-    except ValueError:
-        raise argparse.ArgumentTypeError(
-            f"expected numbers divided by commas, got {text!r}"
-        ) from None
-
-
-def _slice(text: str) -> slice:
-    try:
-        return slice(*(int(part) if part else None for part in text.split(":")))
-    except (ValueError, TypeError):
-        raise argparse.ArgumentTypeError(f"expected START:STOP[:STEP], got {text!r}") from None
-
-
-COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "demo": ("compare five ways to take the same training steps", _demo),
-    "run": ("run one experiment", _run),
-    "compare": ("a table over runs", _compare),
-    "list": ("what runs lie in a directory", _list),
-    "plot": ("draw runs", _plot),
-    "scores": ("print the score of every training example", _scores),
-    "variance-reduction": (
+COMMANDS: dict[str, Command] = {
+    "demo": Command("compare five ways to take the same training steps", _demo, "commands.demo"),
+    "run": Command("run one experiment", _run, "commands.run"),
+    "compare": Command("a table over runs", _compare, "commands.compare"),
+    "list": Command("what runs lie in a directory", _list, "commands.list"),
+    "plot": Command("draw runs", _plot, "commands.plot"),
+    "scores": Command("print the score of every training example", _scores, "commands.scores"),
+    "variance-reduction": Command(
         "how well mini-batches estimate a gradient",
         _variance_reduction,
+        "commands.variance_reduction",
     ),
-    "plot-distribution": ("animate the distribution of each line's values", _plot_distribution),
-    "plot-loss-evolution": ("animate predicted against actual losses", _plot_loss_evolution),
-    "lfw-forward-pass": ("compute representations of the faces of LFW", _lfw_forward_pass),
-    "lfw-evaluate": ("evaluate representations of the faces of LFW", _lfw_evaluate),
 }
-"""Every command with a summary and what adds its arguments."""
+"""Every command by its name."""
+
+PAPERS: dict[str, Command] = {
+    name: Command(summary, add_options, f"papers.{name.replace('-', '_')}")
+    for name, (summary, add_options) in papers.PROGRAMS.items()
+}
+"""The programs of the original's papers."""

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import pretrained
-from .._files import write_whole
-from ..datasets import LFW
-from ..utils.keras_utils import DatasetSequence, load_weights_by_name
-from ._lfw import location
+from ... import pretrained
+from ..._files import write_whole
+from ...datasets import LFW
+from ...utils.keras_utils import DatasetSequence, load_weights_by_name
+from .location import location
 
 # Without the softmax that the classifiers of these names end in: what is wanted is the embedding.
 _NETWORKS = {

@@ -12,7 +12,12 @@ from ..training import BaseTraining, HistoryImportanceTraining, ImportanceTraini
 
 
 class UniformTraining(BaseTraining):
-    """Draws uniformly, by the same loop as the others."""
+    """Draws uniformly, by the same loop as the others.
+
+    Args:
+        model: a compiled `keras.Model`.
+        seed: int or None, of all that is random.
+    """
 
     def __init__(self, model: Any, seed: int | None = None):
         super().__init__(model, BiasedReweightingPolicy(1.0), seed=seed)
@@ -20,7 +25,7 @@ class UniformTraining(BaseTraining):
     def sampler(
         self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.sampler`."""
+        """Makes a `UniformSampler`; see `BaseTraining.sampler` for the arguments."""
         return UniformSampler(dataset, self.reweighting, **self._sampler_options)
 
 
@@ -36,7 +41,13 @@ class _IgnoredScores(ModelSampler):
 
 
 class RandomSubsetTraining(UniformTraining):
-    """Trains on a random part of each scored pool: the cost of importance sampling without it."""
+    """Trains on a random part of each scored pool: the cost of importance sampling without it.
+
+    Args:
+        model: a compiled `keras.Model`.
+        presample: float, the pool in batches.
+        seed: int or None, of all that is random.
+    """
 
     def __init__(self, model: Any, presample: float = 3.0, seed: int | None = None):
         super().__init__(model, seed)
@@ -45,7 +56,7 @@ class RandomSubsetTraining(UniformTraining):
     def sampler(
         self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.sampler`."""
+        """Makes the sampler that ignores its scores; see `BaseTraining.sampler`."""
         pool = int(self._presample * batch_size)
         return _IgnoredScores(
             dataset, self.reweighting, self.model, pool, pool, **self._sampler_options
@@ -53,7 +64,15 @@ class RandomSubsetTraining(UniformTraining):
 
 
 def same_noise(model: Any, seed: int | None = None) -> HistoryImportanceTraining:
-    """Steps on as few examples as the noise of a uniform batch allows."""
+    """Steps on as few examples as the noise of a uniform batch allows.
+
+    Args:
+        model: a compiled `keras.Model`.
+        seed: int or None, of all that is random.
+
+    Returns:
+        A `HistoryImportanceTraining`.
+    """
     return HistoryImportanceTraining(model, constant="variance", seed=seed)
 
 

@@ -6,11 +6,20 @@ import argparse
 
 import numpy as np
 
-from ._results import Result
+from ..._text_tables import print_table
+from ..results import Result
 
 
 def row(result: Result, errors: list[float]) -> list[str]:
-    """One run's cells: steps, seconds, final figures, and what given errors took."""
+    """One run's cells: steps, seconds, final figures, and what given errors took.
+
+    Args:
+        result: the run.
+        errors: test errors in percent.
+
+    Returns:
+        list of str, a cell for each column.
+    """
     cells = [result.label, str(result.steps)]
     cells.append(f"{result.clock[-1]:.1f}" if len(result.clock) else "-")
     window = result.train[-min(100, result.steps) :] if result.steps else np.empty((0, 2))
@@ -30,25 +39,12 @@ def row(result: Result, errors: list[float]) -> list[str]:
     return cells
 
 
-def table(results: list[Result], errors: list[float]) -> str:
-    """The runs as aligned text."""
-    head = ["run", "steps", "seconds", "training loss", "test loss", "test error", "best"]
-    head += [f"to {error:g} %" for error in errors]
-    rows = [head, *(row(result, errors) for result in results)]
-    widths = [max(len(r[i]) for r in rows) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        ).rstrip()
-        for cells in rows
-    )
-
-
 def main(options: argparse.Namespace) -> int:
     """Prints the table."""
     results = [Result(path) for path in options.runs]
-    print(table(results, options.errors))
+    head = ["run", "steps", "seconds", "training loss", "test loss", "test error", "best"]
+    head += [f"to {error:g} %" for error in options.errors]
+    print_table(head, (row(result, options.errors) for result in results))
     print(
         "\nTraining loss: mean of the last 100 steps. Steps and seconds to an error: at the first "
         "evaluation that saw it; evaluations themselves are not counted as time."

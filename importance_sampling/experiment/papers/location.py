@@ -1,4 +1,4 @@
-"""What both commands about Labeled Faces in the Wild need."""
+"""Where Labeled Faces in the Wild lies."""
 
 from __future__ import annotations
 
@@ -7,6 +7,12 @@ import os
 
 def location(path: str | None) -> str:
     """The directory of LFW, from an option or the environment.
+
+    Args:
+        path: what the option `--dataset_path` says; None where it was left out.
+
+    Returns:
+        The directory.
 
     Raises:
         ValueError: if neither says where it is.

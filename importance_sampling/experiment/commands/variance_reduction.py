@@ -9,17 +9,16 @@ from typing import Any
 import keras
 import numpy as np
 
-from .._arrays import take_rows
-from .._files import make_directory, write_whole
-from ..model_wrappers import OracleWrapper
-from ..reweighting import BiasedReweightingPolicy
-from . import _build
-from . import _registry as registry
-from ._hyperparams import parse
+from ..._arrays import take_rows
+from ..._files import make_directory, write_whole
+from ...model_wrappers import OracleWrapper
+from ...reweighting import BiasedReweightingPolicy
+from .. import build, registry
+from ..hyperparams import parse
 
 
 def _gradient(wrapper: Any, xy: Any, w: np.ndarray, inner: int) -> np.ndarray:
-    """Gradient of the mean weighted loss as one vector, a part of the rows at a time."""
+    """Gradient of the mean weighted loss as one vector, `inner` rows at a time."""
     total: Any = 0.0
     for start in range(0, len(w), inner):
         rows = slice(start, start + inner)
@@ -37,10 +36,13 @@ def main(options: argparse.Namespace) -> int:
         if getattr(options, name) < 1:
             raise ValueError(f"--{name} must be at least 1, got {getattr(options, name)}.")
     rng = np.random.default_rng(options.random_seed)
+    names = {"model": options.model, "dataset": options.dataset}
+    build.check(names, hp)
+    build.warn_without_effect(names, hp)
     keras.utils.set_random_seed(options.random_seed)
-    dataset = registry.look_up("data set", registry.DATASETS, options.dataset)(hp)
-    model = _build.build_model(options.model, dataset, hp)
-    _build.load_initial_weights(model, Path(options.weights))
+    dataset = registry.DATASETS.look_up(options.dataset).make(hp)
+    model = build.build_model(options.model, dataset, hp)
+    build.load_initial_weights(model, Path(options.weights))
     if options.save_scores:
         make_directory(options.save_scores)
     xy = dataset.train_data[rng.integers(0, len(dataset.train_data), options.sample_size)]
@@ -52,6 +54,8 @@ def main(options: argparse.Namespace) -> int:
         if score != "ones":
             scorer = OracleWrapper(model, policy, score=score)
             scores = np.asarray(scorer.score(*xy, batch_size=options.inner_batch_size), np.float64)
+        if not scores.any():
+            raise ValueError(f"All scores {score} are 0, so that nothing can be drawn by them.")
         distances, alignments = [], []
         for _ in range(options.samples):
             rows = rng.choice(len(scores), options.batch_size, p=scores / scores.sum())

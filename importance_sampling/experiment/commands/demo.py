@@ -10,11 +10,12 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from .. import _requirements
-from .._files import make_directory, write_json, write_whole
-from ..datasets import MNIST, BaseDataset, CanevetICML2016
-from ._arms import ARMS, BY_SCORE, UNIFORM
-from ._schedule import Schedule
+from ... import _requirements
+from ..._files import make_directory, write_json, write_whole
+from ..._text_tables import print_table
+from ...datasets import MNIST, BaseDataset, CanevetICML2016
+from ..arms import ARMS, BY_SCORE, UNIFORM
+from ..schedule import Schedule
 
 
 class _Task(NamedTuple):
@@ -36,12 +37,29 @@ _TIMED_STEPS = 300
 
 
 def load(name: str, path: str | None, seed: int) -> BaseDataset:
-    """The data set to train on, with one-hot targets."""
+    """The data set to train on, with one-hot targets.
+
+    Args:
+        name: str, "canevet" or "mnist".
+        path: where MNIST lies; None to look for it.
+        seed: int, of made-up data.
+
+    Returns:
+        A `BaseDataset`.
+    """
     return CanevetICML2016(N=512, seed=seed) if name == "canevet" else MNIST(path)
 
 
 def build(task: _Task, dataset: BaseDataset) -> keras.Model:
-    """A fresh network, compiled."""
+    """A fresh network, compiled.
+
+    Args:
+        task: what it looks like.
+        dataset: the data set to build it for.
+
+    Returns:
+        A compiled `keras.Model`.
+    """
     from keras import layers
 
     model = keras.Sequential(
@@ -95,7 +113,16 @@ def _warm_up(training: Any, dataset: BaseDataset, batch_size: int) -> None:
 
 
 def steps_in(seconds: float, options: argparse.Namespace, dataset: BaseDataset) -> int:
-    """How many uniform steps take so long on this machine."""
+    """How many uniform steps take so long on this machine.
+
+    Args:
+        seconds: float.
+        options: the command's arguments.
+        dataset: the data set to train on.
+
+    Returns:
+        int, at least 1.
+    """
     task = _TASKS[options.dataset]
     training = ARMS[UNIFORM](build(task, dataset), seed=options.seed)
     _warm_up(training, dataset, task.batch_size)
@@ -113,7 +140,18 @@ def run_arm(
     weights: list[np.ndarray],
     steps: int,
 ) -> tuple[dict[str, Any], np.ndarray]:
-    """Trains one arm; returns its results and how often each example was drawn."""
+    """Trains one arm.
+
+    Args:
+        label: str, one of `ARMS`.
+        options: the command's arguments.
+        dataset: the data set to train on.
+        weights: the weights to start from.
+        steps: int, optimizer steps.
+
+    Returns:
+        The arm's results and how often each example was drawn, `(N,)`.
+    """
     task = _TASKS[options.dataset]
     model = build(task, dataset)
     model.set_weights(weights)
@@ -158,49 +196,67 @@ def run_arm(
     return result, recorder.counts
 
 
-def table(results: list[dict[str, Any]]) -> str:
-    """The results as text, one line per arm."""
-    lines = [
-        f"{'':<26} {'examples':>10} {'seconds':>8} {'time':>6} {'training loss':>14} "
-        f"{'test error':>11} {'steps by score':>15}"
-    ]
+HEAD = ("", "examples", "seconds", "time", "training loss", "test error", "steps by score")
+"""Columns of the demo's table."""
+
+
+def rows_of(results: list[dict[str, Any]]) -> list[list[str]]:
+    """The results as cells of a table.
+
+    Args:
+        results: of all arms.
+
+    Returns:
+        A list of cells for each arm.
+    """
     uniform = next(r for r in results if r["arm"] == UNIFORM)
-    for r in results:
-        share = "-" if r["arm"] not in BY_SCORE else f"{100 * r['share_on']:.0f} %"
-        time_taken = f"{r['seconds'] / uniform['seconds']:.2f} x"
-        lines.append(
-            f"{r['arm']:<26} {r['examples']:>10} {r['seconds']:>8.1f} {time_taken:>6} "
-            f"{r['train_loss']:>14.4f} {100 * r['test_error']:>9.2f} % {share:>15}"
-        )
-    return "\n".join(lines)
+    return [
+        [
+            r["arm"],
+            str(r["examples"]),
+            f"{r['seconds']:.1f}",
+            f"{r['seconds'] / uniform['seconds']:.2f} x",
+            f"{r['train_loss']:.4f}",
+            f"{100 * r['test_error']:.2f} %",
+            "-" if r["arm"] not in BY_SCORE else f"{100 * r['share_on']:.0f} %",
+        ]
+        for r in results
+    ]
 
 
 def main(options: argparse.Namespace) -> int:
     """Runs the demo."""
     _requirements.require("matplotlib", "plots", "The demo's picture")
-    from ._picture import draw
+    from ..demo_picture import draw
 
     if not options.seconds > 0:
         raise ValueError(f"--seconds must be above 0, got {options.seconds:g}.")
+    if options.steps is not None and options.steps < 1:
+        raise ValueError(f"--steps must be at least 1, got {options.steps}.")
     output = make_directory(options.output)
     dataset = load(options.dataset, options.data, options.seed)
     keras.utils.set_random_seed(options.seed)
     weights = build(_TASKS[options.dataset], dataset).get_weights()
-    steps = steps_in(options.seconds, options, dataset)
+    steps, about = options.steps, ""
+    if steps is None:
+        steps = steps_in(options.seconds, options, dataset)
+        about = f" about {options.seconds:g} seconds of uniform training,"
     print(
         f"{options.dataset}: {len(dataset.train_data)} training examples, "
-        f"{keras.backend.backend()} backend; {steps} steps, about {options.seconds:g} seconds of "
-        f"uniform training, in {len(ARMS)} ways from the same start"
+        f"{keras.backend.backend()} backend; {steps} steps,{about} in {len(ARMS)} ways from the "
+        "same start"
     )
     results, counts = [], {}
     for label in ARMS:
         result, counts[label] = run_arm(label, options, dataset, weights, steps)
         results.append(result)
-    print("\n" + table(results))
+    print()
+    print_table(HEAD, rows_of(results))
     settings = {"dataset": options.dataset, "seed": options.seed, "seconds": options.seconds}
     settings |= {"steps": steps, "backend": keras.backend.backend()}
     write_json(output / "demo.json", {"settings": settings, "results": results})
     picture = output / "demo.png"
-    write_whole(picture, lambda path: draw(path, options.dataset, dataset, results, counts))
+    figure = draw(options.dataset, dataset, results, counts)
+    write_whole(picture, lambda path: figure.savefig(path, dpi=110))
     print(f"\nThe picture is {picture}, the figures are {output / 'demo.json'}.")
     return 0

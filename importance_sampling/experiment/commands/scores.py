@@ -8,12 +8,11 @@ from pathlib import Path
 
 import keras
 
-from ..model_wrappers import OracleWrapper
-from ..reweighting import UNWEIGHTED
-from ..utils.keras_utils import DatasetSequence
-from . import _build
-from . import _registry as registry
-from ._hyperparams import parse
+from ...model_wrappers import OracleWrapper
+from ...reweighting import UNWEIGHTED
+from ...utils.keras_utils import DatasetSequence
+from .. import build, registry
+from ..hyperparams import parse
 
 
 def main(options: argparse.Namespace) -> int:
@@ -21,10 +20,13 @@ def main(options: argparse.Namespace) -> int:
     hp = parse(options.hyperparams)
     if options.batch_size < 1:
         raise ValueError(f"--batch_size must be at least 1, got {options.batch_size}.")
+    names = {"model": options.model, "dataset": options.dataset}
+    build.check(names, hp)
+    build.warn_without_effect(names, hp)
     keras.utils.set_random_seed(options.random_seed)
-    dataset = registry.look_up("data set", registry.DATASETS, options.dataset)(hp)
-    model = _build.build_model(options.model, dataset, hp)
-    _build.load_initial_weights(model, Path(options.weights))
+    dataset = registry.DATASETS.look_up(options.dataset).make(hp)
+    model = build.build_model(options.model, dataset, hp)
+    build.load_initial_weights(model, Path(options.weights))
     wrapper = OracleWrapper(model, UNWEIGHTED, score=options.score)
     batches = DatasetSequence(dataset, batch_size=options.batch_size)
     for i in range(len(batches)):

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._logs import read_rows
+from .logs import read_rows
 
 RUN = "run.json"
 """The file that describes a run."""

@@ -16,8 +16,9 @@ import numpy as np
 from .._arrays import count_rows
 from ..samplers.classes import class_ids
 from ..training.loop import Loop
-from ._hyperparams import Hyperparams, learning_rate
-from ._logs import Logs
+from .hyperparams import Hyperparams, learning_rate
+from .logs import Logs
+from .registry.known import has_own_schedule
 
 
 class Recorder(keras.callbacks.Callback):
@@ -63,7 +64,7 @@ class Recorder(keras.callbacks.Callback):
         rate = learning_rate(self.hp, self.progress)
         if rate != self._rate:
             # A schedule of the optimizer's own is left alone.
-            if not self.hp.get("lr_decay"):
+            if not has_own_schedule(self.hp):
                 self.model.optimizer.learning_rate = rate
             self._rate = rate
         self.model.reset_metrics()

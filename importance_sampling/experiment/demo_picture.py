@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import matplotlib.ticker
@@ -12,7 +11,7 @@ from matplotlib.figure import Figure
 from .. import plots
 from ..datasets import BaseDataset
 from ..datasets._canevet import boundary
-from ._arms import HISTORY, POOLS, SAME_NOISE, UNIFORM
+from .arms import HISTORY, POOLS, SAME_NOISE, UNIFORM
 
 # Okabe and Ito's colours, told apart by colour-blind readers; line styles serve grey print.
 _STYLES = {
@@ -58,13 +57,22 @@ def _images(axes: Any, dataset: BaseDataset, idxs: np.ndarray, title: str) -> No
 
 
 def draw(
-    path: Path,
     name: str,
     dataset: BaseDataset,
     results: list[dict[str, Any]],
     counts: dict[str, np.ndarray],
-) -> None:
-    """Writes the picture."""
+) -> Figure:
+    """Draws learning curves of all arms, and what two of them drew.
+
+    Args:
+        name: str, the data set's.
+        dataset: the data set.
+        results: of all arms.
+        counts: how often each example was drawn, by arm.
+
+    Returns:
+        A matplotlib figure.
+    """
     figure = Figure(figsize=(11, 8.5), layout="constrained")
     axes = figure.subplots(2, 2)
     _curves(axes[0, 0], results, "train_loss", "training loss")
@@ -93,4 +101,4 @@ def draw(
     figure.suptitle(
         f"{name}: the same network, start and {results[0]['steps']} steps for each curve"
     )
-    figure.savefig(path, dpi=110)
+    return figure

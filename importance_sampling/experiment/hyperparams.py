@@ -2,66 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 from .._names import unknown
-
-Hyperparams = Mapping[str, Any]
+from .registry import HYPERPARAMETERS, Hyperparams
+from .registry.general import RATE
 
 _TYPES: dict[str, Callable[[str], Any]] = {"s": str, "f": float, "i": int}
 
-KNOWN: dict[str, str] = {
-    "batch_size": "i",
-    "lr": "f",
-    "lr_reductions": "I",
-    "lr_changes": "I",
-    "lr_targets": "F",
-    "opt": "s",
-    "momentum": "f",
-    "nesterov": "i",
-    "lr_decay": "f",
-    "clipnorm": "f",
-    "seed": "i",
-    "k": "f",
-    "presample": "i",
-    "smooth": "f",
-    "warmup": "i",
-    "exp_th": "f",
-    "tv_th": "f",
-    "vr_th": "f",
-    "lstm_log": "i",
-    "lstm_comparison": "i",
-    "alpha": "f",
-    "steps_per_epoch": "i",
-    "obs_recompute": "i",
-    "obs_se0": "f",
-    "obs_seend": "f",
-    "obs_epochs": "i",
-    "history_recompute": "i",
-    "mix": "f",
-    "radius": "f",
-    "refresh": "f",
-    "staleness": "i",
-    "cache_prob": "f",
-    "scsg_B": "i",
-    "scsg_B_over_b": "i",
-    "scsg_B_rate": "f",
-    "kat_t1": "f",
-    "kat_t2": "f",
-    "time_based": "i",
-    "forward_batch_size": "i",
-    "N": "i",
-    "data": "s",
-    "ptb": "s",
-    "imagenet": "s",
-    "timit": "s",
-    "mit67": "s",
-    "casia": "s",
-    "triplet_alpha": "f",
-    "triplet_embedding": "i",
-    "weights": "s",
-}
+KNOWN = {name: next(iter(users.values())).letter for name, users in HYPERPARAMETERS.items()}
 """Every hyper-parameter with the letter of its type; capitals are lists."""
 
 
@@ -104,7 +54,8 @@ def parse(text: str) -> dict[str, Any]:
         The values by name.
 
     Raises:
-        ValueError: if it is malformed or a name is unknown; says which part.
+        ValueError: if it is malformed, a name is unknown or a value makes no sense, such as NaN;
+            says which part.
     """
     values: dict[str, Any] = {}
     for part in filter(None, (part.strip() for part in text.split(";"))):
@@ -124,6 +75,8 @@ def parse(text: str) -> dict[str, Any]:
 
 
 def _check(values: Hyperparams) -> None:
+    for name, value in values.items():
+        _check_one(name, value)
     changes, targets = values.get("lr_changes", []), values.get("lr_targets", [])
     if len(changes) != len(targets):
         raise ValueError(
@@ -133,17 +86,35 @@ def _check(values: Hyperparams) -> None:
     for name in ("lr_changes", "lr_reductions"):
         if values.get(name, []) != sorted(values.get(name, [])):
             raise ValueError(f"`{name}` must be in ascending order, got {values[name]}.")
-    if values.get("batch_size", 1) < 1:
-        raise ValueError(f"`batch_size` must be at least 1, got {values['batch_size']}.")
+
+
+def _check_one(name: str, value: Any) -> None:
+    """Refuses what makes no sense for any row that has a hyper-parameter of this name."""
+    errors = []
+    for one in HYPERPARAMETERS[name].values():
+        try:
+            one.check(value)
+        except ValueError as error:
+            errors.append(error)
+        else:
+            return
+    raise errors[0]
 
 
 def learning_rate(values: Hyperparams, progress: float) -> float:
     """The learning rate after `progress` steps (or seconds, with `time_based`).
 
-    It starts at `lr` (0.001), becomes `lr_targets[i]` after `lr_changes[i]`, and is divided by ten
-    after each of `lr_reductions`.
+    It starts at `lr`, becomes `lr_targets[i]` after `lr_changes[i]`, and is divided by ten after
+    each of `lr_reductions`.
+
+    Args:
+        values: hyper-parameters.
+        progress: steps taken, or seconds.
+
+    Returns:
+        float.
     """
-    rate = values.get("lr", 1e-3)
+    rate = values.get(RATE.name, RATE.default)
     for change, target in zip(
         values.get("lr_changes", []), values.get("lr_targets", []), strict=True
     ):

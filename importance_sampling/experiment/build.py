@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,12 +12,10 @@ import keras
 import numpy as np
 
 from .. import models
-from .._names import unknown
 from ..utils.keras_utils import load_weights_by_name
-from . import _registry as registry
-from ._hyperparams import Hyperparams
-
-_OPTIMIZERS = ("adam", "sgd", "rmsprop")
+from . import registry
+from .registry import Hyperparams
+from .registry.general import BATCH_SIZE, CLIPNORM, OPTIMIZER, RATE
 
 
 class Experiment(NamedTuple):
@@ -29,41 +28,46 @@ class Experiment(NamedTuple):
 
 
 def build_optimizer(hp: Hyperparams) -> keras.Optimizer:
-    """The optimizer that the hyper-parameters name; Adam if they name none."""
-    name = hp.get("opt", "adam")
-    if name not in _OPTIMIZERS:
-        raise unknown("optimizer", name, _OPTIMIZERS)
-    options: dict[str, Any] = {"learning_rate": hp.get("lr", 1e-3), "clipnorm": hp.get("clipnorm")}
-    if name == "sgd":
-        options |= {
-            "momentum": hp.get("momentum", 0.0),
-            "nesterov": bool(hp.get("nesterov", 0)),
-        }
-    elif name == "rmsprop":
-        options["rho"] = 0.9
-        options["momentum"] = hp.get("momentum", 0.0)
-        if hp.get("lr_decay"):
-            options["learning_rate"] = keras.optimizers.schedules.InverseTimeDecay(
-                options["learning_rate"], 1, hp["lr_decay"]
-            )
-    kinds = {"adam": "Adam", "sgd": "SGD", "rmsprop": "RMSprop"}
-    return getattr(keras.optimizers, kinds[name])(**options)
+    """The optimizer that the hyper-parameters name; Adam if they name none.
+
+    Args:
+        hp: hyper-parameters.
+
+    Returns:
+        A Keras optimizer.
+
+    Raises:
+        ValueError: if there is no such optimizer.
+    """
+    options = {
+        "learning_rate": hp.get(RATE.name, RATE.default),
+        "clipnorm": hp.get(CLIPNORM.name),
+    }
+    return registry.OPTIMIZERS.look_up(_optimizer(hp)).make(hp, options)
+
+
+def _optimizer(hp: Hyperparams) -> str:
+    return hp.get(OPTIMIZER.name, OPTIMIZER.default)
 
 
 def build_model(name: str, dataset: Any, hp: Hyperparams) -> keras.Model:
     """A network for the data set, compiled with its own loss and the optimizer asked for.
 
+    Args:
+        name: str, one of `models.names()`.
+        dataset: a `BaseDataset`.
+        hp: hyper-parameters.
+
+    Returns:
+        A compiled `keras.Model`.
+
     Raises:
         ValueError: if there is no such network or it does not fit the data.
     """
     builder = models.get(name)
+    registry.check_values({"model": name}, hp)
     options = {}
     if "weights" in hp:
-        if "pre" not in name:
-            raise ValueError(
-                f"The hyper-parameter 'weights' is for pretrained networks, not for {name}; use "
-                "--initial_weights."
-            )
         options["weights"] = None if hp["weights"] == "none" else hp["weights"]
     try:
         model = builder(dataset.shape, dataset.output_size, **options)
@@ -83,6 +87,10 @@ def build_model(name: str, dataset: Any, hp: Hyperparams) -> keras.Model:
 def load_initial_weights(model: keras.Model, path: Path) -> None:
     """Loads weights of the same network, or what fits by name of another file.
 
+    Args:
+        model: a `keras.Model`.
+        path: the file.
+
     Raises:
         OSError: if the file cannot be read.
         ValueError: if nothing in it has a name of the model.
@@ -100,7 +108,7 @@ def load_initial_weights(model: keras.Model, path: Path) -> None:
         raise ValueError(f"{path} has no weights with a name of the model's.")
 
 
-def build(names: dict[str, str], hp: Hyperparams, seed: int) -> Experiment:
+def build_experiment(names: dict[str, str], hp: Hyperparams, seed: int) -> Experiment:
     """Builds all parts.
 
     Args:
@@ -108,21 +116,24 @@ def build(names: dict[str, str], hp: Hyperparams, seed: int) -> Experiment:
         hp: hyper-parameters.
         seed: of initial weights and draws.
 
+    Returns:
+        An `Experiment`.
+
     Raises:
         ValueError: if a name is unknown or parts do not go together.
     """
-    check_names(names)
+    check(names, hp)
     keras.utils.set_random_seed(seed)
-    policy = registry.REWEIGHTINGS[names["reweighting"]](hp)
-    dataset = registry.DATASETS[names["dataset"]](hp)
-    batch_size = hp.get("batch_size", 128)
+    policy = registry.REWEIGHTINGS.look_up(names["reweighting"]).make(hp)
+    dataset = registry.DATASETS.look_up(names["dataset"]).make(hp)
+    batch_size = hp.get(BATCH_SIZE.name, BATCH_SIZE.default)
     if len(dataset.train_data) < batch_size:
         raise ValueError(
             f"`batch_size` {batch_size} is larger than the training set of "
             f"{len(dataset.train_data)} examples."
         )
     model = build_model(names["model"], dataset, hp)
-    wrapper = registry.build_wrapper(names["wrapper"], model, policy)
+    wrapper = registry.WRAPPERS.look_up(names["wrapper"]).make(hp, model, policy)
     wrapper.build(*dataset.train_data[np.arange(2)])
     sampler = registry.build_sampler(
         names["sampler"], dataset, policy, wrapper, hp, rng=np.random.default_rng(seed)
@@ -130,13 +141,33 @@ def build(names: dict[str, str], hp: Hyperparams, seed: int) -> Experiment:
     return Experiment(dataset, model, wrapper, sampler)
 
 
-def check_names(names: dict[str, str]) -> None:
-    """Raises if a name is unknown, before anything that takes time."""
+def check(names: dict[str, str], hp: Hyperparams) -> None:
+    """Refuses what cannot work, before anything that takes time or is written.
+
+    Args:
+        names: as for `build_experiment`, or some of them.
+        hp: hyper-parameters.
+
+    Raises:
+        ValueError: if a name is unknown or a value makes no sense for what was chosen.
+    """
     models.get(names["model"])
-    registry.check_wrapper(names["wrapper"])
-    registry.check_sampler(names["sampler"])
-    registry.look_up("reweighting", registry.REWEIGHTINGS, names["reweighting"])
-    registry.look_up("data set", registry.DATASETS, names["dataset"])
+    registry.check_values({**names, "optimizer": _optimizer(hp)}, hp)
+
+
+def warn_without_effect(names: dict[str, str], hp: Hyperparams) -> None:
+    """Says in one line on standard error which hyper-parameters change nothing.
+
+    Args:
+        names: as for `build_experiment`; without a sampler nothing is trained, and the
+            hyper-parameters of training have no effect either.
+        hp: hyper-parameters.
+    """
+    chosen = {**names, "optimizer": _optimizer(hp)} if "sampler" in names else names
+    reasons = registry.without_effect(chosen, hp)
+    if reasons:
+        listed = "; ".join(f"{name} ({reason})" for name, reason in reasons.items())
+        print(f"importance-sampling: without effect here: {listed}", file=sys.stderr)
 
 
 def _first_line(error: Exception) -> str:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 
-from ._results import Result
+from ..._text_tables import is_terminal, print_table
+from ..results import Result
 
 _LEVELS = ("dataset", "model", "sampler", "wrapper", "reweighting")
 _HEAD = ("Dataset", "Network", "Sampler", "Score", "Reweighting", "Params", "Epochs", "Steps")
@@ -17,7 +17,14 @@ def _begun(directory: Path) -> bool:
 
 
 def find(root: Path) -> list[Path]:
-    """Directories of runs, and those laid out as DATASET/.../PARAMS for runs to come."""
+    """Directories of runs, and those laid out as DATASET/.../PARAMS for runs to come.
+
+    Args:
+        root: the directory to look in.
+
+    Returns:
+        list of `Path`.
+    """
     found = []
     for path in [*sorted(p for p in root.rglob("*") if p.is_dir()), root]:
         depth = len(path.relative_to(root).parts)
@@ -27,7 +34,15 @@ def find(root: Path) -> list[Path]:
 
 
 def describe(root: Path, directory: Path) -> list[str]:
-    """One run's cells."""
+    """One run's cells.
+
+    Args:
+        root: the directory that runs are looked for in.
+        directory: of the run.
+
+    Returns:
+        list of str, a cell for each column.
+    """
     parts = directory.relative_to(root).parts
     cells = dict.fromkeys(_LEVELS, "-")
     params = "/".join(parts) or "."
@@ -42,23 +57,29 @@ def describe(root: Path, directory: Path) -> list[str]:
     return [*(cells[level] for level in _LEVELS), params, str(evaluations), f"{steps} ({state})"]
 
 
+def _cells(root: Path, directory: Path) -> list[str]:
+    try:
+        return describe(root, directory)
+    except (OSError, ValueError) as error:
+        return [str(directory), str(error)]
+
+
 def _changed(directory: Path) -> float:
     path = directory / "train.txt"
     return (path if path.is_file() else directory).stat().st_mtime
 
 
 def main(options: argparse.Namespace) -> int:
-    """Prints a tab-separated table."""
+    """Prints a table on a terminal, rows divided by tabs elsewhere."""
     root = options.expdir or options.directory
     if not root.is_dir():
         raise NotADirectoryError(f"There is no directory {root}.")
     runs = [path for path in find(root) if _begun(path) != options.pending]
     if options.latest:
         runs.sort(key=_changed)
-    print("\t".join(_HEAD))
-    for path in runs:
-        try:
-            print("\t".join(describe(root, path)))
-        except (OSError, ValueError, json.JSONDecodeError) as error:
-            print(f"{path}\t{error}")
+    rows = [_cells(root, path) for path in runs]
+    if is_terminal():
+        print_table(_HEAD, rows, left=len(_LEVELS) + 1)
+    else:
+        print("\n".join("\t".join(row) for row in [_HEAD, *rows]))
     return 0

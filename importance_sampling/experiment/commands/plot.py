@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .. import plots
-from .._files import make_directory, write_whole
-from .._names import unknown
-from . import _registry as registry
-from ._options import KINDS
-from ._results import Result
+from ... import plots
+from ..._files import make_directory, write_whole
+from ..._names import unknown
+from .. import registry
+from ..results import Result
 
 _STILL = (".png", ".svg", ".pdf")
 _MOVING = (".gif", ".mp4")
@@ -23,11 +21,12 @@ _SHOWN = 32
 
 def main(options: argparse.Namespace) -> int:
     """Draws and writes a picture."""
-    if options.kind not in KINDS:
-        raise unknown("kind of picture", options.kind, KINDS)
-    moving = options.kind in _ANIMATED and options.output.suffix in _MOVING
+    if options.kind not in registry.PICTURES:
+        raise unknown("kind of picture", options.kind, registry.PICTURES)
+    animated = registry.PICTURES[options.kind].animated
+    moving = animated and options.output.suffix in _MOVING
     if not moving and options.output.suffix not in _STILL:
-        also = f" or {', '.join(_MOVING)}" if options.kind in _ANIMATED else ""
+        also = f" or {', '.join(_MOVING)}" if animated else ""
         raise ValueError(
             f"{options.output} must end in {', '.join(_STILL)}{also} for {options.kind}."
         )
@@ -37,16 +36,32 @@ def main(options: argparse.Namespace) -> int:
         if moving:
             _ANIMATED[options.kind](_one(results, options.kind), options)
         else:
-            figure = _KINDS[options.kind](results)
+            picture = draw(options.kind, results)
             if options.title:
-                figure.suptitle(options.title)
-            write_whole(options.output, lambda path: figure.savefig(path, dpi=130))
+                picture.suptitle(options.title)
+            write_whole(options.output, lambda path: picture.savefig(path, dpi=130))
     print(f"The picture is {options.output}")
     return 0
 
 
-def figure(*shape: int, size: tuple[float, float]) -> tuple[Any, Any]:
-    """A figure that is not shown, and its axes."""
+def draw(kind: str, results: list[Result]) -> Any:
+    """Draws a picture that does not move.
+
+    Args:
+        kind: str, one of `registry.PICTURES`.
+        results: the runs.
+
+    Returns:
+        A matplotlib figure.
+
+    Raises:
+        ValueError: if a run lacks what is to be drawn; says how to get it.
+    """
+    return _KINDS[kind](results)
+
+
+def _figure(*shape: int, size: tuple[float, float]) -> tuple[Any, Any]:
+    """A figure in no window, and its axes."""
     from matplotlib.figure import Figure
 
     made = Figure(figsize=size, layout="constrained")
@@ -64,7 +79,7 @@ def _lacking(result: Result, what: str, option: str) -> ValueError:
 
 
 def _curves(results: list[Result]) -> Any:
-    made, axes = figure(2, 2, size=(11, 7.5))
+    made, axes = _figure(2, 2, size=(11, 7.5))
     for column, (xlabel, timed) in enumerate((("steps", False), ("training time (s)", True))):
         losses, errors = [], []
         for result in results:
@@ -88,7 +103,7 @@ def _scores(results: list[Result]) -> Any:
     result = _one(results, "scores")
     if not len(result.scores):
         raise _lacking(result, "scores of evaluations", "--save_scores")
-    made, axes = figure(size=(7.5, 5))
+    made, axes = _figure(size=(7.5, 5))
     steps = result.validated_at[: len(result.scores)]
     plots.score_distribution(axes, steps, result.scores, _score_name(result))
     axes.set_title(f"{result.label}: scores of {result.scores.shape[1]} test examples")
@@ -96,13 +111,8 @@ def _scores(results: list[Result]) -> Any:
 
 
 def _score_name(result: Result) -> str:
-    wrapper = result.settings.get("wrapper", "")
-    names = {
-        "oracle-loss": "loss",
-        "oracle-gnorm": "gradient norm (upper bound)",
-        "oracle-acc": "wrong (1) or right (0)",
-    }
-    return names.get(wrapper, "score")
+    row = registry.WRAPPERS.get(result.settings.get("wrapper", ""))
+    return "score" if row is None else row.label
 
 
 def _pairs(result: Result) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -120,7 +130,7 @@ def _predictions(results: list[Result]) -> Any:
     result = _one(results, "predictions")
     actual, predicted, classes = _pairs(result)
     last = slice(-10_000, None)
-    made, axes = figure(size=(6.5, 5.5))
+    made, axes = _figure(size=(6.5, 5.5))
     classes = None if classes is None else classes[last]
     plots.predictions(axes, actual[last], predicted[last], classes)
     shown = min(len(actual), 10_000)
@@ -129,7 +139,7 @@ def _predictions(results: list[Result]) -> Any:
 
 
 def _variance_reduction(results: list[Result]) -> Any:
-    made, axes = figure(len(results), 1, size=(8, 3.2 * len(results) + 0.8))
+    made, axes = _figure(len(results), 1, size=(8, 3.2 * len(results) + 0.8))
     for row, result in zip(np.atleast_1d(axes), results, strict=True):
         sampling = result.sampling
         if not len(sampling):
@@ -146,8 +156,8 @@ def _with_draws(results: list[Result], kind: str) -> tuple[Result, np.ndarray, A
         raise ValueError(
             f"The run in {result.directory} has no draws.npy, which is written when it ends."
         )
-    build = registry.look_up("data set", registry.DATASETS, result.settings.get("dataset", ""))
-    dataset = build(result.settings["hyperparams"])
+    row = registry.DATASETS.look_up(result.settings.get("dataset", ""))
+    dataset = row.make(result.settings["hyperparams"])
     if len(dataset.train_data) != len(result.draws):
         raise ValueError(
             f"The run in {result.directory} drew from {len(result.draws)} examples, the data set "
@@ -163,7 +173,7 @@ def _draws(results: list[Result]) -> Any:
             f"Only points in the plane can be drawn, {result.settings['dataset']} has examples of "
             f"shape {tuple(dataset.shape)}; try the kind examples."
         )
-    made, axes = figure(size=(7, 5.5))
+    made, axes = _figure(size=(7, 5.5))
     title = f"{result.label}: where {draws.sum()} examples were drawn"
     image = plots.draws_in_plane(axes, dataset.train_data[:][0], draws, title)
     plots.frequency_bar(made, image, axes)
@@ -178,7 +188,7 @@ def _examples(results: list[Result]) -> Any:
             f"{dataset.shape}."
         )
     order = np.argsort(-draws, kind="stable")
-    made, axes = figure(1, 2, size=(11, 3.8))
+    made, axes = _figure(1, 2, size=(11, 3.8))
     made.get_layout_engine().set(wspace=0.08)
     parts = (order[:_SHOWN], "most"), (order[-_SHOWN:], "least")
     for ax, (rows, which) in zip(axes, parts, strict=True):
@@ -194,7 +204,7 @@ def _animated_scores(result: Result, options: argparse.Namespace) -> None:
     if not len(result.scores):
         raise _lacking(result, "scores of evaluations", "--save_scores")
     chosen = frames(len(result.scores), options.frames)
-    made, axes = figure(size=(7, 4.5))
+    made, axes = _figure(size=(7, 4.5))
     titles = [f"{result.label}: step {result.validated_at[i]}" for i in chosen]
     values = [result.scores[i] for i in chosen]
     animation = plots.animate_distribution(made, axes, values, titles, _score_name(result))
@@ -207,13 +217,21 @@ def _animated_predictions(result: Result, options: argparse.Namespace) -> None:
     size = max(1, min(len(actual) // 5, 10_000))
     starts = np.linspace(0, len(actual) - size, min(options.frames, len(actual) - size + 1))
     windows = [(int(start), int(start) + size) for start in starts]
-    made, axes = figure(size=(6.5, 5.5))
+    made, axes = _figure(size=(6.5, 5.5))
     animation = plots.animate_predictions(made, axes, actual, predicted, classes, windows)
     plots.save_animation(animation, options.output)
 
 
 def frames(available: int, most: int) -> list[int]:
-    """At most so many of the frames there are, evenly spread."""
+    """At most so many of the frames there are, evenly spread.
+
+    Args:
+        available: int, how many there are.
+        most: int, how many to take.
+
+    Returns:
+        list of int.
+    """
     if most < 1:
         raise ValueError(f"--frames must be at least 1, got {most}.")
     return (
@@ -233,15 +251,3 @@ _ANIMATED: dict[str, Callable[[Result, argparse.Namespace], None]] = {
     "scores": _animated_scores,
     "predictions": _animated_predictions,
 }
-
-
-def write_or_show(animation: Any, path: Path | None) -> None:
-    """Writes an animation, or shows it in a window."""
-    if path is not None:
-        make_directory(path.parent)
-        plots.save_animation(animation, path)
-        print(f"The animation is {path}")
-        return
-    import matplotlib.pyplot as plt
-
-    plt.show()

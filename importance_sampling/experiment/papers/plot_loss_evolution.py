@@ -7,8 +7,8 @@ import sys
 
 import numpy as np
 
-from .. import plots
-from .plot import write_or_show
+from ... import plots
+from .animation import write_or_show
 
 
 def main(options: argparse.Namespace) -> int:

@@ -6,8 +6,8 @@ import argparse
 
 import numpy as np
 
-from ..datasets import LFW
-from ._lfw import location
+from ...datasets import LFW
+from .location import location
 
 
 def distances(representations: np.ndarray, pairs: np.ndarray) -> np.ndarray:

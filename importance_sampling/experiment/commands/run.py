@@ -11,19 +11,20 @@ from typing import Any
 import keras
 import numpy as np
 
-from .. import __version__
-from .._files import make_directory, write_json, write_whole
-from ..datasets import BaseDataset
-from ..training.loop import Loop
-from ..utils.keras_utils import DatasetSequence
-from . import _build
-from ._hyperparams import Hyperparams, parse
-from ._logs import Logs
-from ._recorder import Recorder
-from ._registry import forward_batch_size
-from ._results import RUN
-from ._resume import CHECKPOINT, state_to_resume
-from ._state import load_model_state, model_state, save_state
+from ... import __version__
+from ..._files import make_directory, write_json, write_whole
+from ...datasets import BaseDataset
+from ...training.loop import Loop
+from ...utils.keras_utils import DatasetSequence
+from .. import build
+from ..hyperparams import Hyperparams, parse
+from ..logs import Logs
+from ..recorder import Recorder
+from ..registry import forward_batch_size
+from ..registry.general import BATCH_SIZE, SEED
+from ..results import RUN
+from ..resume import CHECKPOINT, state_to_resume
+from ..state import load_model_state, model_state, save_state
 
 DRAWS = "draws.npy"
 _NAMES = ("model", "wrapper", "sampler", "reweighting", "dataset")
@@ -36,7 +37,8 @@ def main(options: argparse.Namespace) -> int:
         if getattr(options, name) < 1:
             raise ValueError(f"--{name} must be at least 1, got {getattr(options, name)}.")
     names = {name: getattr(options, name) for name in _NAMES}
-    _build.check_names(names)
+    build.check(names, hp)
+    build.warn_without_effect(names, hp)
     settings = {
         **names,
         "hyperparams": hp,
@@ -50,9 +52,9 @@ def main(options: argparse.Namespace) -> int:
     directory = Path(options.output_directory)
     state = state_to_resume(directory, settings, options.resume, options.overwrite)
     make_directory(directory)
-    experiment = _build.build(names, hp, hp.get("seed", 0))
+    experiment = build.build_experiment(names, hp, hp.get(SEED.name, SEED.default))
     if options.initial_weights:
-        _build.load_initial_weights(experiment.model, Path(options.initial_weights))
+        build.load_initial_weights(experiment.model, Path(options.initial_weights))
     if options.plot_model:
         experiment.model.summary()
         keras.utils.plot_model(
@@ -71,7 +73,7 @@ class _Run:
         settings: dict[str, Any],
         hp: Hyperparams,
         directory: Path,
-        experiment: _build.Experiment,
+        experiment: build.Experiment,
         state: dict[str, Any] | None,
     ):
         self.options, self.settings, self.hp = options, settings, hp
@@ -87,8 +89,13 @@ class _Run:
             for name in (CHECKPOINT, DRAWS):
                 (directory / name).unlink(missing_ok=True)
         self.logs = Logs(directory, state["sizes"] if state else None)
+        batch_size = hp.get(BATCH_SIZE.name, BATCH_SIZE.default)
         self.loop = Loop(
-            self.wrapper, self.sampler, self.model, hp.get("batch_size", 128), wait=True
+            self.wrapper,
+            self.sampler,
+            self.model,
+            batch_size,
+            wait=True,
         )
         examples = len(self.dataset.train_data)
         self.bar, self._shown = None, 0

@@ -1,0 +1,82 @@
+"""Scores: what the network says of an example, and the wrappers that are named after them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from .rows import Hyperparameter, Row, Table
+
+
+@dataclass(frozen=True)
+class ScoreRow(Row):
+    """A row of `SCORES`; see `Row`.
+
+    Attributes:
+        label: str, the axis of a picture.
+        wrapper: str, the name of the wrapper that draws by it; empty for none.
+    """
+
+    label: str = "score"
+    wrapper: str = ""
+
+
+def _oracle(score: str) -> Callable[..., Any]:
+    def build(model: Any, policy: Any) -> Any:
+        from ...model_wrappers import OracleWrapper
+
+        return OracleWrapper(model, policy, score=score)
+
+    return build
+
+
+SCORES = Table(
+    "score",
+    ScoreRow("loss", "the loss", _oracle("loss"), label="loss", wrapper="oracle-loss"),
+    ScoreRow(
+        "gnorm",
+        "an upper bound of the gradient's norm, from one forward pass",
+        _oracle("gnorm"),
+        label="gradient norm (upper bound)",
+        wrapper="oracle-gnorm",
+    ),
+    ScoreRow(
+        "full_gnorm",
+        "the gradient's exact norm over all weights, one backward pass per example",
+        _oracle("full_gnorm"),
+        label="gradient norm",
+    ),
+    ScoreRow(
+        "acc",
+        "1 for what is classified wrongly, 0 for the rest",
+        _oracle("acc"),
+        label="wrong (1) or right (0)",
+        wrapper="oracle-acc",
+    ),
+)
+"""Every score of `OracleWrapper`; `build(model, policy)`."""
+
+
+def _t(name: str, summary: str) -> Hyperparameter:
+    return Hyperparameter(name, "f", summary, 0.5, least=0, most=1)
+
+
+WRAPPERS = Table(
+    "wrapper",
+    *[
+        ScoreRow(score.wrapper, score.summary, score.build, label=score.label)
+        for score in SCORES.values()
+        if score.wrapper
+    ],
+    ScoreRow("svrg", "SVRG"),
+    ScoreRow(
+        "katyusha",
+        "Katyusha",
+        hyperparameters=(
+            _t("kat_t1", "weight of the momentum"),
+            _t("kat_t2", "weight of the snapshot"),
+        ),
+    ),
+)
+"""The second argument of `run`; `build(model, policy)`."""
