@@ -8,8 +8,9 @@ import keras
 import numpy as np
 
 from .._arrays import TRIED_ROWS, take_rows
+from ..data import StreamDataset
+from ..data import arrays as _data
 from ..datasets import BaseDataset
-from ..datasets._generator import StreamDataset
 from ..model_wrappers import OracleWrapper
 from ..reweighting import ReweightingPolicy
 from ..samplers import (
@@ -18,7 +19,7 @@ from ..samplers import (
     BaseSampler,
 )
 from ..samplers._base import dataset_length
-from . import _arguments, _data
+from . import _arguments
 from ._fit import FitMethods
 from ._loop import Loop, OnSample, OnScores
 from ._report import TrainingReport
