@@ -1,9 +1,18 @@
-"""Rows of nested arrays, without Keras."""
+"""Rows of nested arrays, without Keras.
+
+`keras.tree` is not used here, because
+
+* it means importing Keras, which samplers and data sets do without;
+* it takes 6 microseconds for a pair of arrays on PyTorch, where `map_arrays` takes 1, several
+  times in every step;
+* it puts the keys of a dict in alphabetical order, where arrays keep the order they came in;
+* to its `flatten` None is a leaf, and here it stands for no array at all.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,9 +28,36 @@ def map_arrays(function: Callable[[Any], Any], data: Any) -> Any:
     if isinstance(data, dict):
         return like_dict(data, ((key, map_arrays(function, v)) for key, v in data.items()))
     if isinstance(data, list | tuple):
-        values = [map_arrays(function, value) for value in data]
-        return type(data)(*values) if hasattr(data, "_fields") else type(data)(values)
+        return _like_list(data, [map_arrays(function, value) for value in data])
     return function(data)
+
+
+def join_arrays(function: Callable[[Sequence[Any]], Any], parts: Sequence[Any]) -> Any:
+    """Applies `function` to the arrays that are at the same place in each of `parts`.
+
+    Args:
+        function: takes a sequence with one array of each part.
+        parts: nested lists, tuples and dicts of arrays, all of the structure of the first.
+
+    Returns:
+        What `function` returned, in the structure of the first part.
+    """
+    first = parts[0]
+    if first is None:
+        return None
+    if isinstance(first, dict):
+        return like_dict(
+            first, ((key, join_arrays(function, [part[key] for part in parts])) for key in first)
+        )
+    if isinstance(first, list | tuple):
+        values = [join_arrays(function, [p[i] for p in parts]) for i in range(len(first))]
+        return _like_list(first, values)
+    return function(parts)
+
+
+def _like_list(data: Any, values: list[Any]) -> Any:
+    """A list or tuple of `values`, of the type of `data`."""
+    return type(data)(*values) if hasattr(data, "_fields") else type(data)(values)
 
 
 def like_dict(data: dict, items: Iterable[tuple[Any, Any]]) -> dict:
@@ -66,10 +102,10 @@ def known_length(part: Any) -> int | None:
 
 
 def dataset_length(dataset: Any) -> int | None:
-    """Number of training examples, or None for a stream.
+    """Number of training examples of a data set, or None for a stream.
 
     Args:
-        dataset: a data set.
+        dataset: anything whose `train_data` has a length.
     """
     return known_length(dataset.train_data)
 
@@ -79,22 +115,16 @@ def concatenate(parts: list[Any]) -> Any:
 
     Arrays that differ in another axis are padded with zeros, at the end, to the longest.
     """
-    if len(parts) == 1:
-        return parts[0]
-    first = parts[0]
-    if first is None:
-        return None
-    if isinstance(first, dict):
-        return like_dict(first, ((key, concatenate([p[key] for p in parts])) for key in first))
-    if isinstance(first, list | tuple):
-        values = [concatenate([p[i] for p in parts]) for i in range(len(first))]
-        return type(first)(*values) if hasattr(first, "_fields") else type(first)(values)
+    return parts[0] if len(parts) == 1 else join_arrays(_concatenate, parts)
+
+
+def _concatenate(parts: Sequence[np.ndarray]) -> np.ndarray:
     if len({part.shape[1:] for part in parts}) == 1:
         return np.concatenate(parts)
     return _pad_and_concatenate(parts)
 
 
-def _pad_and_concatenate(parts: list[np.ndarray]) -> np.ndarray:
+def _pad_and_concatenate(parts: Sequence[np.ndarray]) -> np.ndarray:
     if len({part.ndim for part in parts}) > 1:
         raise ValueError(
             "Batches whose arrays differ in their number of axes cannot be joined, got the shapes "

@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from .backend._foreign import tensor_to_numpy
+from .backend.array_types import tensor_to_numpy
 
 __all__ = ["TransparentModel"]
 

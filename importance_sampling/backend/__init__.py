@@ -10,7 +10,7 @@ Each backend file offers the same small interface:
   while `fn` runs;
 * `Runtime(model)`: compiled functions over the state of one model.
 
-`_foreign` recognises arrays and data loaders of the three, whichever Keras runs on.
+`array_types` recognises arrays and data loaders of the three, whichever Keras runs on.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._files import read_npz
-from ._memory import InMemoryImageDataset
+from .memory import InMemoryImageDataset
 
 DATA_VARIABLE = "IMPORTANCE_SAMPLING_DATA"
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from ..data.dataset import BaseDataset
 from ._augmentation import ImageAugmentation
-from ._base import BaseDataset
 from ._files import load_arrays
-from ._memory import InMemoryDataset, InMemoryImageDataset
+from .memory import InMemoryDataset, InMemoryImageDataset
 
 
 class cifar_sanity_check:

@@ -11,7 +11,7 @@ import keras
 from keras import ops, tree
 
 from .._arrays import TRIED_ROWS, map_arrays
-from ..backend._foreign import tensor_to_numpy
+from ..backend.array_types import tensor_to_numpy
 from ._outputs import OutputInfo, takes_training
 
 

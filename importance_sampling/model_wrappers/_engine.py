@@ -13,7 +13,7 @@ from keras import ops, tree
 
 from .. import backend
 from .._arrays import flatten, map_arrays
-from ..backend._foreign import tensor_to_numpy
+from ..backend.array_types import tensor_to_numpy
 from ..reweighting import ReweightingPolicy
 from . import _build, _checks, _rehearsal
 from ._objective import Objective

@@ -11,7 +11,7 @@ from keras import ops
 
 from .. import backend
 from .._arrays import count_rows
-from ..backend._foreign import tensor_to_numpy
+from ..backend.array_types import tensor_to_numpy
 from ..layers._masks import read_mask
 from ._engine import Engine
 from ._metric_names import by_name

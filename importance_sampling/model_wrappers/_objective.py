@@ -18,7 +18,7 @@ import numpy as np
 from keras import ops, tree
 
 from .. import backend
-from ..backend._foreign import tensor_to_numpy
+from ..backend.array_types import tensor_to_numpy
 from ..layers import _activations, _masks
 from . import _checks, _closed_form
 from ._errors import wrong_share

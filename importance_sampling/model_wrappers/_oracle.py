@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from .._arrays import count_rows, take_rows
-from ..backend._foreign import tensor_to_numpy
+from ..backend.array_types import tensor_to_numpy
 from ..reweighting import ReweightingPolicy
 from . import _checks
 from ._base import ModelWrapper, StepResult, _send, is_heard

@@ -13,7 +13,7 @@ import numpy as np
 from keras import ops, tree
 
 from .._arrays import flatten, take_rows
-from ..backend._foreign import tensor_to_numpy
+from ..backend.array_types import tensor_to_numpy
 
 # Keras' own losses that reduce over the whole batch, and one with a value per sample, not step.
 _TO_BE_TRIED = ("dice", "tversky", "circle", "ctc")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Container
 from typing import Any
 
@@ -82,18 +83,34 @@ def check_validation_split(share: Any) -> float:
 
 
 def check_epochs(epochs: Any, initial_epoch: Any) -> tuple[int, int]:
-    """Both as integers; Keras' own cap on epochs, for trial runs, is kept."""
+    """Both as integers; Keras' own cap on epochs, for trial runs, is kept, with a warning."""
     epochs = check_count("epochs", epochs, 0)
     initial_epoch = check_count("initial_epoch", initial_epoch, 0)
-    return _capped("max_epochs", epochs), initial_epoch
+    cap = _cap("max_epochs")
+    if cap is None or cap >= epochs:
+        return epochs, initial_epoch
+    _warn_capped("max_epochs", cap, f"{epochs} epochs")
+    return cap, initial_epoch
 
 
 def cap_steps(steps: int | None) -> int | None:
-    """Keras' own cap on the steps of an epoch, for trial runs, is kept."""
-    return _capped("max_steps_per_epoch", steps)
+    """Keras' own cap on the steps of an epoch, for trial runs, is kept, with a warning."""
+    cap = _cap("max_steps_per_epoch")
+    if cap is None or (steps is not None and cap >= steps):
+        return steps
+    _warn_capped("max_steps_per_epoch", cap, f"{steps or 'all'} steps of an epoch")
+    return cap
 
 
-def _capped(name: str, value: int | None) -> int | None:
+def _cap(name: str) -> int | None:
     # Only newer releases of Keras have these settings.
-    cap = getattr(keras.config, name, lambda: None)()
-    return cap if cap and (value is None or cap < value) else value
+    return getattr(keras.config, name, lambda: None)() or None
+
+
+def _warn_capped(name: str, cap: int, asked: str) -> None:
+    warnings.warn(
+        f"`keras.config.{name}()` is set, for trial runs: {cap} are trained instead of {asked}. "
+        f"`keras.config.set_{name}(None)` takes the limit away; it may also come from the "
+        f"environment variable KERAS_{name.upper()}.",
+        stacklevel=5,
+    )

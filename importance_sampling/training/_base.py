@@ -9,8 +9,9 @@ import keras
 import numpy as np
 
 from .._arrays import TRIED_ROWS, dataset_length, take_rows
+from ..data import StreamDataset
+from ..data import arrays as _data
 from ..datasets import BaseDataset
-from ..datasets._generator import StreamDataset
 from ..model_wrappers import OracleWrapper
 from ..reweighting import ReweightingPolicy
 from ..samplers import (
@@ -18,7 +19,7 @@ from ..samplers import (
     AdditiveSmoothingSampler,
     BaseSampler,
 )
-from . import _arguments, _data
+from . import _arguments
 from ._fit import FitMethods
 from ._report import TrainingReport
 from ._validation import Validation

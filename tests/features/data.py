@@ -324,10 +324,13 @@ def generators(cell):
     cell.wrap(net).fit_generator(endless(), steps_per_epoch=4, batch_size=16, verbose=0)
 
 
-@refused("Generators without `steps_per_epoch`", "needs `steps_per_epoch`")
+@works("Generators without `steps_per_epoch`", "one epoch, until they end", kind="stream")
 def generator_alone(cell):
     x, y = data(48)
-    cell.fit(adam_mlp(), iter([(x, y)]))
+    sizes = []
+    batches = ((x[i : i + 12], y[i : i + 12]) for i in range(0, 48, 12))
+    history = cell.fit(adam_mlp(), batches, epochs=1, on_sample=pools(sizes))
+    assert len(history["loss"]) == 1 and 1 <= len(sizes) <= 4
 
 
 @works("Streams with sample weights", "batches of `(x, y, sample_weight)`", kind="stream")
