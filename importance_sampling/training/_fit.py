@@ -9,7 +9,7 @@ import numpy as np
 
 from ..datasets import BaseDataset
 from ..datasets._sources import Source, find_source
-from ..model_wrappers._outputs import input_shapes
+from ..model_wrappers.introspection import input_shapes
 from ..samplers._base import dataset_length
 from . import _arguments, _data, _streams
 from ._arguments import BATCH_SIZE, check_count

@@ -16,7 +16,7 @@ from ..datasets import InMemoryDataset
 from ..datasets._elements import Shape
 from ..datasets._reader import check_batch
 from ..datasets._sources import Source, find_source
-from ..model_wrappers._base import is_heard
+from ..model_wrappers.signals import is_heard
 from ..utils.keras_utils import DatasetSequence
 from ._arguments import check_count, check_optional_count, check_validation_freq
 from ._data import ArrayDataset, check_lengths, to_arrays
