@@ -1,4 +1,4 @@
-"""A model that also tells what went on inside while it trained on a batch."""
+"""A model that also returns tensors inside it when it trains or tests on a batch."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from .backend.array_types import tensor_to_numpy
 __all__ = ["TransparentModel"]
 
 _OBSERVED = "~observed"
-"""In the logs of a step, of which Keras returns what it does not know in order at the end."""
+"""The name of the observed tensors in the logs of a step: Keras returns values under names that it
+does not know at the end, in order."""
 
 
 @keras.saving.register_keras_serializable("importance_sampling")
@@ -55,7 +56,7 @@ class TransparentModel(keras.Model):
                     f"`keras.Input`, got {type(tensor).__name__}."
                 )
         self._count = len(observed)
-        everything = keras.Model(inputs, [outputs, observed]) if observed else None
+        everything: Any = keras.Model(inputs, [outputs, observed]) if observed else None
         # In a function, because as an attribute it would be tracked and saved as a layer.
         self._everything = lambda: everything
         self._observing = False

@@ -9,7 +9,8 @@ import keras
 from keras import ops
 
 from .. import backend
-from . import _activations, _masks
+from .activations import activation_of, preactivation_gradient, safe_output
+from .masks import read_mask
 
 
 def per_sample(values: Any, mask: Any = None) -> Any:
@@ -34,9 +35,9 @@ def per_sample(values: Any, mask: Any = None) -> Any:
     return ops.expand_dims(values, -1)
 
 
-def _combine(masks: Any) -> Any:
+def _combine(mask: Any) -> Any:
     """One mask that is valid where all of them are."""
-    found = [m for m in (masks if isinstance(masks, list | tuple) else [masks]) if m is not None]
+    found = [m for m in (mask if isinstance(mask, list | tuple) else [mask]) if m is not None]
     return functools.reduce(ops.logical_and, found) if found else None
 
 
@@ -198,14 +199,14 @@ class GradientNormLayer(_PairLayer):
 
     def _at_outputs(self, inputs: list[Any], mask: Any) -> Any:
         y_true, y_pred = inputs
-        activation = _activations.of_layer(self.parameter_list)
-        output = _activations.safe_output(activation, ops.stop_gradient(y_pred))
+        activation = activation_of(self.parameter_list)
+        output = safe_output(activation, ops.stop_gradient(y_pred))
 
         def total(prediction: Any) -> Any:
             return ops.sum(per_sample(_values(self.loss, y_true, prediction), mask))
 
         _, (gradient,) = backend.get().gradient(total, [output])
-        gradient = _activations.preactivation_gradient(activation, output, gradient)
+        gradient = preactivation_gradient(activation, output, gradient)
         axes = tuple(range(1, len(gradient.shape)))
         return ops.sqrt(ops.sum(ops.square(gradient), axis=axes))
 
@@ -217,7 +218,7 @@ class GradientNormLayer(_PairLayer):
         def sample_loss(values: Any, target: Any, features: Any) -> Any:
             with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
                 outputs = model(ops.expand_dims(features, 0))
-                mask = _masks.read_mask(outputs)
+                mask = read_mask(outputs)
                 losses = _values(self.loss, ops.expand_dims(target, 0), outputs)
                 return ops.sum(per_sample(losses, mask))
 

@@ -145,7 +145,7 @@ class BaseTraining(FitMethods):
         self.model.build(*_first_rows(dataset, length))
         self._check_targets(dataset)
         if validation is not None:
-            self.model.rehearse("validation_data", *validation.first_rows())
+            self.model.dry_run("validation_data", *validation.first_rows())
         sampler = self.sampler(dataset, batch_size, steps_per_epoch, epochs)
         self._restore_history(sampler, batch_size)
         loop = Loop(self.model, sampler, self.original_model, batch_size, on_sample, on_scores)

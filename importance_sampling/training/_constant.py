@@ -7,7 +7,7 @@ from typing import Any
 import keras
 
 from ..model_wrappers import OracleWrapper
-from ..model_wrappers._checks import all_layers
+from ..model_wrappers.introspection import all_layers
 from ._arguments import check_optional_count
 
 # The floor of the batch size where batches are normalized by their own statistics.

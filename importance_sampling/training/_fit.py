@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import data
 from ..data.class_weight import check_class_weight
-from ..model_wrappers._outputs import input_shapes
+from ..model_wrappers.introspection import input_shapes
 from . import _arguments
 from ._arguments import BATCH_SIZE, check_count, check_optional_count
 from ._validation import Validation

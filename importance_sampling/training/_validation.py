@@ -12,7 +12,7 @@ import numpy as np
 from .._arrays import known_length
 from ..data import adapt_validation
 from ..data.adapter import Rows
-from ..model_wrappers._base import is_heard
+from ..model_wrappers.signals import is_heard
 from ._arguments import check_count, check_optional_count, check_validation_freq
 
 

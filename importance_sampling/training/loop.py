@@ -13,6 +13,7 @@ import keras
 import numpy as np
 
 from .._state import Stateful
+from ..backend.base import Runtime
 from ..datasets import StreamEnded
 from ..model_wrappers import ModelWrapper
 from ..proposal import InvalidScores, Proposal, StepRecord, at_step
@@ -102,35 +103,29 @@ class Loop(Stateful):
         model.stop_training = False
         logs: dict[str, Any] = {}
         with self.wrapper.attached() as runtime:
-            try:
-                hooks.on_train_begin()
-                for epoch in range(first_epoch(model, hooks, initial_epoch), epochs):
-                    model.reset_metrics()
-                    hooks.on_epoch_begin(epoch)
-                    self.logs.begin_epoch()
-                    self.sampler.begin_epoch(epoch)
-                    runtime.begin_epoch()
-                    ended = self._epoch(steps_per_epoch, hooks, exposed, runtime)
-                    runtime.end_epoch()
-                    runtime.sync()
-                    if ended and not self.logs.steps:
-                        # No step, so no loss that callbacks could read.
-                        break
-                    logs = dict(self._last_logs)
-                    if validation is not None and validation.due(epoch):
-                        logs |= announced(self.wrapper, validation, validation.run(model, hooks))
-                    hooks.on_epoch_end(epoch, logs)
-                    if ended or model.stop_training:
-                        break
-            finally:
-                # Also after an interruption: averaged weights are what the model was trained for.
+            hooks.on_train_begin()
+            for epoch in range(first_epoch(model, hooks, initial_epoch), epochs):
+                model.reset_metrics()
+                hooks.on_epoch_begin(epoch)
+                self.logs.begin_epoch()
+                self.sampler.begin_epoch(epoch)
+                runtime.begin_epoch()
+                ended = self._epoch(steps_per_epoch, hooks, exposed, runtime)
+                runtime.end_epoch()
                 runtime.sync()
-                if self.step:
-                    model.optimizer.finalize_variable_values(model.trainable_variables)
-            hooks.on_train_end(logs)
+                if ended and not self.logs.steps:
+                    # No step, so no loss that callbacks could read.
+                    break
+                logs = dict(self._last_logs)
+                if validation is not None and validation.due(epoch):
+                    logs |= announced(self.wrapper, validation, validation.run(model, hooks))
+                hooks.on_epoch_end(epoch, logs)
+                if ended or model.stop_training:
+                    break
+        hooks.on_train_end(logs)
         return model.history
 
-    def _epoch(self, steps: int | None, callbacks: Any, exposed: bool, runtime: Any) -> bool:
+    def _epoch(self, steps: int | None, callbacks: Any, exposed: bool, runtime: Runtime) -> bool:
         """Runs one epoch; True if the data ended with it."""
         self._last_logs = {}
         dataset = self.sampler.dataset

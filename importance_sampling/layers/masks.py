@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 from keras import ops
+
+from ..backend.base import Nested, Tensor
 
 
 class _MaskReader(keras.layers.Layer):
@@ -14,9 +14,9 @@ class _MaskReader(keras.layers.Layer):
     def __init__(self) -> None:
         super().__init__(name="mask_reader", dtype="float32", autocast=False)
         self.supports_masking = True
-        self.mask: Any = None
+        self.mask: Tensor | None = None
 
-    def call(self, inputs: Any, mask: Any = None) -> Any:
+    def call(self, inputs: Nested, mask: Tensor | None = None) -> Nested:
         self.mask = mask
         return inputs
 
@@ -24,32 +24,37 @@ class _MaskReader(keras.layers.Layer):
 class _MaskWriter(keras.layers.Layer):
     """Identity that gives its output a mask."""
 
-    def __init__(self, mask: Any) -> None:
+    def __init__(self, mask: Tensor) -> None:
         super().__init__(name="mask_writer", dtype="float32", autocast=False)
         self.supports_masking = True
         # Belongs to one pass: the layer is made for it and thrown away.
         self._masks = (mask,)
 
-    def call(self, inputs: Any, mask: Any = None) -> Any:
+    def call(self, inputs: Nested, mask: Tensor | None = None) -> Nested:
         return inputs
 
-    def compute_mask(self, inputs: Any, previous_mask: Any) -> Any:
+    def compute_mask(self, inputs: Nested, previous_mask: Tensor | None) -> Tensor:
         return self._masks[0]
 
 
-def read_mask(tensor: Any) -> Any:
+def read_mask(tensor: Tensor) -> Tensor | None:
     """Returns the Keras mask that `tensor` carries, or None."""
     reader = _MaskReader()
     reader(tensor)
     return reader.mask
 
 
-def write_mask(tensor: Any, mask: Any) -> Any:
-    """Returns `tensor` carrying `mask` (unchanged where `mask` is None)."""
+def write_mask(tensor: Tensor, mask: Tensor | None) -> Tensor:
+    """Returns `tensor` carrying `mask`.
+
+    Args:
+        tensor: tensor `(n, ...)`.
+        mask: booleans for its first axes, or None to return it unchanged.
+    """
     return tensor if mask is None else _MaskWriter(mask)(tensor)
 
 
-def count_valid(mask: Any) -> Any:
+def count_valid(mask: Tensor) -> Tensor:
     """Number of valid steps per sample, shape `(n,)`, from a mask `(n, ...)`."""
     counts = ops.cast(mask, "float32")
     axes = tuple(range(1, len(counts.shape)))

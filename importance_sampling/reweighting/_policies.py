@@ -1,36 +1,17 @@
-"""How much each drawn example counts: a numpy side for samplers, a Keras layer for the graph."""
+"""What samplers ask: the weights, or what the graph needs to make them."""
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 import numpy as np
-from keras import ops
 
-from ._weights import unbiased_weights
-
-__all__ = [
-    "UNBIASED",
-    "UNWEIGHTED",
-    "AdjustedBiasedReweighting",
-    "AdjustedBiasedReweightingPolicy",
-    "BiasedReweightingPolicy",
-    "CorrectingReweighting",
-    "CorrectingReweightingPolicy",
-    "ExternalReweighting",
-    "NoReweightingPolicy",
-    "ReweightingPolicy",
-]
-
-
-def _check_k(k: float) -> float:
-    if isinstance(k, bool) or not isinstance(k, int | float | np.number) or not k <= 1:
-        raise ValueError(
-            f"`k` must be a number of at most 1 (1.0: unbiased, below 1: towards the hard "
-            f"examples), got {k!r}."
-        )
-    return float(k)
+from .._weights import unbiased_weights
+from ._layers import (
+    AdjustedBiasedReweighting,
+    CorrectingReweighting,
+    ExternalReweighting,
+    check_bias,
+)
 
 
 def _of_pool(idxs: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, float, int]:
@@ -47,8 +28,10 @@ class ReweightingPolicy:
     together with the scores that the training pass computes.
     """
 
-    unbiased = False
-    """Whether the weights make the mini-batch gradient an unbiased estimate."""
+    @property
+    def unbiased(self) -> bool:
+        """Whether the weights make the mini-batch gradient an unbiased estimate."""
+        return False
 
     def weight_layer(self) -> keras.Layer:
         """Returns a layer: `[scores (b, 1), sample_weights (b, weight_size)]` to `(b, 1)`."""
@@ -106,7 +89,7 @@ class BiasedReweightingPolicy(ReweightingPolicy):
     """
 
     def __init__(self, k: float = 1.0):
-        self.k = _check_k(k)
+        self.k = check_bias(k)
 
     @property
     def unbiased(self) -> bool:
@@ -118,13 +101,25 @@ class BiasedReweightingPolicy(ReweightingPolicy):
         return ExternalReweighting()
 
     def sample_weights(self, idxs: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Returns the weights, `(b, 1)`."""
+        """Returns the weights, `(b, 1)`.
+
+        Args:
+            idxs: `(b,)` positions in `scores` that were drawn.
+            scores: `(N,)` scores of the pool, proportional to the probabilities drawn with.
+        """
         return self.drawn_weights(idxs, *_of_pool(idxs, scores))
 
     def drawn_weights(
         self, idxs: np.ndarray, scores: np.ndarray, total: float, size: int
     ) -> np.ndarray:
-        """See `ReweightingPolicy.drawn_weights`."""
+        """As `sample_weights`, from the drawn scores and the pool's sum: `(b, 1)`.
+
+        Args:
+            idxs: `(b,)` positions that were drawn.
+            scores: `(b,)` scores they were drawn by.
+            total: float, sum of all scores of the pool.
+            size: int, number of examples of the pool.
+        """
         weights = unbiased_weights(scores, total, size)
         if self.k != 1.0:
             biased = weights**self.k
@@ -145,13 +140,25 @@ class NoReweightingPolicy(ReweightingPolicy):
         return ExternalReweighting()
 
     def sample_weights(self, idxs: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Returns ones, `(b, 1)`."""
+        """Returns ones, `(b, 1)`.
+
+        Args:
+            idxs: `(b,)` positions in `scores` that were drawn.
+            scores: `(N,)` scores of the pool, proportional to the probabilities drawn with.
+        """
         return np.ones((len(idxs), 1))
 
     def drawn_weights(
         self, idxs: np.ndarray, scores: np.ndarray, total: float, size: int
     ) -> np.ndarray:
-        """See `ReweightingPolicy.drawn_weights`."""
+        """Ones, `(b, 1)`, whatever was drawn.
+
+        Args:
+            idxs: `(b,)` positions that were drawn.
+            scores: `(b,)` scores they were drawn by.
+            total: float, sum of all scores of the pool.
+            size: int, number of examples of the pool.
+        """
         return self.sample_weights(idxs, scores)
 
     @property
@@ -171,20 +178,32 @@ class AdjustedBiasedReweightingPolicy(ReweightingPolicy):
     """
 
     def __init__(self, k: float = 1.0):
-        self.k = _check_k(k)
+        self.k = check_bias(k)
 
     def weight_layer(self) -> keras.Layer:
         """Returns an `AdjustedBiasedReweighting` layer."""
         return AdjustedBiasedReweighting(self.k)
 
     def sample_weights(self, idxs: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Returns rows `(N, scores outside the batch summed, times drawn)`, `(b, 3)`."""
+        """Returns rows `(N, scores outside the batch summed, times drawn)`, `(b, 3)`.
+
+        Args:
+            idxs: `(b,)` positions in `scores` that were drawn.
+            scores: `(N,)` scores of the pool, proportional to the probabilities drawn with.
+        """
         return self.drawn_weights(idxs, *_of_pool(idxs, scores))
 
     def drawn_weights(
         self, idxs: np.ndarray, scores: np.ndarray, total: float, size: int
     ) -> np.ndarray:
-        """See `ReweightingPolicy.drawn_weights`."""
+        """As `sample_weights`, from the drawn scores and the pool's sum: `(b, 3)`.
+
+        Args:
+            idxs: `(b,)` positions that were drawn.
+            scores: `(b,)` scores they were drawn by.
+            total: float, sum of all scores of the pool.
+            size: int, number of examples of the pool.
+        """
         _, first, inverse, times = np.unique(
             idxs, return_index=True, return_inverse=True, return_counts=True
         )
@@ -211,7 +230,7 @@ class CorrectingReweightingPolicy(ReweightingPolicy):
     """
 
     def __init__(self, k: float = 1.0):
-        self.k = _check_k(k)
+        self.k = check_bias(k)
         self._biased = BiasedReweightingPolicy(k)
 
     def weight_layer(self) -> keras.Layer:
@@ -219,13 +238,25 @@ class CorrectingReweightingPolicy(ReweightingPolicy):
         return CorrectingReweighting()
 
     def sample_weights(self, idxs: np.ndarray, scores: np.ndarray) -> np.ndarray:
-        """Returns rows `(weight, predicted score)`, `(b, 2)`."""
+        """Returns rows `(weight, predicted score)`, `(b, 2)`.
+
+        Args:
+            idxs: `(b,)` positions in `scores` that were drawn.
+            scores: `(N,)` scores of the pool, proportional to the probabilities drawn with.
+        """
         return self.drawn_weights(idxs, *_of_pool(idxs, scores))
 
     def drawn_weights(
         self, idxs: np.ndarray, scores: np.ndarray, total: float, size: int
     ) -> np.ndarray:
-        """See `ReweightingPolicy.drawn_weights`."""
+        """As `sample_weights`, from the drawn scores and the pool's sum: `(b, 2)`.
+
+        Args:
+            idxs: `(b,)` positions that were drawn.
+            scores: `(b,)` scores they were drawn by.
+            total: float, sum of all scores of the pool.
+            size: int, number of examples of the pool.
+        """
         weights = self._biased.drawn_weights(idxs, scores, total, size)
         return np.stack([weights[:, 0], scores], axis=1)
 
@@ -237,111 +268,6 @@ class CorrectingReweightingPolicy(ReweightingPolicy):
     def weight_size(self) -> int:
         """Two numbers per example."""
         return 2
-
-
-@keras.saving.register_keras_serializable("importance_sampling")
-class ExternalReweighting(keras.layers.Layer):
-    """Passes on weights that were computed outside the graph.
-
-    Call arguments:
-        inputs: `[scores (b, 1), weights (b, 1)]`.
-    """
-
-    def call(self, inputs: list[Any]) -> Any:
-        """See the call arguments of the class."""
-        return ops.stop_gradient(inputs[1])
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """One weight per example."""
-        return tuple(input_shape[1])
-
-
-@keras.saving.register_keras_serializable("importance_sampling")
-class AdjustedBiasedReweighting(keras.layers.Layer):
-    r"""Recomputes the weights from the scores of the pass that trains.
-
-    With $S_1$ the predicted scores outside the batch, summed, and $S_2$ the actual scores
-    of the batch, summed with every example counted once however often it was drawn,
-
-    $$w_i = \frac{S_1 + S_2}{N s_i}, \qquad
-      \hat w_i = w_i^k \frac{\sum_B w_j s_j}{\sum_B w_j^k s_j}$$
-
-    Where the draw was uniform (N = 0 in the input) all weights are one.
-
-    Args:
-        k: float in (-inf, 1], the bias exponent. Defaults to `1.0`.
-
-    Call arguments:
-        inputs: `[scores (b, 1), (N, S_1, times drawn) (b, 3)]`.
-    """
-
-    def __init__(self, k: float = 1.0, **kwargs: Any):
-        super().__init__(**kwargs)
-        self.k = _check_k(k)
-
-    def call(self, inputs: list[Any]) -> Any:
-        """See the call arguments of the class."""
-        scores, pool = inputs
-        scores = ops.maximum(scores, keras.config.epsilon())
-        size, outside, times = pool[:1, :1], pool[:1, 1:2], pool[:, 2:3]
-        drawn = size > 0.0
-        weights = (outside + ops.sum(scores / times)) / (ops.where(drawn, size, 1.0) * scores)
-        biased = ops.power(weights, self.k)
-        biased = biased * ops.sum(weights * scores) / ops.sum(biased * scores)
-        return ops.stop_gradient(ops.where(drawn, biased, ops.ones_like(biased)))
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """One weight per example."""
-        return tuple(input_shape[0])
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {**super().get_config(), "k": self.k}
-
-
-@keras.saving.register_keras_serializable("importance_sampling")
-class CorrectingReweighting(keras.layers.Layer):
-    r"""Corrects weights by predicted / actual score, within bounds.
-
-    $$\hat w_i = w_i \, \mathrm{clip}(\hat s_i / s_i, \text{min\_decrease}, \text{max\_increase})$$
-
-    Where the draw was uniform (a predicted score of 0) the weight stays.
-
-    Args:
-        min_decrease: float, the smallest factor. Defaults to `0`.
-        max_increase: float, the largest factor. Defaults to `2`.
-
-    Call arguments:
-        inputs: `[scores (b, 1), (weight, predicted score) (b, 2)]`.
-    """
-
-    def __init__(self, min_decrease: float = 0, max_increase: float = 2, **kwargs: Any):
-        super().__init__(**kwargs)
-        if not 0 <= min_decrease <= max_increase:
-            raise ValueError(
-                "Expected 0 <= min_decrease <= max_increase, got "
-                f"min_decrease={min_decrease!r}, max_increase={max_increase!r}."
-            )
-        self.min_decrease = min_decrease
-        self.max_increase = max_increase
-
-    def call(self, inputs: list[Any]) -> Any:
-        """See the call arguments of the class."""
-        scores, given = inputs
-        weights, predicted = given[:, :1], given[:, 1:2]
-        ratio = predicted / ops.maximum(scores, keras.config.epsilon())
-        factor = ops.clip(ratio, self.min_decrease, self.max_increase)
-        factor = ops.where(predicted > 0.0, factor, ops.ones_like(factor))
-        return ops.stop_gradient(weights * factor)
-
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """One weight per example."""
-        return tuple(input_shape[0])
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        config = {"min_decrease": self.min_decrease, "max_increase": self.max_increase}
-        return {**super().get_config(), **config}
 
 
 UNWEIGHTED = NoReweightingPolicy()

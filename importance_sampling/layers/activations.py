@@ -7,25 +7,30 @@ follows from the output alone, so that no tensor inside the network is needed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TypeAlias
 
 import keras
 from keras import activations, ops
 
-Backward = Callable[[Any, Any], Any]
+from ..backend.base import Tensor
+
+Activation: TypeAlias = Callable[..., Tensor]
+
+_Backward: TypeAlias = Callable[[Tensor, Tensor], Tensor]
+"""`(output, gradient at the output) -> gradient at the input`."""
 
 
-def _softmax(output: Any, gradient: Any) -> Any:
+def _softmax(output: Tensor, gradient: Tensor) -> Tensor:
     inner = ops.sum(gradient * output, axis=-1, keepdims=True)
     return output * (gradient - inner)
 
 
-def _log_softmax(output: Any, gradient: Any) -> Any:
+def _log_softmax(output: Tensor, gradient: Tensor) -> Tensor:
     return gradient - ops.exp(output) * ops.sum(gradient, axis=-1, keepdims=True)
 
 
 # d activation / d input, written with the output y.
-_BACKWARD: dict[Callable[..., Any], Backward] = {
+_BACKWARD: dict[Activation, _Backward] = {
     activations.linear: lambda y, g: g,
     activations.softmax: _softmax,
     activations.log_softmax: _log_softmax,
@@ -42,7 +47,7 @@ _BACKWARD: dict[Callable[..., Any], Backward] = {
 _PROBABILITIES = (activations.softmax, activations.sigmoid)
 
 # Layers whose `activation` is the last thing they do to their output.
-_ENDING = (
+_WITH_ACTIVATION = (
     keras.layers.Activation,
     keras.layers.Dense,
     keras.layers.EinsumDense,
@@ -75,24 +80,29 @@ _PLAIN = (
 )
 
 
-def of_layer(layer: Any) -> Callable[..., Any] | None:
-    """Returns the activation a layer ends in, or None where that is not known."""
+def activation_of(layer: keras.Layer) -> Activation | None:
+    """The activation a layer applies last, or None where that is not known."""
     if isinstance(layer, keras.layers.TimeDistributed):
-        return of_layer(layer.layer)
+        return activation_of(layer.layer)
     if isinstance(layer, keras.layers.Softmax):
         return activations.softmax if layer.axis == -1 else None
     if isinstance(layer, keras.layers.ReLU):
         return activations.relu
     if isinstance(layer, _PLAIN):
         return activations.linear
-    if isinstance(layer, _ENDING):
+    if isinstance(layer, _WITH_ACTIVATION):
         activation = layer.activation or activations.linear
         return activation if activation in _BACKWARD else None
     return None
 
 
-def safe_output(activation: Callable[..., Any] | None, output: Any) -> Any:
-    """The output in float32, probabilities moved just inside Keras' clipping range."""
+def safe_output(activation: Activation | None, output: Tensor) -> Tensor:
+    """An output in float32, probabilities moved just inside Keras' clipping range.
+
+    Args:
+        activation: the activation that made the output; None if that is not known.
+        output: tensor `(n, ...)`.
+    """
     output = ops.cast(output, "float32") if _is_low_precision(output) else output
     if activation in _PROBABILITIES:
         margin = 2.0 * keras.config.epsilon()
@@ -100,13 +110,19 @@ def safe_output(activation: Callable[..., Any] | None, output: Any) -> Any:
     return output
 
 
-def _is_low_precision(tensor: Any) -> bool:
+def _is_low_precision(tensor: Tensor) -> bool:
     return keras.backend.standardize_dtype(tensor.dtype) in ("float16", "bfloat16")
 
 
 def preactivation_gradient(
-    activation: Callable[..., Any] | None, output: Any, gradient: Any
-) -> Any:
-    """Gradient at the activation's input; at its output where it is not known."""
-    backward = _BACKWARD.get(activation)
+    activation: Activation | None, output: Tensor, gradient: Tensor
+) -> Tensor:
+    """The gradient at an activation's input.
+
+    Args:
+        activation: the activation; where None, the gradient at its output is returned.
+        output: what the activation gave.
+        gradient: the gradient at `output`.
+    """
+    backward = None if activation is None else _BACKWARD.get(activation)
     return gradient if backward is None else backward(output, gradient)

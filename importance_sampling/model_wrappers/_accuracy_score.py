@@ -2,26 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 from keras import ops
 
+from ..backend.base import Tensor
+from ..layers.activations import Activation
+
 
 def wrong_share(
-    targets: list[Any], outputs: list[Any], masks: list[Any], endings: list[Any]
-) -> Any:
-    """Share of wrong predictions per sample (its mean over outputs), `(n,)`.
+    targets: list[Tensor],
+    outputs: list[Tensor],
+    masks: list[Tensor | None],
+    activations: list[Activation | None],
+) -> Tensor:
+    """Share of wrong predictions of each sample, averaged over the outputs.
 
     Args:
         targets: labels or one-hot rows of each output.
         outputs: the predictions.
         masks: for each output which steps count, None for all.
-        endings: the activation each output ends in.
+        activations: the last activation of each output, None where it is not known.
+
+    Returns:
+        `(n,)` float32.
     """
     total = 0.0
-    for target, output, mask, ending in zip(targets, outputs, masks, endings, strict=True):
-        wrong = _wrong(target, output, ending)
+    for target, output, mask, activation in zip(targets, outputs, masks, activations, strict=True):
+        wrong = _is_wrong(target, output, activation)
         wrong = ops.reshape(wrong, (ops.shape(wrong)[0], -1))
         if mask is None:
             total = total + ops.mean(wrong, axis=-1)
@@ -32,10 +39,10 @@ def wrong_share(
     return total / len(outputs)
 
 
-def _wrong(target: Any, output: Any, ending: Any) -> Any:
+def _is_wrong(target: Tensor, output: Tensor, activation: Activation | None) -> Tensor:
     classes = output.shape[-1] if len(output.shape) > 1 else 1
     if classes == 1:
-        cut = 0.0 if ending is keras.activations.linear else 0.5
+        cut = 0.0 if activation is keras.activations.linear else 0.5
         label = ops.cast(ops.reshape(target, ops.shape(output)), "float32") > 0.5
         return ops.cast(ops.not_equal(output > cut, label), "float32")
     if len(target.shape) == len(output.shape) and target.shape[-1] == classes:
