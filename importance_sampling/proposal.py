@@ -1,8 +1,8 @@
 """What passes between sampler, model and loop: what to train on next, and what came of it.
 
-    sampler.propose(batch_size) -> Proposal
-    model.train(proposal)       -> StepResult
-    sampler.observe(StepRecord)
+sampler.propose(batch_size) -> Proposal
+model.train(proposal)       -> StepResult
+sampler.observe(StepRecord)
 """
 
 from __future__ import annotations
