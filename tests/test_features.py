@@ -39,7 +39,8 @@ def test_every_cell_runs_somewhere(monkeypatch):
         assert found <= full[backend]
         assert {c for c in full[backend] if c[1] == features.MAIN} <= found
         # Some of each column, on each backend.
-        assert {t for _, t in found} == set(features.TRAININGS)
+        elsewhere = features.ON_TORCH if backend != "torch" else ()
+        assert {t for _, t in found} == set(features.TRAININGS) - set(elsewhere)
 
 
 @pytest.mark.any_backend

@@ -96,12 +96,16 @@ SECTIONS = {
     "infobatch": ("data", "shapes"),
     "selective-backprop": ("data", "shapes"),
 }
+# Those with a network of their own, which takes seconds to compile: test_approximate.py does so.
+ON_TORCH = ("approximate",)
 # Those that draw by score from the second step on, whatever the scores are.
 SURELY_ON = (MAIN, "biased", "approximate", "selective-backprop")
 # Those whose first pass over the data is uniform.
 FIRST_PASS = ("history", "robust", "same-noise", "infobatch")
 # An epoch of these has fewer steps than one of uniform training, at least one.
 FEWER_STEPS = ("infobatch", "selective-backprop")
+# Steps by score of these are smaller than uniform ones.
+SMALLER_STEPS = ("constant-variance", "constant-time", "same-noise", "auto")
 # Predictions never reach zero, and mixtures draw everything now and then.
 NEVER_ZERO = ("approximate", "history", "robust", "same-noise", "auto")
 # What a training that keeps something for every example, or predicts by class, cannot take.

@@ -162,7 +162,7 @@ def tf_batched(cell):
     sizes = []
     cell.fit(adam_mlp(), tf_data(x, y).batch(12), on_sample=pools(sizes))
     cell.check_steps(sizes, 2, 4)
-    assert max(sizes) == 12
+    cell.check_sizes(sizes, 12)
 
 
 @works(
@@ -174,7 +174,7 @@ def tf_single(cell):
     x, y = data(48)
     sizes = []
     cell.fit(adam_mlp(), tf_data(x, y), batch_size=16, on_sample=pools(sizes))
-    assert max(sizes) == 16
+    cell.check_sizes(sizes, 16)
 
 
 @works("`tf.data.Dataset`, infinite", "with `steps_per_epoch`", kind="stream")
@@ -229,7 +229,7 @@ def torch_loader(cell):
     sizes = []
     cell.fit(adam_mlp(), loader(x, y, batch_size=12, shuffle=True), on_sample=pools(sizes))
     cell.check_steps(sizes, 2, 4)
-    assert max(sizes) == 12
+    cell.check_sizes(sizes, 12)
 
 
 @works("PyTorch `DataLoader` of single examples", "`batch_size=None`", kind="stream")
@@ -237,7 +237,7 @@ def torch_singles(cell):
     x, y = data(48)
     sizes = []
     cell.fit(adam_mlp(), loader(x, y, batch_size=None), batch_size=16, on_sample=pools(sizes))
-    assert max(sizes) == 16
+    cell.check_sizes(sizes, 16)
 
 
 @works(
@@ -304,7 +304,7 @@ def py_dataset_infinite(cell):
     sizes = []
     cell.fit(adam_mlp(), Endless(x, y, 12), steps_per_epoch=6, on_sample=pools(sizes))
     cell.check_steps(sizes, 2, 6)
-    assert max(sizes) == 12
+    cell.check_sizes(sizes, 12)
 
 
 @works("Grain `MapDataset` and `IterDataset`", "batched or not", kind="stream")
@@ -324,7 +324,7 @@ def grain(cell):
     sizes = []
     cell.fit(adam_mlp(), source.shuffle(seed=1).batch(12), on_sample=pools(sizes))
     cell.check_steps(sizes, 2, 4)
-    assert max(sizes) == 12
+    cell.check_sizes(sizes, 12)
     cell.fit(adam_mlp(), source.to_iter_dataset(), batch_size=16)
 
 
@@ -340,7 +340,7 @@ def generators(cell):
     sizes = []
     cell.fit(adam_mlp(), endless(), steps_per_epoch=5, on_sample=pools(sizes))
     cell.check_steps(sizes, 2, 5)
-    assert max(sizes) == 12
+    cell.check_sizes(sizes, 12)
     net = adam_mlp()
     cell.wrap(net).fit_generator(endless(), steps_per_epoch=4, batch_size=16, verbose=0)
 
@@ -429,6 +429,7 @@ def small_data(cell):
     net.compile("adam", "sparse_categorical_crossentropy")
     scored = []
     cell.fit(net, x, y, epochs=3, on_scores=lambda sampler, s: scored.append(len(s)))
-    assert max(scored) <= 20
+    # Selective backprop tells of all it scored until it had a batch.
+    assert max(scored) <= 20 or cell.training == "selective-backprop"
     if cell.main:
         assert max(scored) == 20
