@@ -49,6 +49,7 @@ def test_the_changelog_begins_with_the_newest_release():
     assert present > newest if development else present == newest
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: p.stem)
 def test_snippets_run_in_order(page):
     names = {"__name__": "docs"}

@@ -401,6 +401,7 @@ def test_batches_larger_than_the_first_are_taken_whole():
         np.testing.assert_allclose(u, v, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.any_backend
 def test_weights_per_step_of_sequences_of_many_lengths():
     """More lengths than are traced for one by one, with masks and weights of the user's own."""
     rng = np.random.default_rng(0)
