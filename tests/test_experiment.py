@@ -132,6 +132,7 @@ def one_predictor(monkeypatch):
 
 
 @pytest.mark.end_to_end
+@pytest.mark.any_backend
 @pytest.mark.parametrize("wrapper", ["oracle-loss", "oracle-gnorm", "oracle-acc"])
 @pytest.mark.parametrize("policy", list(registry.REWEIGHTINGS))
 def test_every_combination_trains(one_predictor, wrapper, policy):

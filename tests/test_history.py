@@ -329,6 +329,7 @@ def test_measured_reduction_is_that_of_the_draw():
 
 
 @pytest.mark.end_to_end
+@pytest.mark.any_backend
 @pytest.mark.parametrize("kind", [HistoryImportanceTraining, RobustImportanceTraining])
 def test_learns_mnist_faster_than_uniform(kind, mnist):
     """On the same number of steps, no forward pass more: a lower training loss, every time."""

@@ -1,8 +1,8 @@
 """The only place that names TensorFlow, JAX or PyTorch.
 
 `base` says what a backend offers (`Backend`, `Runtime`); one file for each of the three offers it;
-`get` finds the one that Keras runs on. `array_types` recognises arrays and data loaders of the three,
-whichever Keras runs on.
+`get` finds the one that Keras runs on. `array_types` recognises arrays and data loaders of the
+three, whichever Keras runs on.
 """
 
 from __future__ import annotations

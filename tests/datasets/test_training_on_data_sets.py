@@ -17,7 +17,7 @@ from importance_sampling.datasets import (
 from importance_sampling.layers import TripletLossLayer
 from importance_sampling.training import ApproximateImportanceTraining, ImportanceTraining
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.any_backend]
 
 
 def test_copies_are_learnt_and_no_longer_drawn(data_folder):
