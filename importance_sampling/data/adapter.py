@@ -61,11 +61,13 @@ class DataAdapter(ABC):
 
     Attributes:
         name: what to call the data in errors.
-        needs_steps: whether nobody can tell how many batches there are to validate on.
+        repeats: whether it can be read more than once.
+        infinite: whether it never ends.
     """
 
     name: str
-    needs_steps = False
+    repeats = True
+    infinite = False
 
     @classmethod
     @abstractmethod

@@ -26,8 +26,6 @@ class StreamAdapter(DataAdapter):
 
     Attributes:
         batches_per_pass: int, or None if nobody knows.
-        infinite: whether a pass never ends.
-        repeats: whether it can be opened more than once.
         ahead: int, batches to fetch ahead in a thread.
         prefetches: whether it fetches ahead by itself, so that it is read without a thread.
 
@@ -37,8 +35,6 @@ class StreamAdapter(DataAdapter):
     """
 
     batches_per_pass: int | None = None
-    infinite = False
-    repeats = True
     ahead = 5
     prefetches = False
 
@@ -87,11 +83,6 @@ class StreamAdapter(DataAdapter):
             return dataset.peek()
         except StreamEnded as error:
             raise ValueError(f"The {self.name} is empty: it gave no batch to train on.") from error
-
-    @property
-    def needs_steps(self) -> bool:  # type: ignore[override]
-        """Whether nobody can tell how many batches there are to validate on."""
-        return self.infinite or not self.repeats
 
     def first_rows(self) -> Rows:
         """See `DataAdapter.first_rows`."""

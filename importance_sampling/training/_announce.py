@@ -11,7 +11,10 @@ from ._validation import Validation
 
 
 def announced(wrapper: Any, validation: Validation, logs: dict[str, Any]) -> dict[str, Any]:
-    """Sends `is.evaluation`, as evaluating with the wrapper does.
+    """Sends `is.evaluation` and `is.evaluate_batch`, as evaluating with the wrapper does.
+
+    Nothing is computed but for those who listen, or for a wrapper whose own `evaluate_batch`
+    says what Keras' evaluation cannot.
 
     Args:
         wrapper: the wrapped model.
@@ -23,9 +26,12 @@ def announced(wrapper: Any, validation: Validation, logs: dict[str, Any]) -> dic
     """
     if not logs:
         return logs
+    own = getattr(wrapper, "evaluates_itself", False)
     names = [f"val_{name}" for name in getattr(wrapper, "metrics_names", ["loss", "score"])[:-1]]
-    if validation.means is not None and getattr(wrapper, "evaluates_itself", False):
-        logs = logs | dict(zip(names, validation.means.tolist(), strict=False))
+    if own or is_heard("is.evaluate_batch"):
+        means = wrapper.evaluate_batches(validation.batches())
+        if own:
+            logs = logs | dict(zip(names, means.tolist(), strict=False))
     if is_heard("is.evaluation"):
         send("is.evaluation", np.asarray([logs[name] for name in names if name in logs]))
     return logs

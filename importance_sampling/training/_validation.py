@@ -1,4 +1,8 @@
-"""Validation: any data that `fit` takes, never more of a stream in memory than a batch."""
+"""Validation: any data that `fit` takes; of a stream no more is held than Keras reads ahead.
+
+Only where somebody listens to what the wrapper says of every batch, the batches of a generator,
+which cannot be read again, are kept until they heard.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,6 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import keras
-import numpy as np
 
 from .._arrays import known_length
 from ..data import adapt_validation
@@ -26,8 +29,8 @@ class Validation:
         steps: int or None, batches to evaluate on.
         freq: int or list of int, epochs after which to evaluate, as in Keras.
         inputs: shape of a batch of each of the model's inputs, by name, where known.
-        wrapper: the wrapped model, whose `evaluate_batch` is asked as well where somebody
-            listens or it is the user's own.
+        wrapper: the wrapped model; where its `evaluate_batch` is the user's own, the batches of a
+            generator are kept for it.
 
     Raises:
         TypeError: if `data` is no data.
@@ -48,13 +51,13 @@ class Validation:
         self._freq = check_validation_freq(freq)
         self._wrapper = wrapper
         self._adapter = adapt_validation(data, batch_size=batch_size, inputs=inputs)
-        if self._adapter.needs_steps and self._steps is None:
+        endless = self._adapter.infinite or not self._adapter.repeats
+        if endless and self._steps is None:
             raise ValueError(
                 f"`validation_data` is a {self._adapter.name} without an end that could be known: "
                 "pass `validation_steps`, the number of batches to evaluate on."
             )
-        self.means: np.ndarray | None = None
-        """Loss and metrics of the last `run` as the wrapper says, if it was asked."""
+        self._kept: list[Rows] | None = None
 
     @classmethod
     def of_dataset(cls, dataset: Any, batch_size: int, wrapper: Any = None) -> Validation | None:
@@ -75,8 +78,6 @@ class Validation:
     def run(self, model: keras.Model, callbacks: keras.callbacks.CallbackList) -> dict[str, float]:
         """Evaluates, with the callbacks' test hooks, and names the results as `fit` does.
 
-        Keras reads the data itself where it can, unless the wrapper is asked as well.
-
         Args:
             model: the model.
             callbacks: hear of it.
@@ -84,49 +85,40 @@ class Validation:
         Returns:
             Keras' logs, their names beginning with "val_"; none if there were no batches.
         """
-        self.means = None
-        asked = self._wrapper is not None and (
-            getattr(self._wrapper, "evaluates_itself", False) or is_heard("is.evaluate_batch")
+        arguments = self._adapter.keras_arguments()
+        if arguments is None:
+            batches = self._read()
+            first = next(batches, None)
+            if first is None:
+                warnings.warn(
+                    "`validation_data` has no more batches; this epoch is not validated.",
+                    stacklevel=2,
+                )
+                return {}
+            arguments = {"x": _as_generator(first, batches)}
+        logs = model.evaluate(
+            **arguments, steps=self._steps, verbose=0, callbacks=callbacks, return_dict=True
         )
-        arguments = None if asked else self._adapter.keras_arguments()
-        if arguments is not None:
-            logs = model.evaluate(
-                **arguments, steps=self._steps, verbose=0, callbacks=callbacks, return_dict=True
-            )
-        else:
-            logs = self._run_in_batches(model, callbacks, asked)
         return {f"val_{name}": value for name, value in logs.items()}
 
-    def _run_in_batches(
-        self, model: keras.Model, callbacks: keras.callbacks.CallbackList, asked: bool
-    ) -> dict[str, Any]:
-        logs: dict[str, Any] = {}
+    def _read(self) -> Iterator[Rows]:
+        asked = getattr(self._wrapper, "evaluates_itself", False) or is_heard("is.evaluate_batch")
+        # What can be read once only is kept for those who ask for it again.
+        self._kept = [] if asked and not self._adapter.repeats else None
+        for rows in self._adapter.batches(self._steps):
+            if self._kept is not None:
+                self._kept.append(rows)
+            yield rows
 
-        def evaluated() -> Iterator[Rows]:
-            for step, rows in enumerate(self._adapter.batches(self._steps)):
-                callbacks.on_test_batch_begin(step)
-                # Metrics go on from batch to batch, so that the last logs are those of all.
-                logs.update(model.test_on_batch(*rows, return_dict=True))
-                callbacks.on_test_batch_end(step, dict(logs))
-                yield rows
-                if model.stop_evaluating:
-                    return
-
-        model.stop_evaluating = False
-        model.reset_metrics()
-        callbacks.on_test_begin()
-        if asked:
-            # Of no batches the mean is not a number.
-            with np.errstate(invalid="ignore"):
-                means = self._wrapper.evaluate_batches(evaluated())
-            self.means = means if logs else None
+    def batches(self) -> Iterator[Rows]:
+        """The batches of the last `run` once more; of a generator, those that were kept."""
+        if self._adapter.repeats:
+            yield from self._adapter.batches(self._steps)
         else:
-            for _ in evaluated():
-                pass
-        if not logs:
-            warnings.warn(
-                "`validation_data` has no more batches; this epoch is not validated.",
-                stacklevel=3,
-            )
-        callbacks.on_test_end(dict(logs))
-        return logs
+            yield from self._kept or []
+
+
+def _as_generator(first: Rows, rest: Iterator[Rows]) -> Iterator[Rows]:
+    """Keras takes generators for data, but no other iterators."""
+    yield first
+    yield from rest

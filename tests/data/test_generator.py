@@ -77,17 +77,18 @@ def test_pools_use_up_all_of_one_that_ends():
     x, y = data(N)
     seen = []
     training = ImportanceTraining(adam_mlp(), presample=2.0, tau_th=0.0, seed=0)
-    with pytest.warns(UserWarning, match="training data ended after 2 steps"):
+    with pytest.warns(UserWarning, match="training data ended after 3 steps"):
         history = training.fit(
             once(x, y), verbose=0, on_scores=lambda sampler, scores: seen.append(len(scores))
         ).history
-    assert seen == [32, 18] and history["importance_sampling"] == [1]
+    # The first step is uniform.
+    assert seen == [16, 32, 2] and history["importance_sampling"] == [2 / 3]
 
 
 @exact
 def test_a_pool_larger_than_all_of_one_that_ends():
     x, y = data(N)
-    with pytest.warns(UserWarning, match="training data ended after 1 steps"):
+    with pytest.warns(UserWarning, match="training data ended after 2 steps"):
         ImportanceTraining(adam_mlp(), presample=50.0, tau_th=0.0).fit(once(x, y), verbose=0)
 
 
