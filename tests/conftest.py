@@ -51,7 +51,7 @@ def pytest_collection_modifyitems(config, items):
 
 
 def pytest_collection_finish():
-    """What the frameworks made while they were imported stays: the collector need not look again."""
+    """What frameworks made at import stays, so that the collector need not look again."""
     gc.collect()
     gc.freeze()
     # Tracing makes hundreds of thousands of short-lived objects.
