@@ -50,6 +50,14 @@ def pytest_collection_modifyitems(config, items):
     items[:] = kept
 
 
+def pytest_collection_finish():
+    """What frameworks made at import stays, so that the collector need not look again."""
+    gc.collect()
+    gc.freeze()
+    # Tracing makes hundreds of thousands of short-lived objects.
+    gc.set_threshold(50_000, 20, 20)
+
+
 @pytest.fixture(scope="session")
 def data_folder() -> Path:
     """A folder with mnist.npz."""
