@@ -293,7 +293,7 @@ def test_ignored_class_does_not_count():
     ce = -np.log(np.take_along_axis(p, y[..., None], -1)[..., 0]) * valid
     wrapper = oracle(model, "loss")
     np.testing.assert_allclose(wrapper.score(x, y), 10 / valid.sum() * ce.sum(1), rtol=1e-4)
-    np.testing.assert_allclose(wrapper._tokens, [valid.sum() / 10], rtol=1e-6)
+    np.testing.assert_allclose(wrapper._valid_steps.mean, [valid.sum() / 10], rtol=1e-6)
 
 
 class Subclassed(keras.Model):
