@@ -12,10 +12,12 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Sized
 from typing import Any
 
 import numpy as np
+
+from .protocols import Dataset
 
 TRIED_ROWS = 5
 """Rows on which a model is tried. Keras takes targets for as many outputs as they have rows."""
@@ -90,7 +92,7 @@ def count_rows(data: Any) -> int:
     return len(flatten(data)[0])
 
 
-def known_length(part: Any) -> int | None:
+def known_length(part: Sized) -> int | None:
     """Length of one part of a data set, or None for a stream, whose `len` is a RuntimeError."""
     try:
         return len(part)
@@ -101,13 +103,27 @@ def known_length(part: Any) -> int | None:
         return None
 
 
-def dataset_length(dataset: Any) -> int | None:
+def dataset_length(dataset: Dataset) -> int | None:
     """Number of training examples of a data set, or None for a stream.
 
     Args:
         dataset: anything whose `train_data` has a length.
     """
     return known_length(dataset.train_data)
+
+
+def steps_per_pass(dataset: Dataset, batch_size: int) -> int | None:
+    """Uniform steps in one pass over a data set; None while nobody knows.
+
+    Args:
+        dataset: anything whose `train_data` has a length, or a stream, which tells after its
+            first pass.
+        batch_size: int, examples per step.
+    """
+    if hasattr(dataset, "steps_per_pass"):
+        return dataset.steps_per_pass(batch_size)
+    length = dataset_length(dataset)
+    return None if length is None else -(-length // batch_size)
 
 
 def concatenate(parts: list[Any]) -> Any:

@@ -38,7 +38,7 @@ __all__ = [
     "find_kind",
 ]
 
-_STREAMS: tuple[type[Any], ...] = (
+_STREAMS: tuple[type[StreamAdapter], ...] = (
     TFDatasetAdapter,
     TorchLoaderAdapter,
     PyDatasetAdapter,
@@ -58,7 +58,7 @@ def find_kind(data: Any) -> type[DataAdapter]:
     Returns:
         The class of the adapter for it; `ArrayAdapter` for all that is not known better.
     """
-    kinds = (DatasetAdapter, *_STREAMS)
+    kinds: tuple[type[DataAdapter], ...] = (DatasetAdapter, *_STREAMS)
     return next((kind for kind in kinds if kind.takes(data)), ArrayAdapter)
 
 

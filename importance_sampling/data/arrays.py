@@ -39,6 +39,7 @@ class ArrayAdapter(DataAdapter):
 
     def __init__(self, x: Any, y: Any, sample_weight: Any, options: Options):
         self._options = options
+        self._arrays: tuple[Any, Any, Any]
         if options.role == "validation":
             where = "validation_data"
             self._arrays = to_arrays((x, y, sample_weight), where)
@@ -103,8 +104,9 @@ class ArrayAdapter(DataAdapter):
                 f"`validation_split`={share!r} of {n} examples leaves "
                 f"{cut} to train on and {n - cut} to validate on; both need at least one."
             )
-        train, held_out = (take_rows(self._arrays, rows) for rows in (slice(0, cut), slice(cut, n)))
-        return ArrayAdapter(*train, self._options), held_out
+        x, y, sample_weight = take_rows(self._arrays, slice(0, cut))
+        held_out = take_rows(self._arrays, slice(cut, n))
+        return ArrayAdapter(x, y, sample_weight, self._options), held_out
 
 
 def to_arrays(data: Any, where: str) -> Any:
@@ -138,10 +140,10 @@ class ArrayDataset(BaseDataset):
 
     def _train_data(self, idxs: Any) -> Rows:
         x, y, sample_weight = self.arrays
-        xy = take_rows(x, idxs), take_rows(y, idxs)
+        rows: Rows = (take_rows(x, idxs), take_rows(y, idxs))
         if sample_weight is not None:
-            xy = (*xy, take_rows(sample_weight, idxs))
-        return map_arrays(densify, xy)
+            rows = (*rows, take_rows(sample_weight, idxs))
+        return map_arrays(densify, rows)
 
     def _train_size(self) -> int:
         return count_rows(self.arrays[0])

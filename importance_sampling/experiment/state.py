@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._files import read_npz, write_whole
+from .._files import read_npz, write_npz
 
 _ARRAY = "array"
 _SKELETON = "skeleton"
@@ -34,7 +34,7 @@ def save_state(path: Path, state: Any) -> None:
         raise TypeError(f"A state cannot hold a {type(value).__name__}.")
 
     outline = json.dumps(skeleton(state))
-    write_whole(path, lambda file: np.savez(file, **{_SKELETON: np.array(outline)}, **arrays))
+    write_npz(path, {_SKELETON: np.array(outline), **arrays})
 
 
 def load_state(path: Path) -> Any:

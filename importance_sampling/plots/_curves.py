@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
 
 from ._style import COLOURS, LINES, plain_log_axis
 
@@ -86,7 +88,7 @@ def training_curves(
 
 
 def variance_reduction(
-    axes: Any, steps: np.ndarray, reduction: np.ndarray, by_score: np.ndarray, label: str = ""
+    axes: Axes, steps: ArrayLike, reduction: ArrayLike, by_score: ArrayLike, label: str = ""
 ) -> None:
     """Draws the estimated variance reduction, shaded where examples were drawn by score.
 

@@ -20,14 +20,18 @@ class Report(Protocol):
     """What is drawn of a report; `importance_sampling.training.TrainingReport` is one.
 
     Attributes:
-        steps: number of steps of each kind.
-        seconds: their time.
-        drawing_seconds: the part of it that drawing took.
+        drawing_seconds: float, the part of `seconds` that drawing took.
     """
 
-    steps: Mapping[str, int]
-    seconds: Mapping[str, float]
     drawing_seconds: float
+
+    @property
+    def steps(self) -> Mapping[str, int]:
+        """Number of steps of each kind."""
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Time of the steps of each kind."""
 
     @property
     def draws(self) -> np.ndarray | None:

@@ -6,11 +6,14 @@ from typing import Any
 
 import numpy as np
 
+from ..model_wrappers import ModelWrapper
 from ..model_wrappers.signals import is_heard, send
 from ._validation import Validation
 
 
-def announced(wrapper: Any, validation: Validation, logs: dict[str, Any]) -> dict[str, Any]:
+def announced(
+    wrapper: ModelWrapper, validation: Validation, logs: dict[str, Any]
+) -> dict[str, Any]:
     """Sends `is.evaluation`, as evaluating with the wrapper does.
 
     Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -12,7 +12,9 @@ import numpy as np
 from .._arrays import known_length
 from ..data import adapt_validation
 from ..data.adapter import Rows
+from ..model_wrappers import ModelWrapper
 from ..model_wrappers.signals import is_heard
+from ..protocols import Dataset
 from ._arguments import check_count, check_optional_count, check_validation_freq
 
 
@@ -39,9 +41,9 @@ class Validation:
         data: Any,
         batch_size: int,
         steps: int | None = None,
-        freq: Any = 1,
+        freq: int | Container[int] = 1,
         inputs: Mapping[str, Any] | None = None,
-        wrapper: Any = None,
+        wrapper: ModelWrapper | None = None,
     ):
         batch_size = check_count("validation_batch_size", batch_size)
         self._steps = check_optional_count("validation_steps", steps)
@@ -57,7 +59,9 @@ class Validation:
         """Loss and metrics of the last `run` as the wrapper says, if it was asked."""
 
     @classmethod
-    def of_dataset(cls, dataset: Any, batch_size: int, wrapper: Any = None) -> Validation | None:
+    def of_dataset(
+        cls, dataset: Dataset, batch_size: int, wrapper: ModelWrapper | None = None
+    ) -> Validation | None:
         """Validation on a data set's test data, or None where it has none."""
         has_some = known_length(dataset.test_data)
         return cls(dataset, batch_size, wrapper=wrapper) if has_some else None
@@ -85,10 +89,10 @@ class Validation:
             Keras' logs, their names beginning with "val_"; none if there were no batches.
         """
         self.means = None
-        asked = self._wrapper is not None and (
-            getattr(self._wrapper, "evaluates_itself", False) or is_heard("is.evaluate_batch")
-        )
-        arguments = None if asked else self._adapter.keras_arguments()
+        asked = self._wrapper
+        if not getattr(asked, "evaluates_itself", False) and not is_heard("is.evaluate_batch"):
+            asked = None
+        arguments = self._adapter.keras_arguments() if asked is None else None
         if arguments is not None:
             logs = model.evaluate(
                 **arguments, steps=self._steps, verbose=0, callbacks=callbacks, return_dict=True
@@ -98,7 +102,10 @@ class Validation:
         return {f"val_{name}": value for name, value in logs.items()}
 
     def _run_in_batches(
-        self, model: keras.Model, callbacks: keras.callbacks.CallbackList, asked: bool
+        self,
+        model: keras.Model,
+        callbacks: keras.callbacks.CallbackList,
+        asked: ModelWrapper | None,
     ) -> dict[str, Any]:
         logs: dict[str, Any] = {}
 
@@ -115,10 +122,10 @@ class Validation:
         model.stop_evaluating = False
         model.reset_metrics()
         callbacks.on_test_begin()
-        if asked:
+        if asked is not None:
             # Of no batches the mean is not a number.
             with np.errstate(invalid="ignore"):
-                means = self._wrapper.evaluate_batches(evaluated())
+                means = asked.evaluate_batches(evaluated())
             self.means = means if logs else None
         else:
             for _ in evaluated():

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._files import read_npz, write_whole
+from ..._files import read_npz, write_npz
 from ..base import IndexedParts
 from ._numeric_pickle import load_numeric
 
@@ -149,7 +149,7 @@ def convert_timit(source: Any, destination: Any) -> Path:
         arrays[f"x_{part}"] = np.concatenate(x).astype(np.float32)
         arrays[f"y_{part}"] = np.concatenate(y).astype(np.int32)
         arrays[f"lengths_{part}"] = np.array([len(a) for a in x], dtype=np.int64)
-    write_whole(destination, lambda temporary: np.savez_compressed(temporary, **arrays))
+    write_npz(destination, arrays, compressed=True)
     return destination
 
 
