@@ -6,9 +6,12 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+
+AnyPath: TypeAlias = str | os.PathLike[str]
+"""A path as users give it."""
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
@@ -64,7 +67,7 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray], compressed: bool = F
     write_whole(path, lambda temporary: save(temporary, **arrays))  # type: ignore[arg-type]
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_json(path: Path, content: object) -> None:
     """Writes JSON, whole or not at all."""
     text = json.dumps(content, indent=2) + "\n"
     write_whole(path, lambda temporary: temporary.write_text(text))

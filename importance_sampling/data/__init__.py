@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._arrays import Nested
 from .adapter import DataAdapter, Options, TrainingData
 from .arrays import ArrayAdapter
 from .dataset import BaseDataset
@@ -49,7 +50,7 @@ _STREAMS: tuple[type[StreamAdapter], ...] = (
 """Kinds of data in batches; the first that takes some data has it."""
 
 
-def find_kind(data: Any) -> type[DataAdapter]:
+def find_kind(data: object) -> type[DataAdapter]:
     """The kind of some data: the one place that tells kinds apart.
 
     Args:
@@ -62,7 +63,7 @@ def find_kind(data: Any) -> type[DataAdapter]:
     return next((kind for kind in kinds if kind.takes(data)), ArrayAdapter)
 
 
-def adapt(x: Any, y: Any = None, sample_weight: Any = None, **options: Any) -> DataAdapter:
+def adapt(x: Nested, y: Nested = None, sample_weight: Nested = None, **options: Any) -> DataAdapter:
     """Adapts data that is given as the arguments `x`, `y` and `sample_weight` of `fit`.
 
     Args:

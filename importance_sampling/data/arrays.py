@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import TRIED_ROWS, count_rows, flatten, map_arrays, take_rows
+from .._arrays import TRIED_ROWS, Nested, count_rows, flatten, map_arrays, take_rows
 from ._checks import check_lengths, check_weights
 from ._convert import (
     SparseRows,
@@ -37,9 +37,9 @@ class ArrayAdapter(DataAdapter):
 
     name = "pair of arrays"
 
-    def __init__(self, x: Any, y: Any, sample_weight: Any, options: Options):
+    def __init__(self, x: Nested, y: Nested, sample_weight: Nested, options: Options):
         self._options = options
-        self._arrays: tuple[Any, Any, Any]
+        self._arrays: tuple[Nested, Nested, Nested]
         if options.role == "validation":
             where = "validation_data"
             self._arrays = to_arrays((x, y, sample_weight), where)
@@ -62,7 +62,7 @@ class ArrayAdapter(DataAdapter):
         self._arrays = x, y, sample_weight
 
     @classmethod
-    def takes(cls, data: Any) -> bool:
+    def takes(cls, data: object) -> bool:
         """Everything that no other adapter takes: whether it is one is seen when it is read."""
         return True
 
@@ -109,7 +109,7 @@ class ArrayAdapter(DataAdapter):
         return ArrayAdapter(x, y, sample_weight, self._options), held_out
 
 
-def to_arrays(data: Any, where: str) -> Any:
+def to_arrays(data: Nested, where: str) -> Nested:
     """Tensors, pandas objects and lists of numbers as numpy arrays; nothing else is copied.
 
     Memory maps stay on disk and sparse matrices sparse, until rows of them are drawn.
@@ -134,7 +134,7 @@ class ArrayDataset(BaseDataset):
 
     _reads_slices = True
 
-    def __init__(self, x: Any, y: Any, sample_weight: Any = None):
+    def __init__(self, x: Nested, y: Nested, sample_weight: Nested = None):
         self.arrays = x, y, sample_weight
         self.reads_ahead = not all(type(a) is np.ndarray for a in flatten((x, y)))
 
@@ -180,7 +180,7 @@ class ArrayDataset(BaseDataset):
         return y if all(type(array) is np.ndarray for array in flatten(y)) else None
 
 
-def same_data(one: Any, other: Any) -> bool:
+def same_data(one: object, other: object) -> bool:
     """Whether two data sets hold the same arrays; both must be alive."""
     if one is other:
         return True

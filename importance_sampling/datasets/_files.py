@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
-from .._files import read_npz
+from .._files import AnyPath, read_npz
 from .memory import InMemoryImageDataset
 
 DATA_VARIABLE = "IMPORTANCE_SAMPLING_DATA"
@@ -29,7 +29,7 @@ def _find(name: str, folder: Path) -> Path | None:
     return next(iter(sorted(folder.glob(f"{name}_*.npz"))), None)
 
 
-def load_arrays(name: str, path: str | os.PathLike[str] | None = None) -> _FourArrays:
+def load_arrays(name: str, path: AnyPath | None = None) -> _FourArrays:
     """Loads `x_train, y_train, x_test, y_test`.
 
     Args:
@@ -73,7 +73,7 @@ def load_arrays(name: str, path: str | os.PathLike[str] | None = None) -> _FourA
 class _DownloadedImages(InMemoryImageDataset):
     _name = ""
 
-    def __init__(self, path: Any = None):
+    def __init__(self, path: AnyPath | None = None):
         super().__init__(*load_arrays(self._name, path))
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
+import keras
 import numpy as np
 
+from ..protocols import Dataset
 from ..reweighting import BiasedReweightingPolicy
 from ..samplers import BaseSampler, ModelSampler, Pool, UniformSampler
 from ..training import BaseTraining, HistoryImportanceTraining, ImportanceTraining
@@ -20,11 +21,11 @@ class UniformTraining(BaseTraining):
         seed: int or None, of all that is random.
     """
 
-    def __init__(self, model: Any, seed: int | None = None):
+    def __init__(self, model: keras.Model, seed: int | None = None):
         super().__init__(model, BiasedReweightingPolicy(1.0), seed=seed)
 
     def sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int | None, epochs: int
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
         """Makes a `UniformSampler`; see `BaseTraining.sampler` for the arguments."""
         return UniformSampler(dataset, self.reweighting, **self._sampler_options)
@@ -49,12 +50,12 @@ class RandomSubsetTraining(UniformTraining):
         seed: int or None, of all that is random.
     """
 
-    def __init__(self, model: Any, presample: float = 3.0, seed: int | None = None):
+    def __init__(self, model: keras.Model, presample: float = 3.0, seed: int | None = None):
         super().__init__(model, seed)
         self._presample = presample
 
     def sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int | None, epochs: int
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
         """Makes the sampler that ignores its scores; see `BaseTraining.sampler`."""
         pool = int(self._presample * batch_size)
@@ -63,7 +64,7 @@ class RandomSubsetTraining(UniformTraining):
         )
 
 
-def same_noise(model: Any, seed: int | None = None) -> HistoryImportanceTraining:
+def same_noise(model: keras.Model, seed: int | None = None) -> HistoryImportanceTraining:
     """Steps on as few examples as the noise of a uniform batch allows.
 
     Args:

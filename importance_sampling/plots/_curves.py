@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -40,7 +40,7 @@ def moving_average(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def training_curves(
-    axes: Any,
+    axes: Axes,
     curves: Sequence[Curve],
     xlabel: str = "steps",
     ylabel: str = "training loss",

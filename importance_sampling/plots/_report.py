@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+from numpy.typing import ArrayLike
 
 from ._curves import variance_reduction
 from ._draws import example_grid
@@ -47,7 +49,7 @@ class Report(Protocol):
         """Indices and draws of the examples drawn least often."""
 
 
-def training_report(report: Report, x: Any = None) -> Figure:
+def training_report(report: Report, x: ArrayLike | None = None) -> Figure:
     """Draws what a run of training did.
 
     Args:
@@ -84,7 +86,7 @@ def training_report(report: Report, x: Any = None) -> Figure:
     return figure
 
 
-def _times(axes: Any, report: Report) -> None:
+def _times(axes: Axes, report: Report) -> None:
     kinds = list(report.steps)
     each = [1e3 * report.seconds[kind] / report.steps[kind] for kind in kinds]
     bars = axes.barh(range(len(kinds)), each, color=COLOURS[: len(kinds)])
@@ -101,7 +103,7 @@ def _times(axes: Any, report: Report) -> None:
     axes.set(xlabel="time of a step (ms)", title=title)
 
 
-def _draws(axes: Any, report: Report) -> None:
+def _draws(axes: Axes, report: Report) -> None:
     axes.set_title("how often each example was drawn")
     if report.draws is None:
         axes.text(0.5, 0.5, "a stream's examples have no index", ha="center", va="center")

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .._arrays import dataset_length
 from ..proposal import Pool
@@ -37,7 +38,7 @@ class UniformSampler(BaseSampler):
         return self._chosen
 
     @idxs.setter
-    def idxs(self, idxs: Any) -> None:
+    def idxs(self, idxs: ArrayLike) -> None:
         self._chosen = np.asarray(idxs)
 
     def candidates(self, batch_size: int) -> Pool:

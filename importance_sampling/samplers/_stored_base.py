@@ -114,7 +114,7 @@ class StoredScoreSampler(BaseSampler):
         return check_scores(np.concatenate(parts), np.arange(self._tree.n))
 
 
-def has_drawn_weights(policy: Any) -> bool:
+def has_drawn_weights(policy: ReweightingPolicy) -> bool:
     """Whether the class that says `sample_weights` also says `drawn_weights`: both agree then."""
     names = ("sample_weights", "drawn_weights")
     for kind in type(policy).__mro__:

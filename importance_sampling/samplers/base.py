@@ -163,10 +163,11 @@ class BaseSampler(Stateful):
 
         Args:
             positions: `(b,)` positions in the pool.
-            pool: the candidates.
+            pool: the candidates; scores of None are all alike.
             pool_scores: `(B,)` scores that tell of the model as it is, or None.
         """
-        scores = uniform_if_all_zero(check_scores(pool.scores))
+        given = np.ones(len(pool.idxs)) if pool.scores is None else pool.scores
+        scores = uniform_if_all_zero(check_scores(given))
         drawn = scores[positions]
         if self.uses_stale_scores or pool.decided_uniformly:
             # What the model says of these examples, only the training pass can tell.

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from ..reweighting import ReweightingPolicy
 
 
-def class_ids(y: Any, classes: int) -> np.ndarray:
+def class_ids(y: object, classes: int) -> np.ndarray:
     """Labels `(n,)` from integer labels `(n,)` or `(n, 1)`, or the argmax of rows `(n, k)`.
 
     Args:

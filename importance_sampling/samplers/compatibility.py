@@ -45,7 +45,9 @@ def add_old_names(cls: Any) -> None:
                 cls.overlaps = False
 
 
-def as_proposal(drawn: Any, sampler: BaseSampler) -> Proposal:
+def as_proposal(
+    drawn: Proposal | tuple[np.ndarray, tuple[Any, ...], np.ndarray], sampler: BaseSampler
+) -> Proposal:
     """A proposal of what a user's `sample` returned, which may be the bare triple.
 
     Args:

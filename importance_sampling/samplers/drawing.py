@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 
@@ -163,6 +163,19 @@ class IndexStream(Stateful):
         self._order = None
 
 
+class Indices(Protocol):
+    """An order in which to go through a data set; see `IndexStream`."""
+
+    def next(self, size: int) -> np.ndarray:
+        """The next `size` indices."""
+
+    def rows_in_batch(self, size: int) -> int:
+        """How many indices the next batch of at most `size` takes."""
+
+    def peek(self, size: int) -> np.ndarray | None:
+        """The next `size` indices, which stay; None where they are not settled yet."""
+
+
 class RowReader:
     """The data of the next uniformly drawn examples.
 
@@ -175,7 +188,7 @@ class RowReader:
         indices: the order in which to go through it, an `IndexStream` or the like.
     """
 
-    def __init__(self, dataset: Dataset, indices: Any):
+    def __init__(self, dataset: Dataset, indices: Indices):
         self._dataset = dataset
         self._indices = indices
         self._ahead: tuple[np.ndarray, Future] | None = None

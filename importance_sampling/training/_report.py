@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .._arrays import dataset_length
 from .._files import write_whole
@@ -248,7 +249,7 @@ class TrainingReport:
     def __str__(self) -> str:
         return describe(self.to_dict())
 
-    def plot(self, path: str | os.PathLike, x: Any = None) -> Path:
+    def plot(self, path: str | os.PathLike, x: ArrayLike | None = None) -> Path:
         """Draws the report as a picture.
 
         Args:

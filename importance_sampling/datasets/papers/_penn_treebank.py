@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._files import read_npz, write_npz
+from ..._files import AnyPath, read_npz, write_npz
 from ..base import IndexedParts
 
 _END = "<EOS>"
@@ -40,7 +40,7 @@ class PennTreeBank(IndexedParts):
     def __init__(
         self,
         context: int,
-        ptb_path: Any = None,
+        ptb_path: AnyPath | None = None,
         val: bool = True,
         verbose: bool = True,
         cache: bool = True,
