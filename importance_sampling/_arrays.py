@@ -12,16 +12,21 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence, Sized
+from typing import Any, TypeAlias
 
 import numpy as np
+
+from .protocols import Dataset
+
+Nested: TypeAlias = Any
+"""Arrays or tensors in lists, tuples and dicts, however nested; None stands for none."""
 
 TRIED_ROWS = 5
 """Rows on which a model is tried. Keras takes targets for as many outputs as they have rows."""
 
 
-def map_arrays(function: Callable[[Any], Any], data: Any) -> Any:
+def map_arrays(function: Callable[[Any], Any], data: Nested) -> Any:
     """Applies `function` to every array in nested lists, tuples and dicts; None stays None."""
     if data is None:
         return None
@@ -55,7 +60,7 @@ def join_arrays(function: Callable[[Sequence[Any]], Any], parts: Sequence[Any]) 
     return function(parts)
 
 
-def _like_list(data: Any, values: list[Any]) -> Any:
+def _like_list(data: Nested, values: list[Any]) -> Any:
     """A list or tuple of `values`, of the type of `data`."""
     return type(data)(*values) if hasattr(data, "_fields") else type(data)(values)
 
@@ -65,14 +70,14 @@ def like_dict(data: dict, items: Iterable[tuple[Any, Any]]) -> dict:
     return (OrderedDict if isinstance(data, OrderedDict) else dict)(items)
 
 
-def flatten(data: Any) -> list[Any]:
+def flatten(data: Nested) -> list[Any]:
     """The arrays in nested lists, tuples and dicts, in order, without None."""
     found: list[Any] = []
     map_arrays(found.append, data)
     return found
 
 
-def take_rows(data: Any, idxs: np.ndarray | slice) -> Any:
+def take_rows(data: Nested, idxs: np.ndarray | slice) -> Any:
     """Rows of every array in `data`."""
     if isinstance(idxs, slice):
         return map_arrays(lambda a: a[idxs], data)
@@ -85,12 +90,12 @@ def take_rows(data: Any, idxs: np.ndarray | slice) -> Any:
     return map_arrays(rows, data)
 
 
-def count_rows(data: Any) -> int:
+def count_rows(data: Nested) -> int:
     """Number of rows of the first array in `data`."""
     return len(flatten(data)[0])
 
 
-def known_length(part: Any) -> int | None:
+def known_length(part: Sized) -> int | None:
     """Length of one part of a data set, or None for a stream, whose `len` is a RuntimeError."""
     try:
         return len(part)
@@ -101,13 +106,27 @@ def known_length(part: Any) -> int | None:
         return None
 
 
-def dataset_length(dataset: Any) -> int | None:
+def dataset_length(dataset: Dataset) -> int | None:
     """Number of training examples of a data set, or None for a stream.
 
     Args:
         dataset: anything whose `train_data` has a length.
     """
     return known_length(dataset.train_data)
+
+
+def steps_per_pass(dataset: Dataset, batch_size: int) -> int | None:
+    """Uniform steps in one pass over a data set; None while nobody knows.
+
+    Args:
+        dataset: anything whose `train_data` has a length, or a stream, which tells after its
+            first pass.
+        batch_size: int, examples per step.
+    """
+    if hasattr(dataset, "steps_per_pass"):
+        return dataset.steps_per_pass(batch_size)
+    length = dataset_length(dataset)
+    return None if length is None else -(-length // batch_size)
 
 
 def concatenate(parts: list[Any]) -> Any:

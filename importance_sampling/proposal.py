@@ -14,13 +14,14 @@ from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 class InvalidScores(ValueError):
     """Scores that nothing can be drawn by: NaN, infinite or negative ones."""
 
 
-def check_scores(scores: Any, idxs: np.ndarray | None = None) -> np.ndarray:
+def check_scores(scores: ArrayLike, idxs: np.ndarray | None = None) -> np.ndarray:
     """Scores as a float64 vector.
 
     Args:

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import keras
+from numpy.typing import ArrayLike
 
 from . import base
 from .base import Tensor
@@ -143,7 +144,7 @@ class Runtime(base.Runtime):
         compiled = jax.jit(traced) if self.traces else traced
         return lambda *tensors: compiled(self._current(), tensors)
 
-    def to_device(self, array: Any) -> Any:
+    def to_device(self, array: ArrayLike) -> Any:
         """The array as it is: `jax.jit` moves arrays in one go with the call."""
         return array
 

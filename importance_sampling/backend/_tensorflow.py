@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from numpy.typing import ArrayLike
 
 from . import base
 from .base import Tensor
@@ -165,7 +166,7 @@ class Runtime(base.Runtime):
             function, reduce_retracing=True, jit_compile=self.model.jit_compile, autograph=False
         )
 
-    def to_device(self, array: Any) -> Tensor:
+    def to_device(self, array: ArrayLike) -> Tensor:
         """An array as a tensor: for other changed values `tf.function` would trace anew."""
         return tf.convert_to_tensor(array)
 

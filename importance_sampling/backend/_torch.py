@@ -8,8 +8,9 @@ from typing import Any
 import keras
 import torch
 
+from .._arrays import Nested
 from . import base
-from .base import Nested, Tensor
+from .base import Tensor
 
 
 def gradient(fn: Callable[..., Tensor], tensors: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:

@@ -6,34 +6,37 @@ Nothing is imported here: what a user hands over can only be of a framework that
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 def _module(name: str) -> Any:
     return sys.modules.get(name)
 
 
-def is_tf_dataset(data: Any) -> bool:
+def is_tf_dataset(data: object) -> bool:
     """Whether `data` is a `tf.data.Dataset`."""
     tf = _module("tensorflow")
     return tf is not None and isinstance(data, tf.data.Dataset)
 
 
-def is_torch_loader(data: Any) -> bool:
+def is_torch_loader(data: object) -> bool:
     """Whether `data` is a `torch.utils.data.DataLoader`."""
     torch_data = _module("torch.utils.data")
     return torch_data is not None and isinstance(data, torch_data.DataLoader)
 
 
-def tf_cardinality(dataset: Any) -> int | None:
+def tf_cardinality(dataset: tf.data.Dataset) -> int | None:
     """Elements of a `tf.data.Dataset`; -1 if it is infinite, None if nobody knows."""
     count = int(dataset.cardinality())
     return None if count == _module("tensorflow").data.UNKNOWN_CARDINALITY else count
 
 
-def is_tensor(leaf: Any) -> bool:
+def is_tensor(leaf: object) -> bool:
     """Whether `leaf` is a tensor of TensorFlow, JAX or PyTorch."""
     tf, jax, torch = _module("tensorflow"), _module("jax"), _module("torch")
     if tf is not None and isinstance(leaf, tf.Tensor):

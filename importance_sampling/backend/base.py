@@ -6,12 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import keras
+from numpy.typing import ArrayLike
 
 Tensor: TypeAlias = Any
 """A tensor of the backend in use; the three have no common type."""
-
-Nested: TypeAlias = Any
-"""Arrays or tensors in lists, tuples and dicts, as a model takes and returns them."""
 
 
 class Runtime:
@@ -60,7 +58,7 @@ class Runtime:
         """Compiles a function of tensors that reads the model and changes nothing."""
         return function
 
-    def to_device(self, array: Any) -> Tensor:
+    def to_device(self, array: ArrayLike) -> Tensor:
         """An array in the form in which compiled functions take it."""
         return keras.ops.convert_to_tensor(array)
 

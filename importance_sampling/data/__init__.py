@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from .._arrays import Nested
 from .adapter import DataAdapter, Options, TrainingData
 from .arrays import ArrayAdapter
 from .dataset import BaseDataset
@@ -38,7 +39,7 @@ __all__ = [
     "find_kind",
 ]
 
-_STREAMS: tuple[type[Any], ...] = (
+_STREAMS: tuple[type[StreamAdapter], ...] = (
     TFDatasetAdapter,
     TorchLoaderAdapter,
     PyDatasetAdapter,
@@ -49,7 +50,7 @@ _STREAMS: tuple[type[Any], ...] = (
 """Kinds of data in batches; the first that takes some data has it."""
 
 
-def find_kind(data: Any) -> type[DataAdapter]:
+def find_kind(data: object) -> type[DataAdapter]:
     """The kind of some data: the one place that tells kinds apart.
 
     Args:
@@ -58,11 +59,11 @@ def find_kind(data: Any) -> type[DataAdapter]:
     Returns:
         The class of the adapter for it; `ArrayAdapter` for all that is not known better.
     """
-    kinds = (DatasetAdapter, *_STREAMS)
+    kinds: tuple[type[DataAdapter], ...] = (DatasetAdapter, *_STREAMS)
     return next((kind for kind in kinds if kind.takes(data)), ArrayAdapter)
 
 
-def adapt(x: Any, y: Any = None, sample_weight: Any = None, **options: Any) -> DataAdapter:
+def adapt(x: Nested, y: Nested = None, sample_weight: Nested = None, **options: Any) -> DataAdapter:
     """Adapts data that is given as the arguments `x`, `y` and `sample_weight` of `fit`.
 
     Args:

@@ -175,7 +175,7 @@ class RowBuffer:
 
     def _wait_for(self, n: int) -> None:
         if self._parts is not None:
-            self._pull(n)
+            self._pull(self._parts, n)
             return
         asked = time.monotonic()
         while self._assembling or self._held() < n:
@@ -192,12 +192,12 @@ class RowBuffer:
             # Short waits, so that an interrupt gets through.
             self._changed.wait(0.1)
 
-    def _pull(self, n: int) -> None:
+    def _pull(self, parts: Iterator[Part], n: int) -> None:
         """Reads on until `n` rows are held."""
         while self._held() < n:
             if self._closed:
                 raise StreamEnded(f"The {self._name} is closed.")
-            part = next(self._parts, None)
+            part = next(parts, None)
             if part is None:
                 raise StreamEnded(f"The {self._name} has no more examples.")
             self._loose.append(part)

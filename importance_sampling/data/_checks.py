@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
-from .._arrays import flatten
+from .._arrays import Nested, flatten
 
 
-def check_lengths(x: Any, y: Any, sample_weight: Any, what: str = "") -> int:
+def check_lengths(x: Nested, y: Nested, sample_weight: Nested, what: str = "") -> int:
     """Number of examples.
 
     Args:
@@ -44,7 +42,7 @@ def check_lengths(x: Any, y: Any, sample_weight: Any, what: str = "") -> int:
     return n
 
 
-def check_weights(sample_weight: Any, what: str) -> None:
+def check_weights(sample_weight: Nested, what: str) -> None:
     """Raises if any sample weight is NaN or infinite."""
     for array in flatten(sample_weight):
         if array.dtype.kind not in "biuf":

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from .._arrays import Nested
+
+if TYPE_CHECKING:
+    from scipy import sparse
 
 from .._arrays import flatten, like_dict, map_arrays
 from ..backend import array_types
 
 
-def is_pandas(leaf: Any) -> bool:
+def is_pandas(leaf: object) -> bool:
     """Whether `leaf` is a pandas DataFrame or Series."""
     pandas = sys.modules.get("pandas")
     return pandas is not None and isinstance(leaf, pandas.DataFrame | pandas.Series)
 
 
-def is_scipy_sparse(leaf: Any) -> bool:
+def is_scipy_sparse(leaf: object) -> bool:
     """Whether `leaf` is a scipy sparse matrix or array."""
     sparse = sys.modules.get("scipy.sparse")
     return sparse is not None and sparse.issparse(leaf)
@@ -74,12 +79,12 @@ def check_type(array: np.ndarray, where: str) -> np.ndarray:
     )
 
 
-def is_number(value: Any) -> bool:
+def is_number(value: object) -> bool:
     """Whether `value` is one Python or numpy number, string or boolean."""
     return isinstance(value, bool | int | float | complex | str | bytes | np.generic)
 
 
-def numbers_to_array(data: Any, where: str) -> Any:
+def numbers_to_array(data: Nested, where: str) -> Nested:
     """Turns lists that hold only numbers, however nested, into arrays; leaves others alone.
 
     Raises:
@@ -113,7 +118,7 @@ class SparseRows:
         matrix: any scipy sparse matrix; kept in CSR form.
     """
 
-    def __init__(self, matrix: Any):
+    def __init__(self, matrix: sparse.spmatrix | sparse.sparray):
         self._matrix = matrix.tocsr()
         self.shape: tuple[int, ...] = self._matrix.shape
         self.dtype: np.dtype = self._matrix.dtype
@@ -135,7 +140,7 @@ def densify(leaf: Any) -> Any:
     return leaf.dense() if isinstance(leaf, SparseRows) else leaf
 
 
-def check_batch(item: Any, name: str, needs_targets: bool = True) -> tuple[Any, ...]:
+def check_batch(item: Nested, name: str, needs_targets: bool = True) -> tuple[Any, ...]:
     """A batch as a tuple of two or three numpy arrays (or nests of them) of equal length.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import flatten, map_arrays
+from .._arrays import Nested, flatten, map_arrays
 
 Shape = tuple[int | None, ...]
 """A shape with None where an axis has no fixed length."""
@@ -20,12 +20,12 @@ class _Shape:
         self.shape: Shape = tuple(shape)
 
 
-def shapes_only(element: Any) -> Any:
+def shapes_only(element: Nested) -> Nested:
     """Replaces arrays, specs and numbers by their shapes, in the same structure."""
     return map_arrays(lambda leaf: _Shape(getattr(leaf, "shape", np.shape(leaf))), element)
 
 
-def holds_single_examples(element: Any, inputs: Mapping[str, Shape] | None) -> bool:
+def holds_single_examples(element: Nested, inputs: Mapping[str, Shape] | None) -> bool:
     """Whether `(x, y, ...)`, as `shapes_only` gives it, is one example rather than a batch.
 
     Whatever Keras would take for a batch is one: rows of the model's inputs, also with a last axis

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from ..protocols import Dataset
 from ._elements import Shape
 
 Rows = tuple[Any, ...]
@@ -51,7 +52,7 @@ class TrainingData(NamedTuple):
             tells by its length or, if it has none, by its first pass.
     """
 
-    dataset: Any
+    dataset: Dataset
     batch_size: int
     steps_per_epoch: int | None
 
@@ -71,7 +72,7 @@ class DataAdapter(ABC):
 
     @classmethod
     @abstractmethod
-    def takes(cls, data: Any) -> bool:
+    def takes(cls, data: object) -> bool:
         """Whether `data` is of this kind."""
 
     @abstractmethod

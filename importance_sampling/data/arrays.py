@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import TRIED_ROWS, count_rows, flatten, map_arrays, take_rows
+from .._arrays import TRIED_ROWS, Nested, count_rows, flatten, map_arrays, take_rows
 from ._checks import check_lengths, check_weights
 from ._convert import (
     SparseRows,
@@ -37,8 +37,9 @@ class ArrayAdapter(DataAdapter):
 
     name = "pair of arrays"
 
-    def __init__(self, x: Any, y: Any, sample_weight: Any, options: Options):
+    def __init__(self, x: Nested, y: Nested, sample_weight: Nested, options: Options):
         self._options = options
+        self._arrays: tuple[Nested, Nested, Nested]
         if options.role == "validation":
             where = "validation_data"
             self._arrays = to_arrays((x, y, sample_weight), where)
@@ -61,7 +62,7 @@ class ArrayAdapter(DataAdapter):
         self._arrays = x, y, sample_weight
 
     @classmethod
-    def takes(cls, data: Any) -> bool:
+    def takes(cls, data: object) -> bool:
         """Everything that no other adapter takes: whether it is one is seen when it is read."""
         return True
 
@@ -103,11 +104,12 @@ class ArrayAdapter(DataAdapter):
                 f"`validation_split`={share!r} of {n} examples leaves "
                 f"{cut} to train on and {n - cut} to validate on; both need at least one."
             )
-        train, held_out = (take_rows(self._arrays, rows) for rows in (slice(0, cut), slice(cut, n)))
-        return ArrayAdapter(*train, self._options), held_out
+        x, y, sample_weight = take_rows(self._arrays, slice(0, cut))
+        held_out = take_rows(self._arrays, slice(cut, n))
+        return ArrayAdapter(x, y, sample_weight, self._options), held_out
 
 
-def to_arrays(data: Any, where: str) -> Any:
+def to_arrays(data: Nested, where: str) -> Nested:
     """Tensors, pandas objects and lists of numbers as numpy arrays; nothing else is copied.
 
     Memory maps stay on disk and sparse matrices sparse, until rows of them are drawn.
@@ -132,16 +134,16 @@ class ArrayDataset(BaseDataset):
 
     _reads_slices = True
 
-    def __init__(self, x: Any, y: Any, sample_weight: Any = None):
+    def __init__(self, x: Nested, y: Nested, sample_weight: Nested = None):
         self.arrays = x, y, sample_weight
         self.reads_ahead = not all(type(a) is np.ndarray for a in flatten((x, y)))
 
     def _train_data(self, idxs: Any) -> Rows:
         x, y, sample_weight = self.arrays
-        xy = take_rows(x, idxs), take_rows(y, idxs)
+        rows: Rows = (take_rows(x, idxs), take_rows(y, idxs))
         if sample_weight is not None:
-            xy = (*xy, take_rows(sample_weight, idxs))
-        return map_arrays(densify, xy)
+            rows = (*rows, take_rows(sample_weight, idxs))
+        return map_arrays(densify, rows)
 
     def _train_size(self) -> int:
         return count_rows(self.arrays[0])
@@ -178,7 +180,7 @@ class ArrayDataset(BaseDataset):
         return y if all(type(array) is np.ndarray for array in flatten(y)) else None
 
 
-def same_data(one: Any, other: Any) -> bool:
+def same_data(one: object, other: object) -> bool:
     """Whether two data sets hold the same arrays; both must be alive."""
     if one is other:
         return True

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 
-def check_class_weight(class_weight: Any) -> None:
+def check_class_weight(class_weight: object) -> None:
     """Raises unless it is a dict of class to weight."""
     if not isinstance(class_weight, Mapping):
         raise TypeError(f"`class_weight` must be a dict of class to weight, got {class_weight!r}.")
@@ -24,7 +24,7 @@ def check_class_weight(class_weight: Any) -> None:
             )
 
 
-def class_weights(y: Any, class_weight: Mapping[int, float]) -> np.ndarray:
+def class_weights(y: object, class_weight: Mapping[int, float]) -> np.ndarray:
     """The weight of each example's class; classes that are not named weigh 1."""
     if not isinstance(y, np.ndarray):
         raise ValueError(

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import count_rows, flatten, known_length, map_arrays
+from .._arrays import Nested, count_rows, flatten, known_length, map_arrays
 
 _ENDLESS = 2**63 - 1
 """The length that slices of a stream are taken of."""
@@ -23,7 +23,14 @@ class DataView:
     single integer reads one and keeps the batch axis.
     """
 
-    def __init__(self, read: Any, size: Any, name: str, slices: bool, streams: bool = False):
+    def __init__(
+        self,
+        read: Callable[[Any], tuple[Any, ...]],
+        size: Callable[[], int],
+        name: str,
+        slices: bool,
+        streams: bool = False,
+    ):
         self._read = read
         self._size = size
         self._name = name
@@ -180,7 +187,7 @@ class BaseDataset:
         return output_size(self.train_data[np.arange(self._train_size())][1])
 
 
-def row_shapes(data: Any) -> Any:
+def row_shapes(data: Nested) -> Any:
     """Shape of one row of each array: a tuple, or tuples in a list or dict as the arrays are."""
     if isinstance(data, dict):
         return {name: row_shapes(value) for name, value in data.items()}
@@ -189,7 +196,7 @@ def row_shapes(data: Any) -> Any:
     return tuple(data.shape[1:])
 
 
-def output_size(targets: Any) -> int:
+def output_size(targets: Nested) -> int:
     """Number of outputs that a network for these targets (the first, of several) needs."""
     if targets is None:
         return 0

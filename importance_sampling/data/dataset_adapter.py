@@ -7,8 +7,10 @@ from collections.abc import Iterator
 from typing import Any
 
 from .._arrays import TRIED_ROWS, dataset_length, take_rows
+from ..protocols import Dataset
 from ._convert import check_batch
 from .adapter import DataAdapter, Options, Rows, TrainingData
+from .dataset import BaseDataset
 
 
 class DatasetAdapter(DataAdapter):
@@ -19,13 +21,13 @@ class DatasetAdapter(DataAdapter):
         options: what it is for.
     """
 
-    def __init__(self, data: Any, options: Options):
+    def __init__(self, data: Dataset, options: Options):
         self.name = type(data).__name__
         self._data = data
         self._options = options
 
     @classmethod
-    def takes(cls, data: Any) -> bool:
+    def takes(cls, data: object) -> bool:
         """See `DataAdapter.takes`."""
         parts = hasattr(data, "train_data") and hasattr(data, "test_data")
         return parts and not isinstance(data, type)
@@ -43,7 +45,7 @@ class DatasetAdapter(DataAdapter):
 
     def keras_arguments(self) -> dict[str, Any] | None:
         """See `DataAdapter.keras_arguments`."""
-        if not getattr(self._data, "_reads_slices", False):
+        if not isinstance(self._data, BaseDataset) or not self._data._reads_slices:
             return {"x": self._sequence()}
         arrays = zip(("x", "y", "sample_weight"), self._data.test_data[:], strict=False)
         return {**dict(arrays), "batch_size": self._options.batch_size}

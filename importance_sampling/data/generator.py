@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,7 @@ class GeneratorAdapter(StreamAdapter):
         self._rest = data
 
     @classmethod
-    def takes(cls, data: Any) -> bool:
+    def takes(cls, data: object) -> bool:
         """See `DataAdapter.takes`."""
         return isinstance(data, Iterator)
 
@@ -52,13 +52,13 @@ class IterableAdapter(StreamAdapter):
         options: what it is for.
     """
 
-    def __init__(self, data: Any, options: Options):
+    def __init__(self, data: Iterable[Any], options: Options):
         super().__init__(type(data).__name__, options)
         self._data = data
-        self.batches_per_pass = len(data) if hasattr(data, "__len__") else None
+        self.batches_per_pass = len(data) if isinstance(data, Sized) else None
 
     @classmethod
-    def takes(cls, data: Any) -> bool:
+    def takes(cls, data: object) -> bool:
         """See `DataAdapter.takes`."""
         arrays = dict | list | tuple | str | bytes | np.ndarray
         return (

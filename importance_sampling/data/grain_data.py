@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .adapter import Options
 from .stream_adapter import StreamAdapter, first, grouped
+
+if TYPE_CHECKING:
+    import grain
 
 # A data set that repeats for ever says that it has this many elements, or more.
 _INFINITE = sys.maxsize // 2
@@ -21,7 +24,9 @@ class GrainAdapter(StreamAdapter):
         options: what it is for.
     """
 
-    def __init__(self, data: Any, options: Options):
+    def __init__(
+        self, data: grain.MapDataset | grain.IterDataset | grain.DataLoader, options: Options
+    ):
         super().__init__("Grain data set", options)
         self._group: int | None = None
         if self._holds_single_examples(first(data, self.name)):
@@ -39,7 +44,7 @@ class GrainAdapter(StreamAdapter):
         self._data = data
 
     @classmethod
-    def takes(cls, data: Any) -> bool:
+    def takes(cls, data: object) -> bool:
         """See `DataAdapter.takes`."""
         grain = sys.modules.get("grain")
         kinds = ("MapDataset", "IterDataset", "DataLoader")

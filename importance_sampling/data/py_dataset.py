@@ -8,12 +8,15 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from .adapter import Options, Rows
 from .stream_adapter import StreamAdapter
+
+if TYPE_CHECKING:
+    import keras
 
 
 class PyDatasetAdapter(StreamAdapter):
@@ -27,7 +30,7 @@ class PyDatasetAdapter(StreamAdapter):
         ValueError: if it has no batches.
     """
 
-    def __init__(self, data: Any, options: Options):
+    def __init__(self, data: keras.utils.PyDataset, options: Options):
         super().__init__(type(data).__name__, options)
         self._data = data
         self.batches_per_pass = data.num_batches
@@ -41,7 +44,7 @@ class PyDatasetAdapter(StreamAdapter):
             self._rng = np.random.default_rng(options.rng.integers(2**63))
 
     @classmethod
-    def takes(cls, data: Any) -> bool:
+    def takes(cls, data: object) -> bool:
         """See `DataAdapter.takes`."""
         keras = sys.modules.get("keras")
         return keras is not None and isinstance(data, keras.utils.PyDataset)
@@ -69,7 +72,7 @@ class PyDatasetAdapter(StreamAdapter):
         return map(self._checked, itertools.islice(self.open(), steps))
 
 
-def _read_pass(data: Any, order: Iterable[int]) -> Iterator[Any]:
+def _read_pass(data: keras.utils.PyDataset, order: Iterable[int]) -> Iterator[Any]:
     """One pass over a `PyDataset`, read by as many workers as it asks for, in order."""
     workers = int(data.workers or 0)
     parallel = workers > 1 or (workers > 0 and data.use_multiprocessing)
@@ -83,7 +86,9 @@ def _read_pass(data: Any, order: Iterable[int]) -> Iterator[Any]:
     data.on_epoch_end()
 
 
-def _read_in_parallel(data: Any, order: Iterable[int], workers: int) -> Iterator[Any]:
+def _read_in_parallel(
+    data: keras.utils.PyDataset, order: Iterable[int], workers: int
+) -> Iterator[Any]:
     executor: Executor
     if data.use_multiprocessing:
         # Forking a process that runs TensorFlow or JAX may lock up; spawning cannot.

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from .dataset import BaseDataset
+from ..protocols import Dataset
 
 
 class DatasetSequence(keras.utils.PyDataset):
@@ -24,7 +24,7 @@ class DatasetSequence(keras.utils.PyDataset):
 
     def __init__(
         self,
-        dataset: BaseDataset,
+        dataset: Dataset,
         train: bool = True,
         part: slice = slice(None),
         batch_size: int = 32,

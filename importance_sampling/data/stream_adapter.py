@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 from abc import abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -127,7 +127,7 @@ def grouped(examples: Iterable[Any], size: int) -> Iterator[Any]:
         yield join_arrays(_stack, group)
 
 
-def _stack(examples: list[Any]) -> np.ndarray:
+def _stack(examples: Sequence[Any]) -> np.ndarray:
     return np.stack(
         [array_types.tensor_to_numpy(e) if array_types.is_tensor(e) else e for e in examples]
     )

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .._arrays import flatten
 from ..backend import array_types
 from .adapter import Options
 from .stream_adapter import StreamAdapter, first
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
 class TFDatasetAdapter(StreamAdapter):
@@ -21,7 +24,7 @@ class TFDatasetAdapter(StreamAdapter):
 
     prefetches = True
 
-    def __init__(self, data: Any, options: Options):
+    def __init__(self, data: tf.data.Dataset, options: Options):
         super().__init__("tf.data.Dataset", options)
         specs = flatten(data.element_spec)
         shapes = [getattr(spec, "shape", None) for spec in specs]
@@ -36,7 +39,7 @@ class TFDatasetAdapter(StreamAdapter):
         self._ahead = data.prefetch(self.ahead)
 
     @classmethod
-    def takes(cls, data: Any) -> bool:
+    def takes(cls, data: object) -> bool:
         """See `DataAdapter.takes`."""
         return array_types.is_tf_dataset(data)
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..backend import array_types
 from .adapter import Options
 from .stream_adapter import StreamAdapter, first, grouped
+
+if TYPE_CHECKING:
+    from torch.utils.data import DataLoader
 
 
 class TorchLoaderAdapter(StreamAdapter):
@@ -18,7 +21,7 @@ class TorchLoaderAdapter(StreamAdapter):
         options: what it is for.
     """
 
-    def __init__(self, data: Any, options: Options):
+    def __init__(self, data: DataLoader, options: Options):
         super().__init__("DataLoader", options)
         self._data = data
         try:
@@ -33,7 +36,7 @@ class TorchLoaderAdapter(StreamAdapter):
                 self.batches_per_pass = -(-self.batches_per_pass // self._group)
 
     @classmethod
-    def takes(cls, data: Any) -> bool:
+    def takes(cls, data: object) -> bool:
         """See `DataAdapter.takes`."""
         return array_types.is_torch_loader(data)
 

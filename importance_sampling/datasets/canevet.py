@@ -47,11 +47,11 @@ class canevet_icml2016_nn:
             # A row at a time: probabilities of the whole grid would take 8 N^2 bytes.
             exponent = np.clip(self.smooth * (axis - curve[row]), -500, 500)
             labels[row] = rng.random(N) < 1.0 / (1.0 + np.exp(exponent))
-        points, labels = points.reshape(-1, 2), labels.reshape(-1)
-        order = rng.permutation(len(points))
-        test = int(len(points) * self.test_split)
+        x, y = points.reshape(-1, 2), labels.reshape(-1)
+        order = rng.permutation(len(x))
+        test = int(len(x) * self.test_split)
         train_rows, test_rows = order[test:], order[:test]
-        return (points[train_rows], labels[train_rows]), (points[test_rows], labels[test_rows])
+        return (x[train_rows], y[train_rows]), (x[test_rows], y[test_rows])
 
 
 class CanevetICML2016(InMemoryDataset):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
-from .._arrays import count_rows, map_arrays, take_rows
+from .._arrays import Nested, count_rows, map_arrays, take_rows
 from ..data.dataset import row_shapes
 from ..data.stream import StreamDataset
 
@@ -31,8 +32,8 @@ class GeneratorDataset(StreamDataset):
 
     def __init__(
         self,
-        train_data: Any,
-        test_data: Any = None,
+        train_data: Iterable[Any],
+        test_data: tuple[Nested, Nested] | Iterable[Any] | None = None,
         test_data_length: int | None = None,
         cache_size: int = 5,
         *,

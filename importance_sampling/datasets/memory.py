@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
-from .._arrays import count_rows, flatten, take_rows
+from .._arrays import Nested, count_rows, flatten, take_rows
 from ..data.dataset import BaseDataset, output_size, row_shapes
 
 
-def to_categorical(labels: Any, classes: int | None = None) -> np.ndarray:
+def to_categorical(labels: ArrayLike, classes: int | None = None) -> np.ndarray:
     """One-hot float32 rows from integer labels of shape `(n,)` or `(n, 1)`."""
     labels = np.asarray(labels)
     labels = labels.reshape(len(labels), -1)
@@ -28,6 +29,13 @@ def to_categorical(labels: Any, classes: int | None = None) -> np.ndarray:
     return rows
 
 
+class Loadable(Protocol):
+    """What `InMemoryDataset.from_loadable` takes; modules of `keras.datasets` are such."""
+
+    def load_data(self) -> tuple[tuple[Nested, Nested], tuple[Nested, Nested]]:
+        """`(x_train, y_train), (x_test, y_test)`."""
+
+
 class InMemoryDataset(BaseDataset):
     """Four arrays: inputs and targets to train and to test on.
 
@@ -42,7 +50,12 @@ class InMemoryDataset(BaseDataset):
     _reads_slices = True
 
     def __init__(
-        self, X_train: Any, y_train: Any, X_test: Any, y_test: Any, categorical: bool = True
+        self,
+        X_train: Nested,
+        y_train: Nested,
+        X_test: Nested,
+        y_test: Nested,
+        categorical: bool = True,
     ):
         for name, x, y in (("training", X_train, y_train), ("test", X_test, y_test)):
             lengths = {len(a) for a in flatten((x, y))}
@@ -88,7 +101,7 @@ class InMemoryDataset(BaseDataset):
         return self._output_size
 
     @classmethod
-    def from_loadable(cls, obj: Any) -> InMemoryDataset:
+    def from_loadable(cls, obj: Loadable) -> InMemoryDataset:
         """Makes a data set of anything with `load_data() -> (x, y), (x_test, y_test)`."""
         (x_train, y_train), (x_test, y_test) = obj.load_data()
         return cls(x_train, y_train, x_test, y_test)
@@ -107,7 +120,12 @@ class InMemoryImageDataset(InMemoryDataset):
     """
 
     def __init__(
-        self, X_train: Any, y_train: Any, X_test: Any, y_test: Any, categorical: bool = True
+        self,
+        X_train: Nested,
+        y_train: Nested,
+        X_test: Nested,
+        y_test: Nested,
+        categorical: bool = True,
     ):
         x_train, x_test = _as_images(X_train), _as_images(X_test)
         if x_train.shape[1:] != x_test.shape[1:]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import keras
 from keras import ops
 
-from ..backend.base import Nested, Tensor
+from .._arrays import Nested
+from ..backend.base import Tensor
 
 
 class _MaskReader(keras.layers.Layer):

@@ -9,8 +9,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from .._arrays import count_rows, take_rows
-from ..backend.base import Nested, Runtime
+from .._arrays import Nested, count_rows, take_rows
+from ..backend.base import Runtime
 from ..proposal import Proposal
 from ._step_result import StepResult
 from .signals import send

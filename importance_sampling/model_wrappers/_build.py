@@ -10,9 +10,8 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from .._arrays import TRIED_ROWS, map_arrays
+from .._arrays import TRIED_ROWS, Nested, map_arrays
 from ..backend.array_types import tensor_to_numpy
-from ..backend.base import Nested
 from ._outputs import OutputInfo
 from .introspection import takes_training
 

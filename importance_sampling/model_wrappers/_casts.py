@@ -7,8 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from .._arrays import map_arrays
-from ..backend.base import Nested
+from .._arrays import Nested, map_arrays
 
 
 def cast_floats(data: Nested) -> Nested:

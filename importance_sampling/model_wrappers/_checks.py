@@ -8,13 +8,13 @@ from typing import Any
 import keras
 from keras import tree
 
-from ..backend.base import Nested
+from .._arrays import Nested
 from .introspection import all_layers, overrides
 
 _AVERAGING = ("sum_over_batch_size", "mean")
 
 
-def check_model(model: Any) -> None:
+def check_model(model: object) -> None:
     """Raises unless `model` is a compiled Keras model."""
     if not isinstance(model, keras.Model):
         raise TypeError(

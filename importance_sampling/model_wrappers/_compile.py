@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from .. import backend
-from ..backend.base import Nested
+from .._arrays import Nested
 from ..reweighting import ReweightingPolicy
 from . import _build, _checks, _dry_run, _labels, _loss_trial
 from ._casts import cast_floats

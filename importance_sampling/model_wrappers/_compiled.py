@@ -10,9 +10,9 @@ import keras
 import numpy as np
 from keras import ops
 
-from .._arrays import count_rows, map_arrays
+from .._arrays import Nested, count_rows, map_arrays
 from ..backend.array_types import tensor_to_numpy
-from ..backend.base import Nested, Runtime, Tensor
+from ..backend.base import Runtime, Tensor
 from ..proposal import Proposal
 from ..reweighting import ReweightingPolicy
 from . import _build, _dry_run, _labels

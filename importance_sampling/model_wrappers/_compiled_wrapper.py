@@ -8,7 +8,8 @@ from typing import Any
 
 import keras
 
-from ..backend.base import Nested, Runtime
+from .._arrays import Nested
+from ..backend.base import Runtime
 from ..reweighting import ReweightingPolicy
 from . import _checks
 from ._base import ModelWrapper

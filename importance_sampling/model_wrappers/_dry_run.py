@@ -12,9 +12,8 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from .._arrays import flatten
+from .._arrays import Nested, flatten
 from ..backend.array_types import tensor_to_numpy
-from ..backend.base import Nested
 from ._objective import Objective
 from ._outputs import symbolic_outputs
 

@@ -17,8 +17,9 @@ import numpy as np
 from keras import ops
 
 from .. import backend
+from .._arrays import Nested
 from ..backend.array_types import tensor_to_numpy
-from ..backend.base import Nested, Tensor
+from ..backend.base import Tensor
 from ..layers.masks import read_mask
 from ._hooks import replaced
 from ._metric_names import by_name

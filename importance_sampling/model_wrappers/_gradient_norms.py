@@ -10,7 +10,8 @@ import keras
 from keras import ops, tree
 
 from .. import backend
-from ..backend.base import Nested, Tensor
+from .._arrays import Nested
+from ..backend.base import Tensor
 from ..layers.activations import activation_of
 from ._hooks import replaced
 

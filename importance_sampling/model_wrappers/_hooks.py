@@ -8,7 +8,7 @@ from typing import Any
 
 
 @contextlib.contextmanager
-def replaced(target: Any, name: str, function: Callable[..., Any]) -> Iterator[None]:
+def replaced(target: object, name: str, function: Callable[..., Any]) -> Iterator[None]:
     """Places a method on one instance, and takes it off again.
 
     Args:

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from ..backend.base import Nested
+from .._arrays import Nested
 from . import _checks
 from ._outputs import OutputInfo
 

@@ -10,9 +10,9 @@ import keras
 import numpy as np
 from keras import ops, tree
 
-from .._arrays import flatten, take_rows
+from .._arrays import Nested, flatten, take_rows
 from ..backend.array_types import tensor_to_numpy
-from ..backend.base import Nested, Tensor
+from ..backend.base import Tensor
 from ._objective import Objective
 
 # Keras' own losses that reduce over the whole batch, and one with a value per sample, not step.

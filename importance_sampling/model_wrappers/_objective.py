@@ -21,8 +21,9 @@ import numpy as np
 from keras import ops, tree
 
 from .. import backend
+from .._arrays import Nested
 from ..backend.array_types import tensor_to_numpy
-from ..backend.base import Nested, Runtime, Tensor
+from ..backend.base import Runtime, Tensor
 from ..layers.activations import preactivation_gradient, safe_output
 from ..layers.masks import write_mask
 from ._accuracy_score import wrong_share

@@ -7,9 +7,8 @@ from collections.abc import Callable, Iterator
 import keras
 import numpy as np
 
-from .._arrays import count_rows, take_rows
+from .._arrays import Nested, count_rows, take_rows
 from ..backend.array_types import tensor_to_numpy
-from ..backend.base import Nested
 from ..proposal import Proposal
 from ..reweighting import ReweightingPolicy
 from ._casts import cast_floats

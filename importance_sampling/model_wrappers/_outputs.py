@@ -10,8 +10,7 @@ from typing import Any
 import keras
 from keras import tree
 
-from .._arrays import like_dict
-from ..backend.base import Nested
+from .._arrays import Nested, like_dict
 from ..layers.activations import Activation, activation_of
 from ..layers.masks import read_mask
 from .introspection import input_shapes, takes_training

@@ -6,7 +6,8 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from .. import backend
-from ..backend.base import Nested, Tensor
+from .._arrays import Nested
+from ..backend.base import Tensor
 from ._objective import Objective
 from ._precision import ScoreDtype, lower_precision
 

@@ -12,6 +12,8 @@ from keras import tree
 from ._outputs import OutputInfo
 
 ScoreDtype: TypeAlias = Literal["bfloat16", "float16"]
+"""Types that forward passes for scores may compute in; see `OracleWrapper`."""
+
 LOW_PRECISIONS: tuple[ScoreDtype, ...] = get_args(ScoreDtype)
 
 

@@ -9,7 +9,8 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from ..backend.base import Nested, Tensor
+from .._arrays import Nested
+from ..backend.base import Tensor
 from ..reweighting import ExternalReweighting, ReweightingPolicy
 from . import _checks
 from ._hooks import replaced

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import keras
 from keras import ops, tree
 
-from ..backend.base import Nested, Tensor
+from .._arrays import Nested
+from ..backend.base import Tensor
 from ..layers.masks import count_valid, read_mask
 from . import _checks
 from ._outputs import OutputInfo

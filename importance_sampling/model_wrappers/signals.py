@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from blinker import signal
 
 
@@ -12,7 +10,7 @@ def is_heard(name: str) -> bool:
     return bool(signal(name).receivers)
 
 
-def send(name: str, message: Any) -> None:
+def send(name: str, message: object) -> None:
     """Sends a signal if anybody listens.
 
     Args:

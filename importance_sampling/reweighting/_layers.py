@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -37,7 +38,9 @@ class ExternalReweighting(keras.layers.Layer):
         """See the call arguments of the class."""
         return ops.stop_gradient(inputs[1])
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(
+        self, input_shape: Sequence[Sequence[int | None]]
+    ) -> tuple[int | None, ...]:
         """One weight per example."""
         return tuple(input_shape[1])
 
@@ -76,7 +79,9 @@ class AdjustedBiasedReweighting(keras.layers.Layer):
         biased = biased * ops.sum(weights * scores) / ops.sum(biased * scores)
         return ops.stop_gradient(ops.where(drawn, biased, ops.ones_like(biased)))
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(
+        self, input_shape: Sequence[Sequence[int | None]]
+    ) -> tuple[int | None, ...]:
         """One weight per example."""
         return tuple(input_shape[0])
 
@@ -120,7 +125,9 @@ class CorrectingReweighting(keras.layers.Layer):
         factor = ops.where(predicted > 0.0, factor, ops.ones_like(factor))
         return ops.stop_gradient(weights * factor)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(
+        self, input_shape: Sequence[Sequence[int | None]]
+    ) -> tuple[int | None, ...]:
         """One weight per example."""
         return tuple(input_shape[0])
 

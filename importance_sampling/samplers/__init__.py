@@ -16,6 +16,7 @@ from ._reuse import PoolReuseSampler
 from ._selective import SelectiveBackpropSampler
 from ._stored import CacheSampler, HistorySampler, OnlineBatchSelectionSampler
 from .base import BaseSampler
+from .batch_size import Constant
 from .classes import PerClassGaussian
 from .conditions import (
     Condition,
@@ -25,6 +26,7 @@ from .conditions import (
     VarianceReductionCondition,
     WarmupCondition,
 )
+from .drawing import Resampling
 from .history import HistoryMixtureSampler
 from .infobatch import InfoBatchSampler
 from .variance import variance_reduction
@@ -37,6 +39,7 @@ __all__ = [
     "CacheSampler",
     "Condition",
     "ConditionalStartSampler",
+    "Constant",
     "ConstantTimeSampler",
     "ConstantVarianceSampler",
     "ExpCondition",
@@ -54,6 +57,7 @@ __all__ = [
     "PoolReuseSampler",
     "PowerSmoothingSampler",
     "Proposal",
+    "Resampling",
     "SamplerDecorator",
     "SelectiveBackpropSampler",
     "StepRecord",

@@ -9,10 +9,13 @@ import numpy as np
 
 from .._arrays import dataset_length
 from ..proposal import Kind, Proposal, StepRecord
+from ..protocols import Dataset, ScoringModel
 from ._pool import ModelSampler
 from ._reuse import PoolReuseSampler
 from ._strategies import POOLS, UNIFORM, Strategy, StrategyEstimates
 from .base import BaseSampler
+from .batch_size import Constant
+from .drawing import Resampling
 from .history import HistoryMixtureSampler
 from .step_times import ENOUGH
 
@@ -112,15 +115,15 @@ class AutoSampler(BaseSampler):
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset,
         reweighting: ReweightingPolicy,
-        model: Any,
+        model: ScoringModel,
         steps: int | None = None,
         forward_batch_size: int | None = None,
         mix: float = 0.3,
-        resampling: str = "multinomial",
+        resampling: Resampling = "multinomial",
         *,
-        constant: str = "batch_size",
+        constant: Constant = "batch_size",
         min_batch_size: int | None = None,
         **kwargs: Any,
     ):

@@ -8,8 +8,10 @@ import numpy as np
 from blinker import signal
 
 from ..proposal import Proposal
+from ..protocols import Dataset
 from ._decorators import SamplerDecorator
 from ._model_scores import score_rows
+from ._pool import ModelSampler
 from ._stored_base import length_or_refuse
 from .classes import ClassPoolSampler, class_ids
 
@@ -83,7 +85,7 @@ class LSTMSampler(ClassPoolSampler):
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset,
         reweighting: ReweightingPolicy,
         presample: int = 2048,
         history: int = 10,
@@ -179,7 +181,9 @@ class LSTMComparisonSampler(SamplerDecorator):
 
     _state: tuple[str, ...] = (*SamplerDecorator._state, "_idxs")
 
-    def __init__(self, dataset: Any, lstm: LSTMSampler, model: Any, subset: int = 1024):
+    def __init__(
+        self, dataset: Dataset, lstm: LSTMSampler, model: ModelSampler, subset: int = 1024
+    ):
         super().__init__(lstm)
         self.dataset = dataset
         self.lstm = lstm
@@ -188,7 +192,7 @@ class LSTMComparisonSampler(SamplerDecorator):
         self._idxs = np.sort(self.rng.choice(n, min(subset, n), replace=False))
 
     @property
-    def model(self) -> Any:
+    def model(self) -> ModelSampler:
         """The `ModelSampler` whose model scores."""
         return self._model_sampler
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
+from ..protocols import AsynchronousScoringModel, ScoringModel
 
-def score_rows(model: Any, rows: tuple[Any, ...], batch_size: int) -> np.ndarray:
+_Answer = TypeVar("_Answer")
+
+
+def score_rows(model: ScoringModel, rows: tuple[Any, ...], batch_size: int) -> np.ndarray:
     """Scores of rows by a model wrapper.
 
     Args:
@@ -20,7 +24,7 @@ def score_rows(model: Any, rows: tuple[Any, ...], batch_size: int) -> np.ndarray
 
 
 def score_rows_later(
-    model: Any, rows: tuple[Any, ...], batch_size: int
+    model: AsynchronousScoringModel, rows: tuple[Any, ...], batch_size: int
 ) -> Callable[[], np.ndarray]:
     """As `score_rows`, but only begins; what it returns waits for the scores.
 
@@ -32,7 +36,7 @@ def score_rows_later(
     return _ask(model.score_later, rows, batch_size)
 
 
-def _ask(score: Callable[..., Any], rows: tuple[Any, ...], batch_size: int) -> Any:
+def _ask(score: Callable[..., _Answer], rows: tuple[Any, ...], batch_size: int) -> _Answer:
     if len(rows) > 2:
         return score(rows[0], rows[1], batch_size=batch_size, sample_weight=rows[2])
     return score(rows[0], rows[1], batch_size=batch_size)

@@ -6,9 +6,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .._arrays import dataset_length
 from ..proposal import Pool
+from ..protocols import AsynchronousScoringModel, Dataset, ScoringModel
 from ._model_scores import score_rows, score_rows_later
 from .base import BaseSampler
 
@@ -36,7 +38,7 @@ class UniformSampler(BaseSampler):
         return self._chosen
 
     @idxs.setter
-    def idxs(self, idxs: Any) -> None:
+    def idxs(self, idxs: ArrayLike) -> None:
         self._chosen = np.asarray(idxs)
 
     def candidates(self, batch_size: int) -> Pool:
@@ -71,9 +73,9 @@ class ModelSampler(BaseSampler):
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset,
         reweighting: ReweightingPolicy,
-        model: Any,
+        model: ScoringModel,
         large_batch: int = 1024,
         forward_batch_size: int = 128,
         **kwargs: Any,
@@ -96,8 +98,9 @@ class ModelSampler(BaseSampler):
         Args:
             batch_size: int, examples of the next draw.
         """
-        can_wait = hasattr(self.model, "score_later") and self._indices.n is not None
-        if self._ahead is None and can_wait:
+        if self._ahead is not None or self._indices.n is None:
+            return
+        if isinstance(self.model, AsynchronousScoringModel):
             idxs, rows = self._rows.next_pool(self.large_batch)
             later = score_rows_later(self.model, rows, self.forward_batch_size)
             self._ahead = idxs, rows, later

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..proposal import Pool, Proposal
+from ..protocols import Dataset, ScoringModel
 from ._decorators import ConditionalStartSampler
 from ._pool import ModelSampler
 from .conditions import VarianceReductionCondition
@@ -29,9 +30,9 @@ class _ResizingSampler(ConditionalStartSampler):
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset,
         reweighting: ReweightingPolicy,
-        model: Any,
+        model: ScoringModel,
         threshold: float,
         **kwargs: Any,
     ):
@@ -92,9 +93,9 @@ class ConstantVarianceSampler(_ResizingSampler):
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset,
         reweighting: ReweightingPolicy,
-        model: Any,
+        model: ScoringModel,
         backward_time: float = 2.0,
         extra_samples: float = 0.2,
         **kwargs: Any,
@@ -137,9 +138,9 @@ class ConstantTimeSampler(_ResizingSampler):
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset,
         reweighting: ReweightingPolicy,
-        model: Any,
+        model: ScoringModel,
         backward_time: float = 2.0,
         tau_th: float = 2.0,
         ratio: float = 0.5,

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._arrays import concatenate, dataset_length, take_rows
+from .._arrays import concatenate, steps_per_pass, take_rows
 from ..proposal import Kind, Proposal, check_scores
+from ..protocols import Dataset, ScoringModel
 from ._model_scores import score_rows
 from .base import BaseSampler, announced
 
@@ -52,9 +53,9 @@ class SelectiveBackpropSampler(BaseSampler):
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset,
         reweighting: ReweightingPolicy,
-        model: Any,
+        model: ScoringModel,
         beta: float = 1.0,
         history: int = 1024,
         steps_per_epoch: int | None = None,
@@ -86,10 +87,7 @@ class SelectiveBackpropSampler(BaseSampler):
             return self._steps_per_epoch
         if self._batch_size is None:
             return None
-        length = dataset_length(self.dataset)
-        if length is None:
-            return self.dataset.steps_per_pass(self._batch_size)
-        return -(-length // self._batch_size)
+        return steps_per_pass(self.dataset, self._batch_size)
 
     @property
     def epoch_over(self) -> bool:

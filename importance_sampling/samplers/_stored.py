@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..proposal import StepRecord
+from ..protocols import Dataset, ScoringModel
 from ._stored_base import StoredScoreSampler
 from .drawing import uniforms_for
 from .score_cells import LEAST_SHARE
@@ -36,9 +37,9 @@ class HistorySampler(StoredScoreSampler):
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset,
         reweighting: ReweightingPolicy,
-        model: Any,
+        model: ScoringModel,
         forward_batch_size: int = 128,
         recompute: int = 2,
         **kwargs: Any,
@@ -111,7 +112,7 @@ class CacheSampler(StoredScoreSampler):
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset,
         reweighting: ReweightingPolicy,
         staleness: int = 3,
         cache_prob: float = 0.5,
@@ -178,9 +179,9 @@ class OnlineBatchSelectionSampler(StoredScoreSampler):
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset,
         reweighting: ReweightingPolicy,
-        model: Any,
+        model: ScoringModel,
         large_batch: int = 1024,
         forward_batch_size: int = 128,
         steps_per_epoch: int = 300,

@@ -9,6 +9,7 @@ import numpy as np
 from .._arrays import dataset_length
 from .._weights import unbiased_weights
 from ..proposal import Kind, Pool, Proposal, check_scores
+from ..protocols import Dataset, ScoringModel
 from ._model_scores import score_rows
 from .base import BaseSampler
 from .drawing import uniforms_for
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 _CHUNK = 2**16
 
 
-def length_or_refuse(sampler: BaseSampler, dataset: Any) -> int:
+def length_or_refuse(sampler: BaseSampler, dataset: Dataset) -> int:
     """The number of training examples; streams have none to keep anything for.
 
     Args:
@@ -57,7 +58,7 @@ class StoredScoreSampler(BaseSampler):
     overlaps = True
     uses_stale_scores = True
 
-    def __init__(self, dataset: Any, reweighting: ReweightingPolicy, **kwargs: Any):
+    def __init__(self, dataset: Dataset, reweighting: ReweightingPolicy, **kwargs: Any):
         super().__init__(dataset, reweighting, **kwargs)
         self._tree = SumTree(length_or_refuse(self, dataset))
         self._average = MovingAverage(0.9)
@@ -104,7 +105,7 @@ class StoredScoreSampler(BaseSampler):
         """By the stored scores, as a moving average over the draws."""
         return self._average.value if self._average.known else 1.0
 
-    def _rescore(self, model: Any, batch_size: int) -> np.ndarray:
+    def _rescore(self, model: ScoringModel, batch_size: int) -> np.ndarray:
         """Scores of all examples by forward passes."""
         parts = []
         for start in range(0, self._tree.n, _CHUNK):
@@ -113,7 +114,7 @@ class StoredScoreSampler(BaseSampler):
         return check_scores(np.concatenate(parts), np.arange(self._tree.n))
 
 
-def has_drawn_weights(policy: Any) -> bool:
+def has_drawn_weights(policy: ReweightingPolicy) -> bool:
     """Whether the class that says `sample_weights` also says `drawn_weights`: both agree then."""
     names = ("sample_weights", "drawn_weights")
     for kind in type(policy).__mro__:

@@ -12,9 +12,11 @@ from .._arrays import dataset_length, take_rows
 from .._state import Stateful
 from .._weights import unbiased_weights
 from ..proposal import Kind, Pool, Proposal, StepRecord, check_scores
+from ..protocols import Dataset
 from . import compatibility
 from .drawing import (
     IndexStream,
+    Resampling,
     RowReader,
     check_resampling,
     draw_positions,
@@ -56,7 +58,7 @@ class BaseSampler(Stateful):
 
     _state: tuple[str, ...] = ("rng", "_indices")
 
-    resampling = "multinomial"
+    resampling: Resampling = "multinomial"
     overlaps = False
     """Whether the next batch may be proposed, and `prepare` called, before the last step was
     observed. It lets the host work while the device does. Samplers of the library say True."""
@@ -69,12 +71,12 @@ class BaseSampler(Stateful):
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset,
         reweighting: ReweightingPolicy,
         *,
         rng: np.random.Generator | int | None = None,
         shuffle: bool = True,
-        resampling: str = "multinomial",
+        resampling: Resampling = "multinomial",
     ):
         self.dataset = dataset
         self.reweighting = reweighting
@@ -161,10 +163,11 @@ class BaseSampler(Stateful):
 
         Args:
             positions: `(b,)` positions in the pool.
-            pool: the candidates.
+            pool: the candidates; scores of None are all alike.
             pool_scores: `(B,)` scores that tell of the model as it is, or None.
         """
-        scores = uniform_if_all_zero(check_scores(pool.scores))
+        given = np.ones(len(pool.idxs)) if pool.scores is None else pool.scores
+        scores = uniform_if_all_zero(check_scores(given))
         drawn = scores[positions]
         if self.uses_stale_scores or pool.decided_uniformly:
             # What the model says of these examples, only the training pass can tell.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Literal, TypeAlias, get_args
 
 from .._state import Stateful
 
@@ -16,10 +16,13 @@ _MULTIPLE = 8
 _AS_FAST = 1.03
 
 
-CONSTANTS = ("batch_size", "variance")
+Constant: TypeAlias = Literal["batch_size", "variance"]
+"""What draws by score keep of uniform ones; see `HistoryMixtureSampler`."""
+
+CONSTANTS: tuple[Constant, ...] = get_args(Constant)
 
 
-def check_constant(constant: Any) -> str:
+def check_constant(constant: Constant) -> Constant:
     """One of `CONSTANTS`, or an error that names them."""
     if constant not in CONSTANTS:
         raise ValueError(f"`constant` must be one of {list(CONSTANTS)}, got {constant!r}.")

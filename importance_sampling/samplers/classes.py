@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..proposal import Pool, StepRecord
+from ..protocols import Dataset
 from ._stored_base import length_or_refuse
 from .base import BaseSampler
 from .variance import MovingAverage, variance_reduction
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from ..reweighting import ReweightingPolicy
 
 
-def class_ids(y: Any, classes: int) -> np.ndarray:
+def class_ids(y: object, classes: int) -> np.ndarray:
     """Labels `(n,)` from integer labels `(n,)` or `(n, 1)`, or the argmax of rows `(n, k)`.
 
     Args:
@@ -47,10 +48,12 @@ def class_ids(y: Any, classes: int) -> np.ndarray:
     return labels
 
 
-def _count_classes(dataset: Any) -> int:
+def _count_classes(dataset: Dataset) -> int:
     """The data set's `output_size`, or the length of its rows of targets if that is more."""
     targets = dataset.train_data[np.arange(1)][1]
     rows = isinstance(targets, np.ndarray) and targets.ndim == 2
+    if not hasattr(dataset, "output_size"):
+        raise AttributeError("This sampler needs classes, and the data set has no `output_size`.")
     return max(int(dataset.output_size), targets.shape[1] if rows else 0)
 
 
@@ -70,7 +73,9 @@ class ClassPoolSampler(BaseSampler):
     overlaps = True
     uses_stale_scores = True
 
-    def __init__(self, dataset: Any, reweighting: ReweightingPolicy, presample: int, **kwargs: Any):
+    def __init__(
+        self, dataset: Dataset, reweighting: ReweightingPolicy, presample: int, **kwargs: Any
+    ):
         super().__init__(dataset, reweighting, **kwargs)
         self._average = MovingAverage(0.9)
         self.presample = min(int(presample), length_or_refuse(self, dataset))
@@ -130,7 +135,7 @@ class PerClassGaussian(ClassPoolSampler):
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset,
         reweighting: ReweightingPolicy,
         alpha: float = 0.9,
         presample: int = 2048,

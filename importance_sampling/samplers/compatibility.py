@@ -13,11 +13,14 @@ calls that class's own new method, so that `super().sample(...)` in a subclass e
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..proposal import Kind, Pool, Proposal, StepRecord
+
+if TYPE_CHECKING:
+    from .base import BaseSampler
 
 
 def add_old_names(cls: Any) -> None:
@@ -42,7 +45,9 @@ def add_old_names(cls: Any) -> None:
                 cls.overlaps = False
 
 
-def as_proposal(drawn: Any, sampler: Any) -> Proposal:
+def as_proposal(
+    drawn: Proposal | tuple[np.ndarray, tuple[Any, ...], np.ndarray], sampler: BaseSampler
+) -> Proposal:
     """A proposal of what a user's `sample` returned, which may be the bare triple.
 
     Args:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 
 from .._arrays import count_rows
 from .._state import Stateful
+from ..protocols import Dataset
 
 
 def make_rng(rng: np.random.Generator | int | None) -> np.random.Generator:
@@ -25,17 +26,20 @@ def uniform_if_all_zero(scores: np.ndarray) -> np.ndarray:
     return scores if scores.any() else np.ones_like(scores)
 
 
-RESAMPLINGS = ("multinomial", "systematic")
+Resampling: TypeAlias = Literal["multinomial", "systematic"]
+"""How a batch is drawn by given probabilities; see `BaseSampler`."""
+
+RESAMPLINGS: tuple[Resampling, ...] = get_args(Resampling)
 
 
-def check_resampling(resampling: Any) -> str:
+def check_resampling(resampling: Resampling) -> Resampling:
     """One of `RESAMPLINGS`, or an error that names them."""
     if resampling not in RESAMPLINGS:
         raise ValueError(f"`resampling` must be one of {list(RESAMPLINGS)}, got {resampling!r}.")
     return resampling
 
 
-def uniforms_for(resampling: str, size: int, rng: np.random.Generator) -> np.ndarray:
+def uniforms_for(resampling: Resampling, size: int, rng: np.random.Generator) -> np.ndarray:
     """Numbers in [0, 1), each uniform, for inverting a cumulative distribution.
 
     Multinomial ones are independent. Systematic ones are equally spaced from one random start:
@@ -53,7 +57,7 @@ def uniforms_for(resampling: str, size: int, rng: np.random.Generator) -> np.nda
 
 
 def draw_positions(
-    scores: np.ndarray, size: int, rng: np.random.Generator, resampling: str = "multinomial"
+    scores: np.ndarray, size: int, rng: np.random.Generator, resampling: Resampling = "multinomial"
 ) -> np.ndarray:
     """Draws `size` positions, each with probability `s_i / sum(s)`.
 
@@ -159,6 +163,19 @@ class IndexStream(Stateful):
         self._order = None
 
 
+class Indices(Protocol):
+    """An order in which to go through a data set; see `IndexStream`."""
+
+    def next(self, size: int) -> np.ndarray:
+        """The next `size` indices."""
+
+    def rows_in_batch(self, size: int) -> int:
+        """How many indices the next batch of at most `size` takes."""
+
+    def peek(self, size: int) -> np.ndarray | None:
+        """The next `size` indices, which stay; None where they are not settled yet."""
+
+
 class RowReader:
     """The data of the next uniformly drawn examples.
 
@@ -171,7 +188,7 @@ class RowReader:
         indices: the order in which to go through it, an `IndexStream` or the like.
     """
 
-    def __init__(self, dataset: Any, indices: Any):
+    def __init__(self, dataset: Dataset, indices: Indices):
         self._dataset = dataset
         self._indices = indices
         self._ahead: tuple[np.ndarray, Future] | None = None

@@ -9,11 +9,12 @@ import numpy as np
 
 from .._weights import unbiased_weights
 from ..proposal import Pool, Proposal, StepRecord, check_scores
+from ..protocols import Dataset, ScoringModel
 from ._history_store import DrawnBatches, PendingScores, Refresher, batches_at_once
 from ._model_scores import score_rows
 from ._stored_base import StoredScoreSampler
-from .batch_size import BatchSizer, batch_sizes, check_constant
-from .drawing import uniforms_for
+from .batch_size import BatchSizer, Constant, batch_sizes, check_constant
+from .drawing import Resampling, uniforms_for
 from .score_cells import ScoreCells, expected_scores, score_bin
 from .variance import MeasuredReduction, momentum_over
 
@@ -84,15 +85,15 @@ class HistoryMixtureSampler(StoredScoreSampler):
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset,
         reweighting: ReweightingPolicy,
         mix: float = 0.3,
         robust: float = 0.0,
         refresh: float = 0.0,
-        model: Any = None,
-        resampling: str = "systematic",
+        model: ScoringModel | None = None,
+        resampling: Resampling = "systematic",
         *,
-        constant: str = "batch_size",
+        constant: Constant = "batch_size",
         min_batch_size: int | None = None,
         **kwargs: Any,
     ):
@@ -270,7 +271,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
             self._set_averaging_window(-(-self._tree.n // batch_size))
         if self._first_pass <= 0 and self._step >= self._next_refit and not len(self._drawn):
             self._refit(batch_size)
-        if self.refresh and self._first_pass <= 0:
+        if self.model is not None and self.refresh and self._first_pass <= 0:
             # Who was seen last, and when; and what is pending must not replace what is newer.
             self._learn_pending()
             self._refresher.earn(self.refresh * (batch_size if drawn is None else drawn))

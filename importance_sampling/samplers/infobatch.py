@@ -8,6 +8,7 @@ import numpy as np
 
 from .._state import Stateful
 from ..proposal import Kind, Proposal, StepRecord
+from ..protocols import Dataset
 from ._stored_base import has_drawn_weights, length_or_refuse
 from .base import BaseSampler, announced
 from .drawing import RowReader
@@ -117,7 +118,7 @@ class InfoBatchSampler(BaseSampler):
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset,
         reweighting: ReweightingPolicy,
         ratio: float = 0.5,
         anneal: float = 0.875,

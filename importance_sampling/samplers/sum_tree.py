@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 # Values per block: few enough to be added up for every draw, which inverts their sums.
 _BLOCK = 64
@@ -56,7 +57,7 @@ class SumTree:
         """Memory that values and sums take."""
         return sum(a.nbytes for a in (self._leaves, *self._levels, self._top))
 
-    def fill(self, values: Any) -> None:
+    def fill(self, values: ArrayLike) -> None:
         """Sets all values; O(n)."""
         self._leaves.reshape(-1)[: self.n] = values
         self._add_up()
@@ -65,7 +66,7 @@ class SumTree:
         """The values at `idxs`, float64."""
         return self._leaves.reshape(-1)[idxs].astype(np.float64)
 
-    def set(self, idxs: np.ndarray, values: Any) -> None:
+    def set(self, idxs: np.ndarray, values: ArrayLike) -> None:
         """Sets the values at `idxs`; of an index that comes twice, the last one stays."""
         self._leaves.reshape(-1)[idxs] = values
         if len(idxs) * _BLOCK > self.n:

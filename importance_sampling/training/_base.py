@@ -11,8 +11,8 @@ import numpy as np
 from .._arrays import TRIED_ROWS, dataset_length, take_rows
 from ..data import StreamDataset
 from ..data import arrays as _data
-from ..datasets import BaseDataset
-from ..model_wrappers import OracleWrapper
+from ..model_wrappers import OracleWrapper, Score, ScoreDtype
+from ..protocols import Dataset
 from ..reweighting import ReweightingPolicy
 from ..samplers import (
     AdaptiveAdditiveSmoothingSampler,
@@ -20,6 +20,7 @@ from ..samplers import (
     BaseSampler,
 )
 from . import _arguments
+from ._arguments import Callbacks, Verbose
 from ._fit import FitMethods
 from ._report import TrainingReport
 from ._validation import Validation
@@ -42,12 +43,12 @@ class BaseTraining(FitMethods):
 
     def __init__(
         self,
-        model: Any,
+        model: keras.Model,
         reweighting: ReweightingPolicy,
-        score: str = "gnorm",
-        layer: Any = None,
+        score: Score = "gnorm",
+        layer: int | keras.Layer | None = None,
         seed: int | None = None,
-        score_dtype: str | None = None,
+        score_dtype: ScoreDtype | None = None,
     ):
         self._reweighting = reweighting
         self.original_model = model
@@ -89,7 +90,7 @@ class BaseTraining(FitMethods):
         return {"rng": self._rng, "shuffle": self._shuffle}
 
     def make_sampler(
-        self, dataset: BaseDataset, batch_size: int, steps_per_epoch: int | None, epochs: int
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
         """Makes the sampler that draws the batches of one call of `fit`.
 
@@ -105,7 +106,7 @@ class BaseTraining(FitMethods):
         raise NotImplementedError(f"{type(self).__name__} must implement make_sampler(...)")
 
     def sampler(
-        self, dataset: BaseDataset, batch_size: int, steps_per_epoch: int | None, epochs: int
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
         """The name of `make_sampler` in 0.10, by which it is called: either may be overridden.
 
@@ -119,14 +120,14 @@ class BaseTraining(FitMethods):
 
     def _run(
         self,
-        dataset: BaseDataset,
+        dataset: Dataset,
         validation: Validation | None,
         *,
         steps_per_epoch: int | None,
         batch_size: int,
         epochs: int,
-        verbose: Any,
-        callbacks: Any,
+        verbose: Verbose,
+        callbacks: Callbacks,
         on_sample: OnSample | None,
         on_scores: OnScores | None,
         initial_epoch: int = 0,
@@ -175,7 +176,7 @@ class BaseTraining(FitMethods):
             sampler.restore_history(last[0])
         self._last = sampler, batch_size
 
-    def _check_targets(self, dataset: BaseDataset) -> None:
+    def _check_targets(self, dataset: Dataset) -> None:
         """Checks all targets that are in memory now, and those of a stream when they are read."""
         if isinstance(dataset, _data.ArrayDataset) and dataset.targets is not None:
             self.model.check_targets(dataset.targets, "y")
@@ -197,7 +198,7 @@ class BaseTraining(FitMethods):
         )
 
 
-def _first_rows(dataset: BaseDataset, length: int | None) -> tuple[Any, ...]:
+def _first_rows(dataset: Dataset, length: int | None) -> tuple[Any, ...]:
     """A few rows, for shapes and types, without taking anything out of a stream."""
     if length is not None:
         return dataset.train_data[np.arange(min(TRIED_ROWS, length))]

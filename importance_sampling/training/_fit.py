@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 import keras
@@ -9,9 +10,11 @@ import numpy as np
 
 from .. import data
 from ..data.class_weight import check_class_weight
+from ..model_wrappers import OracleWrapper
 from ..model_wrappers.introspection import input_shapes
+from ..protocols import Dataset
 from . import _arguments
-from ._arguments import BATCH_SIZE, check_count, check_optional_count
+from ._arguments import BATCH_SIZE, Callbacks, Verbose, check_count, check_optional_count
 from ._validation import Validation
 from .loop import OnSample, OnScores
 
@@ -22,12 +25,25 @@ class FitMethods:
     What trains on them is `_run` of `BaseTraining`.
     """
 
-    model: Any
+    model: OracleWrapper
     original_model: keras.Model
     _rng: np.random.Generator
     _shuffle: bool
 
-    def _run(self, dataset: Any, validation: Validation | None, **kwargs: Any) -> Any:
+    def _run(
+        self,
+        dataset: Dataset,
+        validation: Validation | None,
+        *,
+        steps_per_epoch: int | None,
+        batch_size: int,
+        epochs: int,
+        verbose: Verbose,
+        callbacks: Callbacks,
+        on_sample: OnSample | None,
+        on_scores: OnScores | None,
+        initial_epoch: int = 0,
+    ) -> keras.callbacks.History:
         raise NotImplementedError(f"{type(self).__name__} must implement _run(...)")
 
     def fit(
@@ -36,8 +52,8 @@ class FitMethods:
         y: Any = None,
         batch_size: int | None = BATCH_SIZE,
         epochs: int = 1,
-        verbose: Any = 1,
-        callbacks: Any = None,
+        verbose: Verbose = 1,
+        callbacks: Callbacks = None,
         validation_split: float = 0.0,
         validation_data: Any = None,
         steps_per_epoch: int | None = None,
@@ -50,7 +66,7 @@ class FitMethods:
         initial_epoch: int = 0,
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
-        validation_freq: Any = 1,
+        validation_freq: int | Container[int] = 1,
     ) -> keras.callbacks.History:
         """Trains the model as `model.fit` does, with importance sampling.
 
@@ -137,7 +153,11 @@ class FitMethods:
         )
 
     def _validation(
-        self, validation_data: Any, batch_size: int, steps: Any = None, freq: Any = 1
+        self,
+        validation_data: Any,
+        batch_size: int,
+        steps: int | None = None,
+        freq: int | Container[int] = 1,
     ) -> Validation | None:
         if validation_data is None:
             return None
@@ -150,8 +170,8 @@ class FitMethods:
         steps_per_epoch: int | None = None,
         batch_size: int = 32,
         epochs: int = 1,
-        verbose: Any = 1,
-        callbacks: Any = None,
+        verbose: Verbose = 1,
+        callbacks: Callbacks = None,
         validation_data: Any = None,
         validation_steps: int | None = None,
         on_sample: OnSample | None = None,
@@ -202,12 +222,12 @@ class FitMethods:
 
     def fit_dataset(
         self,
-        dataset: Any,
+        dataset: Dataset,
         steps_per_epoch: int | None = None,
         batch_size: int = 32,
         epochs: int = 1,
-        verbose: Any = 1,
-        callbacks: Any = None,
+        verbose: Verbose = 1,
+        callbacks: Callbacks = None,
         on_sample: OnSample | None = None,
         on_scores: OnScores | None = None,
     ) -> keras.callbacks.History:

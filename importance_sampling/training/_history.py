@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+import keras
 
+from ..model_wrappers import Score
+from ..protocols import Dataset
 from ..reweighting import BiasedReweightingPolicy
-from ..samplers import BaseSampler, HistoryMixtureSampler
+from ..samplers import BaseSampler, Constant, HistoryMixtureSampler, Resampling
 from ..samplers.batch_size import check_constant
 from ..samplers.drawing import check_resampling
 from ._arguments import check_number
@@ -68,15 +70,15 @@ class HistoryImportanceTraining(BaseTraining):
 
     def __init__(
         self,
-        model: Any,
+        model: keras.Model,
         k: float = 1.0,
         mix: float = 0.3,
-        score: str = "gnorm",
-        layer: Any = None,
+        score: Score = "gnorm",
+        layer: int | keras.Layer | None = None,
         *,
         refresh: float = 0.0,
-        resampling: str = "systematic",
-        constant: str = "batch_size",
+        resampling: Resampling = "systematic",
+        constant: Constant = "batch_size",
         min_batch_size: int | None = None,
         seed: int | None = None,
     ):
@@ -90,7 +92,7 @@ class HistoryImportanceTraining(BaseTraining):
         super().__init__(model, BiasedReweightingPolicy(k), score, layer, seed)
 
     def make_sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int | None, epochs: int
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
         """See `BaseTraining.make_sampler`."""
         smallest = self._min_batch_size
@@ -147,16 +149,16 @@ class RobustImportanceTraining(HistoryImportanceTraining):
 
     def __init__(
         self,
-        model: Any,
+        model: keras.Model,
         k: float = 1.0,
         mix: float = 0.1,
         radius: float = 1.0,
-        score: str = "gnorm",
-        layer: Any = None,
+        score: Score = "gnorm",
+        layer: int | keras.Layer | None = None,
         *,
         refresh: float = 0.0,
-        resampling: str = "systematic",
-        constant: str = "batch_size",
+        resampling: Resampling = "systematic",
+        constant: Constant = "batch_size",
         min_batch_size: int | None = None,
         seed: int | None = None,
     ):

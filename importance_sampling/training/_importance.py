@@ -4,15 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
+
 from .._arrays import dataset_length
+from ..model_wrappers import Score, ScoreDtype
+from ..protocols import Dataset
 from ..reweighting import BiasedReweightingPolicy
 from ..samplers import (
     AutoSampler,
     BaseSampler,
     ConditionalStartSampler,
+    Constant,
     MeasuredReductionCondition,
     ModelSampler,
     PoolReuseSampler,
+    Resampling,
     VarianceReductionCondition,
 )
 from ..samplers.batch_size import check_constant
@@ -113,20 +119,20 @@ class ImportanceTraining(BaseTraining):
 
     def __init__(
         self,
-        model: Any,
+        model: keras.Model,
         presample: float | str = 3.0,
         tau_th: float | str | None = None,
         forward_batch_size: int | None = None,
-        score: str = "gnorm",
-        layer: Any = None,
+        score: Score = "gnorm",
+        layer: int | keras.Layer | None = None,
         *,
         k: float = 1.0,
         smooth: float = 0.0,
         adaptive_smoothing: bool = False,
         reuse: int = 1,
-        resampling: str = "multinomial",
-        score_dtype: str | None = None,
-        constant: str | None = None,
+        resampling: Resampling = "multinomial",
+        score_dtype: ScoreDtype | None = None,
+        constant: Constant | None = None,
         min_batch_size: int | None = None,
         seed: int | None = None,
     ):
@@ -167,7 +173,7 @@ class ImportanceTraining(BaseTraining):
         super().__init__(model, BiasedReweightingPolicy(k), score, layer, seed, score_dtype)
 
     def make_sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int | None, epochs: int
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
         """See `BaseTraining.make_sampler`."""
         if self._chooses_itself:

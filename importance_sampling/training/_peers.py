@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
+
 from .._arrays import dataset_length
+from ..protocols import Dataset
 from ..reweighting import BiasedReweightingPolicy, NoReweightingPolicy
 from ..samplers import BaseSampler, InfoBatchSampler, SelectiveBackpropSampler
 from ..samplers.infobatch import pruned_epochs
@@ -54,14 +57,19 @@ class InfoBatchTraining(BaseTraining):
     """
 
     def __init__(
-        self, model: Any, ratio: float = 0.5, anneal: float = 0.875, *, seed: int | None = None
+        self,
+        model: keras.Model,
+        ratio: float = 0.5,
+        anneal: float = 0.875,
+        *,
+        seed: int | None = None,
     ):
         self._ratio = _check_share("ratio", ratio, open_end=True)
         self._anneal = _check_share("anneal", anneal)
         super().__init__(model, BiasedReweightingPolicy(), "loss", None, seed)
 
     def make_sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int | None, epochs: int
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
         """See `BaseTraining.make_sampler`."""
         size = self.model.fixed_batch_size
@@ -154,14 +162,14 @@ class SelectiveBackpropTraining(BaseTraining):
     """
 
     def __init__(
-        self, model: Any, beta: float = 1.0, history: int = 1024, *, seed: int | None = None
+        self, model: keras.Model, beta: float = 1.0, history: int = 1024, *, seed: int | None = None
     ):
         self._beta = check_number("beta", beta, 0)
         self._history = check_count("history", history)
         super().__init__(model, NoReweightingPolicy(), "loss", None, seed)
 
     def make_sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int | None, epochs: int
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
         """See `BaseTraining.make_sampler`."""
         return SelectiveBackpropSampler(

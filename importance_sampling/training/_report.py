@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from .._arrays import dataset_length
 from .._files import write_whole
@@ -109,7 +110,7 @@ class TrainingReport:
         self._course.add(reduction, effective, float(proposal.by_score), size)
 
     def _count(self) -> None:
-        if self._uncounted:
+        if self._draws is not None and self._uncounted:
             idxs = np.concatenate(self._uncounted)
             if 8 * len(idxs) > len(self._draws):
                 self._draws += np.bincount(idxs, minlength=len(self._draws)).astype(np.int32)
@@ -186,8 +187,9 @@ class TrainingReport:
         Returns:
             Indices and draws, `(count,)` each.
         """
-        order = self._order()[::-1][:count]
-        return order, self.draws[order]
+        order, draws = self._order()
+        idxs = order[::-1][:count]
+        return idxs, draws[idxs]
 
     def least_drawn(self, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """The examples drawn least often.
@@ -198,13 +200,16 @@ class TrainingReport:
         Returns:
             Indices and draws, `(count,)` each.
         """
-        order = self._order()[:count]
-        return order, self.draws[order]
+        order, draws = self._order()
+        idxs = order[:count]
+        return idxs, draws[idxs]
 
-    def _order(self) -> np.ndarray:
-        if self.draws is None:
+    def _order(self) -> tuple[np.ndarray, np.ndarray]:
+        """The examples, those drawn least often first, and how often each was drawn."""
+        draws = self.draws
+        if draws is None:
             raise ValueError("The examples of a stream have no indices to count draws for.")
-        return np.argsort(self.draws, kind="stable")
+        return np.argsort(draws, kind="stable"), draws
 
     def course(self) -> dict[str, list[float]]:
         """How variance reduction, effective sample size and the share of steps by score went.
@@ -244,7 +249,7 @@ class TrainingReport:
     def __str__(self) -> str:
         return describe(self.to_dict())
 
-    def plot(self, path: str | os.PathLike, x: Any = None) -> Path:
+    def plot(self, path: str | os.PathLike, x: ArrayLike | None = None) -> Path:
         """Draws the report as a picture.
 
         Args:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import keras
 
+from ..model_wrappers import Score
+from ..protocols import Dataset
 from ..reweighting import BiasedReweightingPolicy
 from ..samplers import (
     BaseSampler,
@@ -43,7 +45,7 @@ class BiasedImportanceTraining(BaseTraining):
 
     def __init__(
         self,
-        model: Any,
+        model: keras.Model,
         k: float = 0.5,
         smooth: float = 0.0,
         adaptive_smoothing: bool = False,
@@ -59,7 +61,7 @@ class BiasedImportanceTraining(BaseTraining):
         super().__init__(model, BiasedReweightingPolicy(k), "loss", None, seed)
 
     def make_sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int | None, epochs: int
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
         """See `BaseTraining.make_sampler`."""
         sampler = ModelSampler(
@@ -99,7 +101,7 @@ class ApproximateImportanceTraining(BaseTraining):
 
     def __init__(
         self,
-        model: Any,
+        model: keras.Model,
         k: float = 0.5,
         smooth: float = 0.0,
         adaptive_smoothing: bool = False,
@@ -113,7 +115,7 @@ class ApproximateImportanceTraining(BaseTraining):
         super().__init__(model, BiasedReweightingPolicy(k), "loss", None, seed)
 
     def make_sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int | None, epochs: int
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
         """See `BaseTraining.make_sampler`."""
         sampler = LSTMSampler(
@@ -146,11 +148,11 @@ class ConstantVarianceImportanceTraining(BaseTraining):
 
     def __init__(
         self,
-        model: Any,
+        model: keras.Model,
         backward_time: float = 2.0,
         extra_samples: float = 0.2,
-        score: str = "gnorm",
-        layer: Any = None,
+        score: Score = "gnorm",
+        layer: int | keras.Layer | None = None,
         *,
         seed: int | None = None,
     ):
@@ -159,7 +161,7 @@ class ConstantVarianceImportanceTraining(BaseTraining):
         super().__init__(model, BiasedReweightingPolicy(1.0), score, layer, seed)
 
     def make_sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int | None, epochs: int
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
         """See `BaseTraining.make_sampler`."""
         return ConstantVarianceSampler(
@@ -194,10 +196,10 @@ class ConstantTimeImportanceTraining(BaseTraining):
 
     def __init__(
         self,
-        model: Any,
+        model: keras.Model,
         backward_time: float = 2.0,
-        score: str = "gnorm",
-        layer: Any = None,
+        score: Score = "gnorm",
+        layer: int | keras.Layer | None = None,
         *,
         seed: int | None = None,
     ):
@@ -205,7 +207,7 @@ class ConstantTimeImportanceTraining(BaseTraining):
         super().__init__(model, BiasedReweightingPolicy(1.0), score, layer, seed)
 
     def make_sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int | None, epochs: int
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
         """See `BaseTraining.make_sampler`."""
         return ConstantTimeSampler(

@@ -12,6 +12,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from .._arrays import steps_per_pass
 from .._state import Stateful
 from ..backend.base import Runtime
 from ..datasets import StreamEnded
@@ -19,6 +20,7 @@ from ..model_wrappers import ModelWrapper
 from ..proposal import InvalidScores, Proposal, StepRecord, at_step
 from ..samplers import BaseSampler
 from ._announce import announced
+from ._arguments import Callbacks, Verbose
 from ._callbacks import callback_list, first_epoch, looks_at_batches
 from ._report import TrainingReport
 from ._step_logs import StepLogs
@@ -77,8 +79,8 @@ class Loop(Stateful):
         *,
         epochs: int,
         steps_per_epoch: int | None,
-        callbacks: Any,
-        verbose: Any,
+        callbacks: Callbacks,
+        verbose: Verbose,
         validation: Validation | None,
         initial_epoch: int = 0,
     ) -> keras.callbacks.History:
@@ -125,13 +127,19 @@ class Loop(Stateful):
         hooks.on_train_end(logs)
         return model.history
 
-    def _epoch(self, steps: int | None, callbacks: Any, exposed: bool, runtime: Runtime) -> bool:
+    def _epoch(
+        self,
+        steps: int | None,
+        callbacks: keras.callbacks.CallbackList,
+        exposed: bool,
+        runtime: Runtime,
+    ) -> bool:
         """Runs one epoch; True if the data ended with it."""
         self._last_logs = {}
         dataset = self.sampler.dataset
         for step in itertools.count():
             # Of data that nobody knows the length of, the first pass that was read tells.
-            end = dataset.steps_per_pass(self.batch_size) if steps is None else steps
+            end = steps_per_pass(dataset, self.batch_size) if steps is None else steps
             if (end is not None and step >= end) or (step and self.sampler.epoch_over):
                 break
             if exposed:

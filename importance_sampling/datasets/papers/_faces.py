@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._files import AnyPath
 from ..base import IndexedParts
 from ._image_files import SIZE, ImageFiles, LabelledImages, directory, folders_in, images_in
 
@@ -14,7 +15,7 @@ _IMAGE = (SIZE, SIZE, 3)
 _PERSONS = "a directory of .jpg files for each person"
 
 
-def _persons(basepath: Any) -> list[tuple[str, list[Path]]]:
+def _persons(basepath: AnyPath) -> list[tuple[str, list[Path]]]:
     """Names and images of all persons that have images."""
     base = directory(basepath, _PERSONS)
     persons = [(folder.name, images_in(folder)) for folder in folders_in(base)]
@@ -92,7 +93,7 @@ class CASIAWebFace(IndexedParts):
 
     def __init__(
         self,
-        basepath: Any,
+        basepath: AnyPath,
         alpha: float = 0.2,
         embedding: int = 128,
         validation: int = 5,
@@ -158,7 +159,7 @@ class CASIAWebFace2(IndexedParts):
 
     reads_ahead = True
 
-    def __init__(self, basepath: Any, *, validation: int = 10, cache: int = 4096):
+    def __init__(self, basepath: AnyPath, *, validation: int = 10, cache: int = 4096):
         if validation < 0 or validation == 1:
             raise ValueError(f"`validation` must be 0 or at least 2, got {validation!r}.")
         persons = _persons(basepath)

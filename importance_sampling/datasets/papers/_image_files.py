@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._files import AnyPath
 from ..._requirements import require
 
 SIZE = 224
@@ -96,7 +97,7 @@ class LabelledImages:
         return self._images[numbers], self._targets[numbers]
 
 
-def directory(path: Any, expected: str) -> Path:
+def directory(path: AnyPath, expected: str) -> Path:
     """The path of an existing directory.
 
     Raises:

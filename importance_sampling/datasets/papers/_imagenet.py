@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._files import AnyPath
 from ...data.dataset import BaseDataset
 from ._image_files import directory
 
@@ -48,7 +49,7 @@ class ImageNetDownsampled(BaseDataset):
         ValueError: if arrays do not fit together; names the file.
     """
 
-    def __init__(self, basepath: Any, size: int = 32, mmap: bool = False):
+    def __init__(self, basepath: AnyPath, size: int = 32, mmap: bool = False):
         base = directory(
             Path(basepath) / f"imagenet-{size}x{size}", "mean.npy, train_data.npy, ..."
         )

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..._files import AnyPath
 from ...data.dataset import BaseDataset
 from ._image_files import SIZE, ImageFiles, directory, folders_in, images_in, read_lines
 
@@ -40,7 +41,7 @@ class LFW(BaseDataset):
     reads_ahead = True
 
     def __init__(
-        self, basepath: Any, fold: int | None = 1, idxs: bool = False, *, cache: int = 4096
+        self, basepath: AnyPath, fold: int | None = 1, idxs: bool = False, *, cache: int = 4096
     ):
         base = directory(basepath, _LAYOUT)
         persons = folders_in(directory(base / "all_images", "a directory for each person"))

@@ -11,7 +11,7 @@ import math
 import pickle  # noqa: TID251 - the reader below replaces every name that a file may call
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
@@ -35,7 +35,7 @@ class _DType:
         order = state[1]
         order = order.decode() if isinstance(order, bytes) else order
         if order in ("<", ">"):
-            self.dtype = self.dtype.newbyteorder(order)
+            self.dtype = self.dtype.newbyteorder("<" if order == "<" else ">")
 
 
 class _Array:
@@ -48,7 +48,7 @@ class _Array:
         self.array = _from_bytes(data, dtype, shape, "F" if fortran else "C")
 
 
-def _from_bytes(data: Any, dtype: Any, shape: Any, order: str) -> np.ndarray:
+def _from_bytes(data: Any, dtype: Any, shape: Any, order: Literal["C", "F"]) -> np.ndarray:
     if isinstance(data, str):
         # Python 2's strings are read as text with a character for each byte.
         data = data.encode("latin1")
@@ -64,7 +64,7 @@ def _reconstruct(*_: Any) -> _Array:
     return _Array()
 
 
-def _frombuffer(data: Any, dtype: Any, shape: Any, order: str) -> _Array:
+def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any) -> _Array:
     result = _Array()
     result.array = _from_bytes(data, dtype, shape, order)
     return result

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._files import read_npz, write_whole
+from ..._files import AnyPath, read_npz, write_npz
 from ..base import IndexedParts
 
 _END = "<EOS>"
@@ -40,7 +40,7 @@ class PennTreeBank(IndexedParts):
     def __init__(
         self,
         context: int,
-        ptb_path: Any = None,
+        ptb_path: AnyPath | None = None,
         val: bool = True,
         verbose: bool = True,
         cache: bool = True,
@@ -109,11 +109,11 @@ def _load(path: Path, files: list[Path], cache: bool, verbose: bool) -> dict[str
             encoded = read_npz(path)
         except OSError as error:
             raise OSError(f"{error} Remove it, and it is made again.") from error
-        if np.array_equal(encoded.get("stamp"), stamp):
+        if "stamp" in encoded and np.array_equal(encoded["stamp"], stamp):
             return encoded
     encoded = _encode(files, verbose) | {"stamp": stamp}
     if cache and os.access(path.parent, os.W_OK):
-        write_whole(path, lambda temporary: np.savez_compressed(temporary, **encoded))
+        write_npz(path, encoded, compressed=True)
     return encoded
 
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from ..._files import AnyPath
 from ..base import IndexedParts
 from ._image_files import SIZE, ImageFiles, LabelledImages, directory, read_lines
 
@@ -31,7 +31,7 @@ class MIT67(IndexedParts):
 
     reads_ahead = True
 
-    def __init__(self, basepath: Any):
+    def __init__(self, basepath: AnyPath):
         base = directory(basepath, f"images/ and {' and '.join(_LISTS)}")
         files = [read_lines(base / name) for name in _LISTS]
         classes = sorted({_class(base / _LISTS[0], line) for line in files[0]})

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..._files import read_npz, write_whole
+from ..._files import AnyPath, read_npz, write_npz
 from ..base import IndexedParts
 from ._numeric_pickle import load_numeric
 
@@ -36,7 +36,7 @@ class TIMIT(IndexedParts):
         ValueError: if arrays are missing or do not fit together; names them.
     """
 
-    def __init__(self, context: int, path: Any, val: bool = False):
+    def __init__(self, context: int, path: AnyPath, val: bool = False):
         if context < 1:
             raise ValueError(f"`context` must be at least 1, got {context!r}.")
         arrays = _read(Path(path))
@@ -105,7 +105,7 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
-def convert_timit(source: Any, destination: Any) -> Path:
+def convert_timit(source: AnyPath, destination: AnyPath) -> Path:
     """Converts the pickle of TIMIT that the original library read to a `.npz` file.
 
     The pickle is a list `[X_train, y_train, X_val, y_val, X_test, y_test]` of lists with an array
@@ -149,7 +149,7 @@ def convert_timit(source: Any, destination: Any) -> Path:
         arrays[f"x_{part}"] = np.concatenate(x).astype(np.float32)
         arrays[f"y_{part}"] = np.concatenate(y).astype(np.int32)
         arrays[f"lengths_{part}"] = np.array([len(a) for a in x], dtype=np.int64)
-    write_whole(destination, lambda temporary: np.savez_compressed(temporary, **arrays))
+    write_npz(destination, arrays, compressed=True)
     return destination
 
 
