@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 BACKENDS = ("tensorflow", "jax", "torch")
 # PyTorch compiles nothing, so that a small network takes it a quarter of the others' time.
-_SHARES = ("tensorflow", "jax", "torch", "torch", "torch", "torch")
+SMALL_NETWORKS = ("tensorflow", "jax", "torch", "torch", "torch", "torch")
 
 
 def full() -> bool:
@@ -16,12 +16,15 @@ def full() -> bool:
     return os.environ.get("CI_FULL") == "1"
 
 
-def one_backend(name: str, among: Collection[str] = BACKENDS) -> str:
+def one_backend(
+    name: str, among: Collection[str] = BACKENDS, shares: tuple[str, ...] = BACKENDS
+) -> str:
     """The backend to run a test on that runs on one; the same in every run.
 
     Args:
         name: what the test is called.
         among: the backends that it can run on.
+        shares: how tests are to be spread; evenly by default.
     """
-    spots = [backend for backend in _SHARES if backend in among]
+    spots = [backend for backend in shares if backend in among]
     return spots[zlib.crc32(name.encode()) % len(spots)]

@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from spread import BACKENDS, full, one_backend
+from spread import BACKENDS, SMALL_NETWORKS, full, one_backend
 
 from .columns import (
     CLASS_NAMES,
@@ -191,7 +191,7 @@ def cells(backend: str) -> list[tuple[str, str]]:
                 on = [b for b in where if b not in row.once]
                 if not full():
                     spread = ["torch"] if training in ON_TORCH else on
-                    on = [one_backend(f"{name}-{training}", spread)]
+                    on = [one_backend(f"{name}-{training}", spread, SMALL_NETWORKS)]
             if backend in on:
                 found.append((name, training))
     return found

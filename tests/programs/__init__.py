@@ -17,7 +17,7 @@ import keras
 import numpy as np
 import pytest
 from keras import tree
-from spread import BACKENDS, full, one_backend
+from spread import BACKENDS, SMALL_NETWORKS, full, one_backend
 
 from importance_sampling import HistoryImportanceTraining, ImportanceTraining
 
@@ -121,7 +121,7 @@ def cells(backend: str) -> list[tuple[str, str]]:
     for one in load().values():
         for way in WAYS:
             everywhere = full() or (way == "off" and not one.refused)
-            spot = one_backend(f"{one.name}-{way}", one.backends)
+            spot = one_backend(f"{one.name}-{way}", one.backends, SMALL_NETWORKS)
             if backend in one.backends if everywhere else spot == backend:
                 found.append((one.name, way))
     return found
