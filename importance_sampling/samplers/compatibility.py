@@ -12,15 +12,13 @@ calls that class's own new method, so that `super().sample(...)` in a subclass e
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from ..proposal import Kind, Pool, Proposal, StepRecord
-
-if TYPE_CHECKING:
-    from .base import BaseSampler
 
 
 def add_old_names(cls: Any) -> None:
@@ -46,21 +44,23 @@ def add_old_names(cls: Any) -> None:
 
 
 def as_proposal(
-    drawn: Proposal | tuple[np.ndarray, tuple[Any, ...], np.ndarray], sampler: BaseSampler
+    drawn: Proposal | tuple[np.ndarray, tuple[Any, ...], np.ndarray],
+    weights_are_unbiased: Callable[[np.ndarray], bool],
 ) -> Proposal:
     """A proposal of what a user's `sample` returned, which may be the bare triple.
 
     Args:
         drawn: a `Proposal`, or `(idxs, (x, y), w)`.
-        sampler: the sampler that drew it.
+        weights_are_unbiased: says of weights `(b, weight_size)` whether they are the importance
+            weights 1/(N p) themselves.
     """
     if isinstance(drawn, Proposal):
         return drawn
     idxs, rows, weights = drawn
     # As if by score, whatever by: only the training pass can tell of the training set.
     ones = np.ones(len(idxs))
-    unbiased = sampler.reweighting.unbiased and weights.shape[1] == 1
-    return Proposal(idxs, rows, weights, ones, None if unbiased else ones, kind=Kind.POOL)
+    metric_weights = None if weights_are_unbiased(weights) else ones
+    return Proposal(idxs, rows, weights, ones, metric_weights, kind=Kind.POOL)
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ def _sample(propose: Any) -> Any:
 def _propose(sample: Any) -> Any:
     def propose(self: Any, batch_size: int) -> Proposal:
         """Draws a mini-batch by the class's own `sample`."""
-        return as_proposal(self.sample(batch_size), self)
+        return as_proposal(self.sample(batch_size), self._weights_are_unbiased)
 
     return propose
 
