@@ -4,7 +4,7 @@ Two ways to take a step are timed for each task's network and each size, all of 
 process, in rounds that go through all sizes and ways:
 
 * `keras`: `model.train_on_batch`;
-* `library`: the wrapper's step on a draw with weights, its scores read (`train_draw`, which is what
+* `library`: the wrapper's step on a draw with weights, its scores read (`train`, which is what
   `fit` calls; `train_batch` also evaluates all metrics example by example).
 
 Both are called by hand and so bring the model up to date after each step, which `fit` does not.
@@ -55,12 +55,12 @@ def library_step(task: Any, size: int, training: Any) -> Callable[[], Any]:
     """A step as the library takes it, with weights."""
     import numpy as np
 
-    from importance_sampling.samplers import Draw
+    from importance_sampling.proposal import Proposal
 
     rows = tuple(a[:size] for a in task.train)
     weights = np.ones((size, training.reweighting.weight_size))
-    draw = Draw(np.arange(size), rows, weights, np.ones(size))
-    return lambda: training.model.train_draw(draw).scores
+    draw = Proposal(np.arange(size), rows, weights, np.ones(size))
+    return lambda: training.model.train(draw).scores
 
 
 def measure(name: str, options: argparse.Namespace, seed: int) -> list[dict[str, Any]]:

@@ -20,6 +20,7 @@ from typing import Any
 
 import numpy as np
 
+from importance_sampling.proposal import StepRecord
 from importance_sampling.reweighting import BiasedReweightingPolicy
 from importance_sampling.samplers import (
     CacheSampler,
@@ -27,6 +28,7 @@ from importance_sampling.samplers import (
     HistorySampler,
     OnlineBatchSelectionSampler,
 )
+from importance_sampling.samplers.compatibility import GivenScores
 
 
 class NoData:
@@ -81,8 +83,8 @@ def measure(name: str, options: argparse.Namespace, seed: int) -> tuple[float, f
 
 def step(sampler: Any, batch_size: int, rng: np.random.Generator) -> None:
     """One draw and the update that follows it."""
-    draw = sampler.sample(batch_size)
-    sampler.update_from(draw, rng.random(batch_size))
+    draw = sampler.propose(batch_size)
+    sampler.observe(StepRecord(draw, GivenScores(rng.random(batch_size))))
 
 
 def main() -> None:

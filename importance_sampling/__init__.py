@@ -45,6 +45,7 @@ _ROOMS = (
     "plots",
     "pretrained",
     "proposal",
+    "protocols",
     "reweighting",
     "samplers",
     "training",

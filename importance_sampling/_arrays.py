@@ -1,27 +1,68 @@
-"""Rows of nested arrays, without Keras."""
+"""Rows of nested arrays, without Keras.
+
+`keras.tree` is not used here, because
+
+* it means importing Keras, which samplers and data sets do without;
+* it takes 6 microseconds for a pair of arrays on PyTorch, where `map_arrays` takes 1, several
+  times in every step;
+* it puts the keys of a dict in alphabetical order, where arrays keep the order they came in;
+* to its `flatten` None is a leaf, and here it stands for no array at all.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Iterable
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence, Sized
+from typing import Any, TypeAlias
 
 import numpy as np
+
+from .protocols import Dataset
+
+Nested: TypeAlias = Any
+"""Arrays or tensors in lists, tuples and dicts, however nested; None stands for none."""
 
 TRIED_ROWS = 5
 """Rows on which a model is tried. Keras takes targets for as many outputs as they have rows."""
 
 
-def map_arrays(function: Callable[[Any], Any], data: Any) -> Any:
+def map_arrays(function: Callable[[Any], Any], data: Nested) -> Any:
     """Applies `function` to every array in nested lists, tuples and dicts; None stays None."""
     if data is None:
         return None
     if isinstance(data, dict):
         return like_dict(data, ((key, map_arrays(function, v)) for key, v in data.items()))
     if isinstance(data, list | tuple):
-        values = [map_arrays(function, value) for value in data]
-        return type(data)(*values) if hasattr(data, "_fields") else type(data)(values)
+        return _like_list(data, [map_arrays(function, value) for value in data])
     return function(data)
+
+
+def join_arrays(function: Callable[[Sequence[Any]], Any], parts: Sequence[Any]) -> Any:
+    """Applies `function` to the arrays that are at the same place in each of `parts`.
+
+    Args:
+        function: takes a sequence with one array of each part.
+        parts: nested lists, tuples and dicts of arrays, all of the structure of the first.
+
+    Returns:
+        What `function` returned, in the structure of the first part.
+    """
+    first = parts[0]
+    if first is None:
+        return None
+    if isinstance(first, dict):
+        return like_dict(
+            first, ((key, join_arrays(function, [part[key] for part in parts])) for key in first)
+        )
+    if isinstance(first, list | tuple):
+        values = [join_arrays(function, [p[i] for p in parts]) for i in range(len(first))]
+        return _like_list(first, values)
+    return function(parts)
+
+
+def _like_list(data: Nested, values: list[Any]) -> Any:
+    """A list or tuple of `values`, of the type of `data`."""
+    return type(data)(*values) if hasattr(data, "_fields") else type(data)(values)
 
 
 def like_dict(data: dict, items: Iterable[tuple[Any, Any]]) -> dict:
@@ -29,14 +70,14 @@ def like_dict(data: dict, items: Iterable[tuple[Any, Any]]) -> dict:
     return (OrderedDict if isinstance(data, OrderedDict) else dict)(items)
 
 
-def flatten(data: Any) -> list[Any]:
+def flatten(data: Nested) -> list[Any]:
     """The arrays in nested lists, tuples and dicts, in order, without None."""
     found: list[Any] = []
     map_arrays(found.append, data)
     return found
 
 
-def take_rows(data: Any, idxs: np.ndarray | slice) -> Any:
+def take_rows(data: Nested, idxs: np.ndarray | slice) -> Any:
     """Rows of every array in `data`."""
     if isinstance(idxs, slice):
         return map_arrays(lambda a: a[idxs], data)
@@ -49,12 +90,12 @@ def take_rows(data: Any, idxs: np.ndarray | slice) -> Any:
     return map_arrays(rows, data)
 
 
-def count_rows(data: Any) -> int:
+def count_rows(data: Nested) -> int:
     """Number of rows of the first array in `data`."""
     return len(flatten(data)[0])
 
 
-def known_length(part: Any) -> int | None:
+def known_length(part: Sized) -> int | None:
     """Length of one part of a data set, or None for a stream, whose `len` is a RuntimeError."""
     try:
         return len(part)
@@ -65,27 +106,44 @@ def known_length(part: Any) -> int | None:
         return None
 
 
+def dataset_length(dataset: Dataset) -> int | None:
+    """Number of training examples of a data set, or None for a stream.
+
+    Args:
+        dataset: anything whose `train_data` has a length.
+    """
+    return known_length(dataset.train_data)
+
+
+def steps_per_pass(dataset: Dataset, batch_size: int) -> int | None:
+    """Uniform steps in one pass over a data set; None while nobody knows.
+
+    Args:
+        dataset: anything whose `train_data` has a length, or a stream, which tells after its
+            first pass.
+        batch_size: int, examples per step.
+    """
+    if hasattr(dataset, "steps_per_pass"):
+        return dataset.steps_per_pass(batch_size)
+    length = dataset_length(dataset)
+    return None if length is None else -(-length // batch_size)
+
+
 def concatenate(parts: list[Any]) -> Any:
     """Joins batches of the same structure along the rows.
 
     Arrays that differ in another axis are padded with zeros, at the end, to the longest.
     """
-    if len(parts) == 1:
-        return parts[0]
-    first = parts[0]
-    if first is None:
-        return None
-    if isinstance(first, dict):
-        return like_dict(first, ((key, concatenate([p[key] for p in parts])) for key in first))
-    if isinstance(first, list | tuple):
-        values = [concatenate([p[i] for p in parts]) for i in range(len(first))]
-        return type(first)(*values) if hasattr(first, "_fields") else type(first)(values)
+    return parts[0] if len(parts) == 1 else join_arrays(_concatenate, parts)
+
+
+def _concatenate(parts: Sequence[np.ndarray]) -> np.ndarray:
     if len({part.shape[1:] for part in parts}) == 1:
         return np.concatenate(parts)
     return _pad_and_concatenate(parts)
 
 
-def _pad_and_concatenate(parts: list[np.ndarray]) -> np.ndarray:
+def _pad_and_concatenate(parts: Sequence[np.ndarray]) -> np.ndarray:
     if len({part.ndim for part in parts}) > 1:
         raise ValueError(
             "Batches whose arrays differ in their number of axes cannot be joined, got the shapes "

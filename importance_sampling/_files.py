@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
+
+AnyPath: TypeAlias = str | os.PathLike[str]
+"""A path as users give it."""
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
@@ -51,7 +54,20 @@ def read_npz(path: Path, required: Sequence[str] = ()) -> dict[str, np.ndarray]:
     return arrays
 
 
-def write_json(path: Path, content: Any) -> None:
+def write_npz(path: Path, arrays: Mapping[str, np.ndarray], compressed: bool = False) -> None:
+    """Writes a `.npz` file, whole or not at all.
+
+    Args:
+        path: the file.
+        arrays: what it will hold, by name.
+        compressed: bool, whether to spend time on a smaller file. Defaults to `False`.
+    """
+    save = np.savez_compressed if compressed else np.savez
+    # By numpy's stubs any name may be that of the argument `allow_pickle`, a bool.
+    write_whole(path, lambda temporary: save(temporary, **arrays))  # type: ignore[arg-type]
+
+
+def write_json(path: Path, content: object) -> None:
     """Writes JSON, whole or not at all."""
     text = json.dumps(content, indent=2) + "\n"
     write_whole(path, lambda temporary: temporary.write_text(text))

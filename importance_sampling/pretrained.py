@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from ._files import AnyPath
 from .layers import StatsBatchNorm
 from .utils.keras_utils import load_weights_by_name
 
@@ -22,7 +22,7 @@ NormLayer = Callable[..., keras.Layer]
 
 
 def ResNet50(
-    weights: str | os.PathLike[str] | None = "imagenet",
+    weights: AnyPath | None = "imagenet",
     input_shape: Sequence[int] = (224, 224, 3),
     output_size: int = 1000,
     softmax: bool = False,
@@ -56,7 +56,7 @@ def ResNet50(
 
 
 def DenseNet121(
-    weights: str | os.PathLike[str] | None = "imagenet",
+    weights: AnyPath | None = "imagenet",
     input_shape: Sequence[int] = (224, 224, 3),
     output_size: int = 1000,
     softmax: bool = False,
@@ -86,7 +86,7 @@ def DenseNet121(
 
 def _build(
     application: Callable[..., keras.Model],
-    weights: Any,
+    weights: AnyPath | None,
     input_shape: Sequence[int],
     output_size: int,
     softmax: bool,

@@ -1,26 +1,27 @@
 """What passes between sampler, model and loop: what to train on next, and what came of it.
 
-    sampler.propose(batch_size) -> Proposal
-    model.train(proposal)       -> StepResult
-    sampler.observe(StepRecord)
+sampler.propose(batch_size) -> Proposal
+model.train(proposal)       -> StepResult
+sampler.observe(StepRecord)
 """
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 
 class InvalidScores(ValueError):
     """Scores that nothing can be drawn by: NaN, infinite or negative ones."""
 
 
-def check_scores(scores: Any, idxs: np.ndarray | None = None) -> np.ndarray:
+def check_scores(scores: ArrayLike, idxs: np.ndarray | None = None) -> np.ndarray:
     """Scores as a float64 vector.
 
     Args:
@@ -52,18 +53,36 @@ class Kind(enum.Enum):
     HISTORY = "history"
 
 
-class Pool(NamedTuple):
-    """Candidates to draw a batch from; a triple, as `_get_samples_with_scores` returned in 0.10.
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Candidates to draw a batch from, with the scores that make the proposal distribution.
+
+    It unpacks as the triple `(idxs, scores, rows)` of `_get_samples_with_scores` in 0.10.
 
     Attributes:
         idxs: `(B,)` indices of the candidates.
-        scores: `(B,)` scores to draw by; None for a uniform draw.
+        scores: `(B,)` scores, to which the probabilities are proportional; None for a uniform
+            draw, which takes all candidates if there are no more than asked for.
         rows: data of the candidates, or None to read only the rows drawn.
+        decided_uniformly: whether the scores are a decorator's own, of what would have been a
+            uniform draw.
     """
 
     idxs: np.ndarray
     scores: np.ndarray | None = None
     rows: tuple[Any, ...] | None = None
+    decided_uniformly: bool = False
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((self.idxs, self.scores, self.rows))
+
+    def map_scores(self, function: Callable[[np.ndarray], np.ndarray]) -> Pool:
+        """The same candidates with other scores; as it is, for a uniform draw.
+
+        Args:
+            function: gives `(B,)` new scores of the present ones.
+        """
+        return self if self.scores is None else replace(self, scores=function(self.scores))
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,7 +103,7 @@ class Proposal:
         pool_scores: `(B,)` scores of all candidates by the model as it is; None if it was not
             asked.
         reads_scores: whether the scores of the training pass are of use to anybody.
-        decided_uniformly: whether a uniform draw was due, whatever a decorator made of it.
+        decided_uniformly: as of the `Pool`.
     """
 
     idxs: np.ndarray
@@ -125,7 +144,9 @@ class Proposal:
 class Outcome(Protocol):
     """What a training step returns; arrays may be fetched from the device when they are read."""
 
-    logs: Mapping[str, Any]
+    @property
+    def logs(self) -> Mapping[str, Any]:
+        """The metrics, running averages over the epoch."""
 
     @property
     def weighted_losses(self) -> np.ndarray:
@@ -165,6 +186,17 @@ class StepRecord:
             return check_scores(self.outcome.scores, self.proposal.idxs)
         except InvalidScores as error:
             raise at_step(self.step, error) from error
+
+    def with_seconds(self, seconds: float) -> StepRecord:
+        """The same record with the time of the step; scores that were fetched stay fetched.
+
+        Args:
+            seconds: float.
+        """
+        record = replace(self, seconds=seconds)
+        if "scores" in vars(self):
+            vars(record)["scores"] = self.scores
+        return record
 
 
 def at_step(step: int, error: InvalidScores) -> InvalidScores:

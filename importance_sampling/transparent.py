@@ -1,19 +1,22 @@
-"""A model that also tells what went on inside while it trained on a batch."""
+"""A model that also returns tensors inside it when it trains or tests on a batch."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
 
-from .backend._foreign import tensor_to_numpy
+from ._arrays import Nested
+from .backend.array_types import tensor_to_numpy
+from .backend.base import Tensor
 
 __all__ = ["TransparentModel"]
 
 _OBSERVED = "~observed"
-"""In the logs of a step, of which Keras returns what it does not know in order at the end."""
+"""The name of the observed tensors in the logs of a step: Keras returns values under names that it
+does not know at the end, in order."""
 
 
 @keras.saving.register_keras_serializable("importance_sampling")
@@ -44,7 +47,11 @@ class TransparentModel(keras.Model):
     """
 
     def __init__(
-        self, inputs: Any, outputs: Any, observed_tensors: Any = None, **kwargs: Any
+        self,
+        inputs: Nested,
+        outputs: Nested,
+        observed_tensors: Sequence[keras.KerasTensor] | None = None,
+        **kwargs: Any,
     ) -> None:
         super().__init__(inputs, outputs, **kwargs)
         observed = list(observed_tensors or [])
@@ -55,13 +62,15 @@ class TransparentModel(keras.Model):
                     f"`keras.Input`, got {type(tensor).__name__}."
                 )
         self._count = len(observed)
-        everything = keras.Model(inputs, [outputs, observed]) if observed else None
+        everything: Any = keras.Model(inputs, [outputs, observed]) if observed else None
         # In a function, because as an attribute it would be tracked and saved as a layer.
         self._everything = lambda: everything
         self._observing = False
         self._observing_functions: dict[str, Any] = {}
 
-    def call(self, inputs: Any, training: Any = None, mask: Any = None, **kwargs: Any) -> Any:
+    def call(
+        self, inputs: Nested, training: bool | None = None, mask: Nested = None, **kwargs: Any
+    ) -> Nested:
         """The outputs; while a batch is observed, also the observed tensors."""
         if self._observing:
             return self._everything()(inputs, training=training, mask=mask)
@@ -69,18 +78,20 @@ class TransparentModel(keras.Model):
 
     def compute_loss(
         self,
-        x: Any = None,
-        y: Any = None,
-        y_pred: Any = None,
-        sample_weight: Any = None,
+        x: Nested = None,
+        y: Nested = None,
+        y_pred: Nested = None,
+        sample_weight: Nested = None,
         training: bool = True,
-    ) -> Any:
+    ) -> Tensor | None:
         """Keras' own, of the outputs."""
         if self._observing:
             y_pred = y_pred[0]
         return super().compute_loss(x, y, y_pred, sample_weight, training)
 
-    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+    def compute_metrics(
+        self, x: Nested, y: Nested, y_pred: Nested, sample_weight: Nested = None
+    ) -> dict[str, Any]:
         """Keras' own, of the outputs."""
         if not self._observing:
             return super().compute_metrics(x, y, y_pred, sample_weight)
@@ -118,7 +129,9 @@ class TransparentModel(keras.Model):
         return keras.Model(self.input, self.output, name=self.name).get_config()
 
     @classmethod
-    def from_config(cls, config: dict[str, Any], custom_objects: Any = None) -> TransparentModel:
+    def from_config(
+        cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
+    ) -> TransparentModel:
         """Makes a model that observes nothing."""
         plain = keras.Model.from_config(config, custom_objects=custom_objects)
         return cls(plain.input, plain.output, name=plain.name)
@@ -134,9 +147,9 @@ class TransparentModel(keras.Model):
 
     def train_on_batch(
         self,
-        x: Any,
-        y: Any = None,
-        sample_weight: Any = None,
+        x: Nested,
+        y: Nested = None,
+        sample_weight: Nested = None,
         class_weight: dict[int, float] | None = None,
         return_dict: bool = False,
     ) -> Any:
@@ -160,7 +173,7 @@ class TransparentModel(keras.Model):
         return self._with_observed(results)
 
     def test_on_batch(
-        self, x: Any, y: Any = None, sample_weight: Any = None, return_dict: bool = False
+        self, x: Nested, y: Nested = None, sample_weight: Nested = None, return_dict: bool = False
     ) -> Any:
         """Tests on a batch; see `train_on_batch`."""
         if not self._count:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import os
-import zlib
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -29,8 +28,8 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 import keras
 import numpy as np
 import pytest
+from spread import full, one_backend
 
-_BACKENDS = ("tensorflow", "jax", "torch")
 # Where real data may lie beside a checkout; tests that need it skip without it.
 _FOLDERS = (
     os.environ.get("IMPORTANCE_SAMPLING_DATA"),
@@ -39,18 +38,24 @@ _FOLDERS = (
 
 
 def _runs_here(item):
-    if item.get_closest_marker("any_backend") is None or os.environ.get("CI_FULL") == "1":
+    if item.get_closest_marker("any_backend") is None or full():
         return True
-    # The same in every run and on every machine.
-    name = item.nodeid.rsplit("/", 1)[-1].encode()
-    return _BACKENDS[zlib.crc32(name) % len(_BACKENDS)] == keras.backend.backend()
+    return one_backend(item.nodeid.rsplit("/", 1)[-1]) == keras.backend.backend()
 
 
 def pytest_collection_modifyitems(config, items):
-    """Tests that no backend has a say in run on one of them, spread evenly by a hash."""
+    """Tests that no backend has a say in run on one of them."""
     kept = [item for item in items if _runs_here(item)]
     config.hook.pytest_deselected(items=[item for item in items if not _runs_here(item)])
     items[:] = kept
+
+
+def pytest_collection_finish():
+    """What frameworks made at import stays, so that the collector need not look again."""
+    gc.collect()
+    gc.freeze()
+    # Tracing makes hundreds of thousands of short-lived objects.
+    gc.set_threshold(50_000, 20, 20)
 
 
 @pytest.fixture(scope="session")

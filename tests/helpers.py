@@ -9,8 +9,9 @@ from keras import layers, ops
 
 from importance_sampling.datasets import InMemoryDataset
 from importance_sampling.model_wrappers import OracleWrapper
+from importance_sampling.proposal import Kind, Proposal, StepRecord
 from importance_sampling.reweighting import BiasedReweightingPolicy
-from importance_sampling.samplers import Draw
+from importance_sampling.samplers.compatibility import GivenScores
 
 CLASSES = 4
 FEATURES = 6
@@ -112,7 +113,24 @@ def numbered(n):
 
 def fixed_draw(importance, scored=True):
     """A draw of four examples, of a scored or reused pool or uniform."""
-    scores = np.ones(4) if importance else None
-    draw = Draw(np.arange(4), (), np.ones((4, 1)), scores)
-    draw.pool_scores = np.ones(8) if importance and scored else None
-    return draw
+    if not importance:
+        return Proposal(np.arange(4), (), np.ones((4, 1)))
+    pool_scores = np.ones(8) if scored else None
+    weights = np.ones((4, 1))
+    return Proposal(np.arange(4), (), weights, np.ones(4), kind=Kind.POOL, pool_scores=pool_scores)
+
+
+class _Unread:
+    """The outcome of a step whose scores nobody may read."""
+
+    logs = {}
+
+    @property
+    def scores(self):
+        raise AssertionError("scores of a step whose proposal says that they are not read")
+
+
+def observe(sampler, proposal, scores=None, seconds=float("nan")):
+    """Tells a sampler of a step; scores of None may not be read."""
+    outcome = _Unread() if scores is None else GivenScores(np.asarray(scores))
+    sampler.observe(StepRecord(proposal, outcome, seconds=seconds))

@@ -60,6 +60,7 @@ def check_demo(result, folder, steps):
     return arms
 
 
+@pytest.mark.any_backend
 def test_demo(tmp_path):
     pytest.importorskip("matplotlib")
     result = run(*CLI, "demo", "--steps", "200", "--output", "out", cwd=tmp_path)
@@ -213,6 +214,7 @@ def test_a_missing_backend_names_the_command(tmp_path):
     assert 'pip install "keras-importance-sampling[jax]"' in result.stderr
 
 
+@pytest.mark.any_backend
 def test_intro_example(tmp_path):
     source = (ROOT / "examples" / "intro.py").read_text()
     assert "CanevetICML2016(N=1024)" in source and "epochs=10" in source
@@ -244,6 +246,7 @@ def test_mnist_examples(tmp_path, data_folder, name, mode):
     assert ("variance_reduction" in result.stdout) == (not mode)
 
 
+@pytest.mark.any_backend
 def test_step_cost_benchmark(tmp_path):
     result = run(
         str(ROOT / "benchmarks" / "step_cost.py"),

@@ -5,7 +5,7 @@ import itertools
 import keras
 import numpy as np
 import pytest
-from helpers import Scorer, adam_mlp, data, mlp, numbered
+from helpers import Scorer, adam_mlp, data, mlp, numbered, observe
 from keras import layers
 
 from importance_sampling import (
@@ -13,9 +13,11 @@ from importance_sampling import (
     ImportanceTraining,
     RobustImportanceTraining,
 )
+from importance_sampling.proposal import Kind
 from importance_sampling.reweighting import BiasedReweightingPolicy
 from importance_sampling.samplers import AutoSampler, HistoryMixtureSampler, SamplerDecorator
-from importance_sampling.samplers._batch_size import BatchSizer, batch_sizes
+from importance_sampling.samplers._strategies import HISTORY
+from importance_sampling.samplers.batch_size import BatchSizer, batch_sizes
 
 SIZES = (128, 88, 56, 40, 24, 16)
 
@@ -84,7 +86,7 @@ def learnt(truth, batch, passes=1, **kwargs):
     )
     for _ in range(passes * len(truth) // batch + 40):
         draw = sampler.sample(batch)
-        sampler.update_from(draw, truth[draw[0]])
+        observe(sampler, draw, truth[draw[0]])
     return sampler
 
 
@@ -209,8 +211,8 @@ def test_the_state_goes_on_exactly():
         a, b = one.sample(20), other.sample(20)
         np.testing.assert_array_equal(a[0], b[0])
         np.testing.assert_array_equal(a[2], b[2])
-        one.update_from(a, truth[a[0]])
-        other.update_from(b, truth[b[0]])
+        observe(one, a, truth[a[0]])
+        observe(other, b, truth[b[0]])
         # Averaged over as many batches, too.
         assert one.variance_reduction == other.variance_reduction
     assert len(a[0]) < 20
@@ -224,7 +226,7 @@ def test_refresh_scores_a_share_of_what_is_trained_on():
     asked, trained = sampler.model.asked, 0
     for _ in range(200):
         draw = sampler.sample(20)
-        sampler.update_from(draw, truth[draw[0]])
+        observe(sampler, draw, truth[draw[0]])
         trained += len(draw[0])
     assert trained < 0.6 * 200 * 20
     # In whole batches.
@@ -354,10 +356,10 @@ def drive(truth, seconds, steps, **kwargs):
     drawn = []
     for _ in range(steps):
         draw = sampler.sample(32)
-        if draw.wants_scores:
-            sampler.update_from(draw, truth[draw[0]])
-        sampler.timed(draw, seconds(draw.kind, len(draw[0])))
-        drawn.append((draw.kind, len(draw[0])))
+        kind, size = draw.kind.value, len(draw.idxs)
+        scores = truth[draw.idxs] if draw.reads_scores else None
+        observe(sampler, draw, scores, seconds(kind, size))
+        drawn.append((kind, size))
     return sampler, drawn
 
 
@@ -425,22 +427,23 @@ def test_auto_stays_uniform_where_scores_are_alike():
 def test_what_another_fit_is_told_of_begins_with_its_steps():
     sampler, drawn = drive(SKEWED, lambda kind, size: 0.2 + 0.8 * size / 32, 400)
     assert drawn[-1][0] == "history" and sampler.choices[0]["step"] > 0
-    sampler.tell_anew()
+    later = drive(SKEWED, lambda kind, size: 1.0, 0)[0]
+    later.restore_history(sampler)
+    sampler = later
     assert [(c["kind"], c["step"]) for c in sampler.choices] == [("history", 0)]
     other, _ = drive(SKEWED, lambda kind, size: 1.0, 0)
     other.load_state_dict(sampler.state_dict())
     steps = 0
     while len(other.choices) < 2 and steps < 4000:
         draw = other.sample(32)
-        if draw.wants_scores:
-            other.update_from(draw, SKEWED[draw[0]])
+        scores = SKEWED[draw.idxs] if draw.reads_scores else None
         # No size is faster any more.
-        other.timed(draw, 1.0 if draw.kind == "uniform" else 4.0)
+        observe(other, draw, scores, 1.0 if draw.kind is Kind.UNIFORM else 4.0)
         steps += 1
     assert [c["kind"] for c in other.choices] == ["history", "uniform"]
     assert [c["step"] for c in other.choices] == [0, steps - 1]
-    other.tell_anew()
-    assert other.choices == []
+    sampler.restore_history(other)
+    assert sampler.choices == []
 
 
 @pytest.mark.exact
@@ -451,7 +454,7 @@ def test_a_second_fit_reports_its_own_choices():
     options = {"batch_size": 32, "verbose": 0}
     training.fit(x, y, epochs=1, on_sample=lambda sampler, *_: samplers.append(sampler), **options)
     # As if it had changed to the history in its last step.
-    samplers[-1]._choice = ("history", 0, 0)
+    samplers[-1]._strategy = HISTORY
     samplers[-1].choices.append({"step": 20, "choice": "by history", "kind": "history"})
     training.fit(x, y, epochs=1, **options)
     assert training.report().choices[0]["step"] == 0

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import pytest
 
+import importance_sampling
+
 ROOT = Path(__file__).parents[1]
-PAGES = sorted((ROOT / "docs").glob("*.md"))
+CONTRIBUTING = ROOT / "CONTRIBUTING.md"
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), CONTRIBUTING]
 
 pytestmark = pytest.mark.end_to_end
 
@@ -17,8 +20,36 @@ def blocks(page):
 
 def test_pages_hold_code():
     assert sum(len(blocks(page)) for page in PAGES) >= 10
+    # One example for each thing that can be added.
+    assert len(blocks(CONTRIBUTING)) == CONTRIBUTING.read_text().count("\n## Add a")
 
 
+@pytest.mark.any_backend
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.stem)
+def test_files_that_pages_name_are_there(page):
+    text = page.read_text()
+    named = re.findall(r"`((?:importance_sampling|tests|benchmarks|docs|\.ci)/[\w./-]*)`", text)
+    named += [page.parent / link for link in re.findall(r"\]\(([\w./-]+)(?:#[\w-]+)?\)", text)]
+    missing = [str(name) for name in named if not (ROOT / name).exists()]
+    assert not missing
+
+
+@pytest.mark.any_backend
+def test_the_changelog_begins_with_the_newest_release():
+    text = (ROOT / "CHANGELOG.md").read_text()
+    first, released, *_ = re.findall(r"^## (.*)$", text, re.MULTILINE)
+    assert first == "[Unreleased]"
+    version, date = re.fullmatch(r"\[(\d+\.\d+\.\d+)\] - (\d{4}-\d\d-\d\d)", released).groups()
+    citation = (ROOT / "CITATION.cff").read_text()
+    assert f"version: {version}\n" in citation and f'date-released: "{date}"' in citation
+    assert re.search(rf"^\[{re.escape(version)}\]: https://", text, re.MULTILINE)
+    # The package is that release, or what comes after it.
+    numbers, _, development = importance_sampling.__version__.partition(".dev")
+    newest, present = ([int(n) for n in v.split(".")] for v in (version, numbers))
+    assert present > newest if development else present == newest
+
+
+@pytest.mark.any_backend
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: p.stem)
 def test_snippets_run_in_order(page):
     names = {"__name__": "docs"}

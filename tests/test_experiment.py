@@ -12,7 +12,7 @@ from importance_sampling.experiment.hyperparams import learning_rate, parse
 from importance_sampling.experiment.logs import COLUMNS, Logs, read_rows
 from importance_sampling.experiment.state import load_state, save_state
 from importance_sampling.samplers import _lstm
-from importance_sampling.training._loop import Loop
+from importance_sampling.training.loop import Loop
 
 exact = pytest.mark.exact
 
@@ -132,6 +132,7 @@ def one_predictor(monkeypatch):
 
 
 @pytest.mark.end_to_end
+@pytest.mark.any_backend
 @pytest.mark.parametrize("wrapper", ["oracle-loss", "oracle-gnorm", "oracle-acc"])
 @pytest.mark.parametrize("policy", list(registry.REWEIGHTINGS))
 def test_every_combination_trains(one_predictor, wrapper, policy):

@@ -5,19 +5,19 @@ import tracemalloc
 import keras
 import numpy as np
 import pytest
-from helpers import Scorer, adam_mlp, data, mlp, numbered
+from helpers import Scorer, adam_mlp, data, mlp, numbered, observe
 
 from importance_sampling import HistoryImportanceTraining, RobustImportanceTraining
 from importance_sampling.reweighting import BiasedReweightingPolicy
 from importance_sampling.samplers import HistoryMixtureSampler
-from importance_sampling.samplers._blocks import batches_at_once
-from importance_sampling.samplers._draw import draw_positions, uniforms_for
-from importance_sampling.samplers._gain import IdealReduction, MeasuredReduction
-from importance_sampling.samplers._score_cells import (
+from importance_sampling.samplers._history_store import batches_at_once
+from importance_sampling.samplers.drawing import draw_positions, uniforms_for
+from importance_sampling.samplers.score_cells import (
     ScoreCells,
     robust_second_moments,
     score_bin,
 )
+from importance_sampling.samplers.variance import IdealReduction, MeasuredReduction
 
 N, BATCH = 240, 20
 
@@ -26,7 +26,7 @@ def after_one_pass(truth, **kwargs):
     sampler = HistoryMixtureSampler(numbered(len(truth)), BiasedReweightingPolicy(), **kwargs)
     for _ in range(len(truth) // BATCH):
         draw = sampler.sample(BATCH)
-        sampler.update_from(draw, truth[draw[0]])
+        observe(sampler, draw, truth[draw[0]])
     return sampler
 
 
@@ -68,7 +68,7 @@ def test_a_second_fit_goes_on_with_what_is_known_of_the_same_data():
 def test_probabilities_are_the_mixture(mix):
     truth = np.random.default_rng(0).exponential(size=N) + 0.01
     sampler = after_one_pass(truth, mix=mix, rng=0)
-    sampler.catch_up(BATCH)
+    sampler.refit_if_due(BATCH)
     expected = sampler._tree.values / sampler._tree.values.sum(dtype="float64")
     p = (1 - mix) * expected + mix / N
     for _ in range(5):
@@ -96,9 +96,9 @@ def test_batches_drawn_at_once_have_the_same_probabilities(resampling):
         p = 0.7 * values / values.sum() + 0.3 / MANY
         for i, draw in enumerate([first, *(sampler.sample(BATCH) for _ in range(7))]):
             np.testing.assert_allclose(draw[2][:, 0], 1 / (MANY * p[draw[0]]), rtol=1e-5)
-            sampler.update_from(draw, np.full(BATCH, 10.0 + i))
+            observe(sampler, draw, np.full(BATCH, 10.0 + i))
             # What was drawn is drawn: all is learnt once the last one was trained on.
-            assert (len(sampler._noted) > 0) == (i < 7)
+            assert (len(sampler._pending) > 0) == (i < 7)
         # Of an example that came twice, the last score is kept.
         np.testing.assert_array_equal(sampler._bins[draw[0]], score_bin(np.full(BATCH, 10.0 + 7)))
     # Another batch size draws anew.
@@ -112,7 +112,7 @@ def test_a_state_between_batches_drawn_at_once_goes_on_exactly():
 
     def step(sampler):
         draw = sampler.sample(BATCH)
-        sampler.update_from(draw, truth[draw[0]] / (1 + sampler._step))
+        observe(sampler, draw, truth[draw[0]] / (1 + sampler._step))
         return draw
 
     one = after_one_pass(truth, rng=0)
@@ -133,7 +133,7 @@ def test_batches_drawn_at_once_are_independent_and_unbiased(resampling):
     rng = np.random.default_rng(0)
     truth, values = rng.exponential(size=MANY) + 0.01, rng.normal(size=MANY)
     sampler = after_one_pass(truth, rng=0, resampling=resampling)
-    sampler.catch_up(BATCH)
+    sampler.refit_if_due(BATCH)
     rounds = [[sampler.sample(BATCH) for _ in range(8)] for _ in range(600)]
     means = [[draw[2][:, 0] @ values[draw[0]] / BATCH for draw in drawn] for drawn in rounds]
     # Nothing was learnt meanwhile, so that all 4800 have the same distribution.
@@ -163,8 +163,8 @@ def test_the_store_takes_at_most_16_bytes_per_example():
     sampler = HistoryMixtureSampler(numbered(n), BiasedReweightingPolicy(), rng=0)
     for _ in range(n // 1000 + 3):
         draw = sampler.sample(1000)
-        sampler.update_from(draw, np.ones(1000))
-    arrays = [sampler._bins, sampler._seen, sampler._indices._order]
+        observe(sampler, draw, np.ones(1000))
+    arrays = [sampler._bins, sampler._seen, sampler._indices._all()]
     assert sampler._tree.nbytes + sum(a.nbytes for a in arrays) <= 16 * n
 
 
@@ -176,7 +176,7 @@ def test_expectations_are_worked_out_piece_by_piece():
     sampler.update(np.arange(1000), np.full(1000, 4.0))
     sampler.end_first_pass()
     tracemalloc.start()
-    sampler.catch_up(100)
+    sampler.refit_if_due(100)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak <= 14 * n
@@ -205,7 +205,7 @@ def test_refresh_scores_the_oldest_within_its_budget():
     assert not asked
     for i in range(1, 41):
         draw = sampler.sample(BATCH)
-        sampler.update_from(draw, truth[draw[0]])
+        observe(sampler, draw, truth[draw[0]])
         assert len(asked) == i // 4
 
 
@@ -214,11 +214,11 @@ def test_a_refreshed_score_is_not_replaced_by_an_older_one():
     truth = np.random.default_rng(0).exponential(size=MANY) + 0.01
     sampler = after_one_pass(truth, rng=0, refresh=1.0, model=Scorer(np.full(MANY, 100.0)))
     draw = sampler.sample(BATCH)
-    sampler.update_from(draw, truth[draw[0]])
-    assert len(sampler._noted) == 1
+    observe(sampler, draw, truth[draw[0]])
+    assert len(sampler._pending) == 1
     sampler._refresher._queue = draw[0]
-    sampler.catch_up(BATCH)
-    sampler._learn_noted()
+    sampler.refit_if_due(BATCH)
+    sampler._learn_pending()
     assert len(sampler._refresher._queue) == 0
     np.testing.assert_array_equal(sampler._bins[draw[0]], score_bin(np.full(BATCH, 100.0)))
 
@@ -329,6 +329,7 @@ def test_measured_reduction_is_that_of_the_draw():
 
 
 @pytest.mark.end_to_end
+@pytest.mark.any_backend
 @pytest.mark.parametrize("kind", [HistoryImportanceTraining, RobustImportanceTraining])
 def test_learns_mnist_faster_than_uniform(kind, mnist):
     """On the same number of steps, no forward pass more: a lower training loss, every time."""

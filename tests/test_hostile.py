@@ -86,6 +86,12 @@ def tf_data(model):
     ImportanceTraining(model).fit(rows)
 
 
+class Endless(Batches):
+    """A data set that says that it has no end."""
+
+    num_batches = None
+
+
 class Named:
     """A loader of the user's own whose batches are wrong."""
 
@@ -294,12 +300,12 @@ CASES = {
         "`validation_batch_size` must be an integer of at least 1, got -1",
     ),
     # -- streams
-    "generator without steps": (
-        generator((X, Y), steps_per_epoch=None),
-        "generator of training data needs `steps_per_epoch`",
+    "endless stream without steps": (
+        lambda m: ImportanceTraining(m).fit(Endless(X, Y, 8)),
+        "Endless of training data needs `steps_per_epoch`: it never ends",
     ),
     "fit_generator without steps": (
-        lambda m: ImportanceTraining(m).fit_generator(iter([(X, Y)])),
+        lambda m: ImportanceTraining(m).fit_generator(Endless(X, Y, 8)),
         "needs `steps_per_epoch`",
     ),
     "fit_generator on arrays": (

@@ -1,5 +1,6 @@
 """The loop: callbacks, events, streams, and parts of the user's own."""
 
+import dataclasses
 import itertools
 
 import keras
@@ -14,8 +15,8 @@ from importance_sampling.datasets import BaseDataset, InMemoryDataset
 from importance_sampling.model_wrappers import ModelWrapper, ModelWrapperDecorator
 from importance_sampling.reweighting import BiasedReweightingPolicy
 from importance_sampling.samplers import BaseSampler, ModelSampler
-from importance_sampling.training._loop import Loop
 from importance_sampling.training._validation import Validation
+from importance_sampling.training.loop import Loop
 
 end_to_end = pytest.mark.end_to_end
 exact = pytest.mark.exact
@@ -224,7 +225,7 @@ def test_wrappers_of_the_users_own():
     wrapper = ImportanceTraining(adam_mlp()).model
     doubled = Doubled(wrapper)
     np.testing.assert_allclose(doubled.score(x, y), 2 * wrapper.score(x, y), rtol=1e-6)
-    assert doubled.model is wrapper.model and doubled.engine is wrapper.engine
+    assert doubled.model is wrapper.model and doubled.optimizer is wrapper.optimizer
 
     class Minimal(ModelWrapper):
         """Only what the interface asks for."""
@@ -299,14 +300,14 @@ def test_variable_batch_sizes_compile_few_functions():
         model, backward_time=20.0, extra_samples=0.0, seed=0
     )
     training.model.build(x, y)
-    inner = training.model.engine.step
+    compiled = training.model.compiled
 
     def counted(run, *tensors):
         traces.append(tensors[0].shape[0])
-        return inner(run, *tensors)
+        return compiled.step(run, *tensors)
 
-    engine = training.model.engine
-    engine._train = engine.runtime.compile_train(counted)
+    train_function = compiled.runtime.compile_train(counted)
+    training.model._compiled = dataclasses.replace(compiled, train_function=train_function)
     sizes = []
     training.fit(
         x,
@@ -317,5 +318,5 @@ def test_variable_batch_sizes_compile_few_functions():
         on_sample=lambda s, idxs, w, p: sizes.append(len(idxs)),
     )
     assert len(set(sizes)) > 1
-    if engine.runtime.traces:
+    if compiled.runtime.traces:
         assert len(traces) <= len(set(sizes)) <= 16

@@ -6,14 +6,15 @@ import time
 
 import numpy as np
 import pytest
-from helpers import Scorer, adam_mlp, data, fixed_draw, numbered
+from helpers import Scorer, adam_mlp, data, fixed_draw, numbered, observe
 
 from importance_sampling import ImportanceTraining
 from importance_sampling.model_wrappers import StepResult
 from importance_sampling.reweighting import BiasedReweightingPolicy
 from importance_sampling.samplers import AutoSampler
-from importance_sampling.samplers._costs import MeasuredReductionCondition, StepTimes
-from importance_sampling.samplers._gain import MeasuredReduction
+from importance_sampling.samplers.conditions import MeasuredReductionCondition
+from importance_sampling.samplers.step_times import StepTimes
+from importance_sampling.samplers.variance import MeasuredReduction
 
 pytestmark = pytest.mark.exact
 
@@ -29,13 +30,11 @@ def drive(sampler, scores, steps, seconds):
     kinds = []
     for _ in range(steps):
         draw = sampler.sample(BATCH)
-        if draw.wants_scores:
-            sampler.update_from(draw, scores[draw[0]])
-        time = seconds.get(draw.kind, seconds["uniform"])
+        time = seconds.get(draw.kind.value, seconds["uniform"])
         if draw.pool_scores is not None:
             time = seconds["uniform"] + seconds["batch"] * len(draw.pool_scores) / BATCH
-        sampler.timed(draw, time)
-        kinds.append(draw.kind)
+        observe(sampler, draw, scores[draw.idxs] if draw.reads_scores else None, time)
+        kinds.append(draw.kind.value)
     return kinds
 
 
@@ -60,10 +59,10 @@ def test_the_measured_switch_weighs_the_gain_against_the_time(cost, expected):
     scores = np.random.default_rng(0).exponential(size=50)
     decisions = []
     for _ in range(60):
-        on = condition.satisfied
+        on = condition.decide()
         decisions.append(on)
         condition.update(scores)
-        condition.timed(fixed_draw(on), cost if on else 1.0)
+        condition.record_step_time(fixed_draw(on), cost if on else 1.0)
     assert not decisions[0]
     # It was tried, whatever came of it; then the cost is known.
     assert True in decisions[:20]
@@ -78,10 +77,10 @@ def test_the_measured_switch_weighs_the_gain_against_the_time(cost, expected):
 def test_the_measured_cost_is_spread_over_reused_pools():
     condition = MeasuredReductionCondition(prior=2.0, reuse=3)
     for _ in range(8):
-        condition.timed(fixed_draw(False), 1.0)
+        condition.record_step_time(fixed_draw(False), 1.0)
     for _ in range(8):
         for scored in (True, False, False):
-            condition.timed(fixed_draw(True, scored), 2.5 if scored else 1.0)
+            condition.record_step_time(fixed_draw(True, scored), 2.5 if scored else 1.0)
     np.testing.assert_allclose(condition.cost, (2.5 + 1.0 + 1.0) / 3)
 
 
@@ -145,7 +144,7 @@ def test_auto_compares_times_of_the_same_minute():
     for slow in (1, 3, 9, 3, 1):
         drive(sampler, SKEWED, 400, {kind: slow * time for kind, time in seconds.items()})
     assert [c["kind"] for c in sampler.choices] == ["history"]
-    np.testing.assert_allclose(sampler._worth.costs[f"history of {BATCH}"], 1.05)
+    np.testing.assert_allclose(sampler._estimates.costs[f"history of {BATCH}"], 1.05)
 
 
 def test_auto_is_not_alarmed_by_a_single_batch():
@@ -155,15 +154,14 @@ def test_auto_is_not_alarmed_by_a_single_batch():
     seconds = {"uniform": 1.0, "history": 1.0, "batch": 3.0}
     assert drive(sampler, scores, 615, seconds)[-200:] == 200 * ["history"]
     short = MeasuredReduction(momentum=0.98)
-    short.load_state_dict(sampler._worth.stored.state_dict())
+    short.load_state_dict(sampler._estimates.stored.state_dict())
     # Right before a decision.
     draw = sampler.sample(BATCH)
     surprise = scores[draw[0]].copy()
-    surprise[draw.metric_weights.argmax()] = 20 * np.sqrt(np.mean(scores**2))
-    short.add(draw.metric_weights, surprise)
-    assert draw.metric_weights.max() > 3 and short.value < 1
-    sampler.update_from(draw, surprise)
-    sampler.timed(draw, 1.0)
+    surprise[draw.importance_weights.argmax()] = 20 * np.sqrt(np.mean(scores**2))
+    short.add(draw.importance_weights, surprise)
+    assert draw.importance_weights.max() > 3 and short.value < 1
+    observe(sampler, draw, surprise, 1.0)
     assert drive(sampler, scores, 60, seconds)[-20:] == 20 * ["history"]
     assert [c["kind"] for c in sampler.choices] == ["history"]
 

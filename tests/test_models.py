@@ -52,11 +52,6 @@ def build(name):
     return model, x, y
 
 
-def _large(name):
-    """Networks that take long to compile."""
-    return "pre" in name or name.startswith("wide_resnet")
-
-
 def test_names_are_those_of_the_contract():
     assert models.names() == CONTRACT
     with pytest.raises(ValueError, match=r"no model 'smal_cnn'\. Did you mean 'small_cnn'"):
@@ -64,9 +59,8 @@ def test_names_are_those_of_the_contract():
 
 
 @pytest.mark.end_to_end
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=pytest.mark.any_backend if _large(n) else []) for n in CONTRACT]
-)
+@pytest.mark.any_backend
+@pytest.mark.parametrize("name", CONTRACT)
 def test_every_name_trains_by_importance_and_saves(name, tmp_path):
     model, x, y = build(name)
     assert model.compiled

@@ -1,5 +1,6 @@
 """What scripts of 0.10 lean on: old names, and weights."""
 
+import dataclasses
 import importlib
 import warnings
 
@@ -123,13 +124,13 @@ def test_the_device_gets_float32():
         model = adam_mlp()
         wrapper = oracle(model)
         wrapper.build(x, y)
-        inner, types = wrapper.engine._train, set()
+        inner, types = wrapper.compiled.train_function, set()
 
         def watched(*tensors, inner=inner, types=types):
             types |= {ops.dtype(t) if hasattr(t, "dtype") else None for t in tensors[3:4]}
             return inner(*tensors)
 
-        wrapper.engine._train = watched
+        wrapper._compiled = dataclasses.replace(wrapper.compiled, train_function=watched)
         with warnings.catch_warnings():
             warnings.simplefilter("error", UserWarning)
             for _ in range(3):

@@ -12,6 +12,7 @@ from test_unbiased import flat, trained_mlp
 from importance_sampling import InfoBatchTraining, SelectiveBackpropTraining
 from importance_sampling.datasets import InMemoryDataset
 from importance_sampling.model_wrappers import OracleWrapper
+from importance_sampling.proposal import Kind
 from importance_sampling.reweighting import (
     AdjustedBiasedReweightingPolicy,
     BiasedReweightingPolicy,
@@ -87,11 +88,11 @@ def test_a_pass_holds_the_hard_once_and_the_easy_at_most_once(ratio):
         assert len(draws) == math.ceil(len(idxs) / BATCH)
         assert all(len(draw[0]) == BATCH for draw in draws[:-1])
         w = np.concatenate([draw[2][:, 0] for draw in draws])
-        metric_weights = np.concatenate([draw.metric_weights for draw in draws])
+        metric_weights = np.concatenate([draw.importance_weights for draw in draws])
         expected = np.where(EASY[idxs], 1 / (1 - ratio), 1.0)
         np.testing.assert_allclose(w, expected)
         np.testing.assert_allclose(metric_weights, expected * len(idxs) / N)
-        assert all(draw.importance == (ratio > 0) for draw in draws)
+        assert all(draw.by_score == (ratio > 0) for draw in draws)
     assert len(orders) == 5
 
 
@@ -106,13 +107,13 @@ def test_the_last_epochs_leave_nothing_out(epochs, anneal, pruned):
         draws = one_epoch(sampler, epoch)
         idxs = np.concatenate([draw[0] for draw in draws])
         if epoch < pruned:
-            assert len(idxs) < N and draws[0].importance and sampler.prunes
+            assert len(idxs) < N and draws[0].by_score and sampler.prunes
             continue
         np.testing.assert_array_equal(np.sort(idxs), np.arange(N))
         for draw in draws:
             np.testing.assert_array_equal(draw[2], 1)
-            np.testing.assert_array_equal(draw.metric_weights, 1)
-            assert not draw.importance and draw.kind == "uniform"
+            np.testing.assert_array_equal(draw.importance_weights, 1)
+            assert not draw.by_score and draw.kind is Kind.UNIFORM
 
 
 @exact
@@ -144,9 +145,9 @@ def test_an_epoch_may_stand_for_another_number_of_examples():
 @exact
 def test_annealing_begins_with_its_epoch_in_the_middle_of_a_pass():
     sampler = infobatch(epochs=2, anneal=0.5, epoch_size=50)
-    assert all(draw.importance for draw in one_epoch(sampler, 0))
+    assert all(draw.by_score for draw in one_epoch(sampler, 0))
     assert sampler._pass.left
-    assert not any(draw.importance for draw in one_epoch(sampler, 1))
+    assert not any(draw.by_score for draw in one_epoch(sampler, 1))
 
 
 @exact
@@ -193,7 +194,7 @@ def test_the_steps_of_a_pass_add_up_to_the_full_gradient():
         sampler.begin_epoch(epoch)
         while not sampler.epoch_over:
             draw = sampler.sample(16)
-            wrapper.train_draw(draw)
+            wrapper.train(draw)
             moved = zip(start, model.get_weights(), strict=True)
             total += len(draw[0]) * np.concatenate([(a - b).ravel() for a, b in moved])
             model.set_weights(start)
@@ -408,7 +409,7 @@ def test_batches_are_full_in_the_order_kept_and_without_weights():
         for _ in range(12):
             queue = [part[0] for part in sampler._kept]
             idxs, (x, _), w = draw = sampler.sample(BATCH)
-            assert len(idxs) == BATCH and draw.importance
+            assert len(idxs) == BATCH and draw.by_score
             np.testing.assert_array_equal(x[:, 0], idxs)
             np.testing.assert_array_equal(w, policy.uniform_weights(BATCH))
             # First what was kept before, of which nothing is lost.
@@ -427,7 +428,7 @@ def test_with_beta_0_it_is_uniform_training():
     idxs = np.concatenate([draw[0] for draw in drawn])
     np.testing.assert_array_equal(np.sort(idxs[:N]), np.arange(N))
     for draw in drawn:
-        np.testing.assert_array_equal(draw.metric_weights, 1)
+        np.testing.assert_array_equal(draw.importance_weights, 1)
 
 
 @statistical
@@ -519,7 +520,7 @@ def test_logs_of_hard_examples_are_weighted():
         part = draws[at : at + steps]
         at += steps
         idxs = np.concatenate([draw[0] for draw in part])
-        w = np.concatenate([draw.metric_weights for draw in part])
+        w = np.concatenate([draw.importance_weights for draw in part])
         assert np.ptp(w) > 1
         np.testing.assert_allclose(history["loss"][epoch], w @ losses[idxs] / len(w), rtol=1e-4)
         accuracy = w @ right[idxs] / w.sum()

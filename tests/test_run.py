@@ -371,6 +371,7 @@ def test_scripts_run_under_their_old_names(script, tmp_path):
 
 
 @pytest.mark.any_backend
+@pytest.mark.any_backend
 def test_the_script_runs_an_experiment(tmp_path, data_folder):
     """The original's experiment word for word, but shorter and in a smaller network."""
     command = ["svrg_nn", "oracle-loss", "model", "predicted", "mnist", "OUT", "--hyperparams"]

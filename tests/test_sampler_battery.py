@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from blinker import signal
+from helpers import observe
 
 import importance_sampling.samplers as samplers
 from importance_sampling.datasets import GeneratorDataset, InMemoryDataset
@@ -167,8 +168,8 @@ OTHER_WEIGHTS = ("InfoBatchSampler", "SelectiveBackpropSampler")
 def step(sampler):
     """One draw, and an update with the scores of what was drawn."""
     draw = sampler.sample(BATCH)
-    sampler.update_from(draw, truth(draw[0]))
-    sampler.timed(draw, 0.001 if draw.pool_scores is None else 0.0011)
+    scores = truth(draw.idxs) if draw.reads_scores else None
+    observe(sampler, draw, scores, 0.001 if draw.pool_scores is None else 0.0011)
     return draw
 
 
@@ -195,9 +196,9 @@ def test_shapes_and_rows(name):
             np.testing.assert_array_equal(x[:, 0], idxs)
             np.testing.assert_array_equal(y.argmax(1), idxs % CLASSES)
             assert w.shape == (b, 1) and w.dtype == np.float64 and (w > 0).all()
-            assert draw.predicted_scores.shape == draw.metric_weights.shape == (b,)
+            assert draw.predicted_scores.shape == draw.importance_weights.shape == (b,)
             if not name.startswith(OTHER_WEIGHTS):
-                np.testing.assert_allclose(draw.metric_weights, w[:, 0], rtol=1e-5)
+                np.testing.assert_allclose(draw.importance_weights, w[:, 0], rtol=1e-5)
     assert len(heard) == 12
     estimate = sampler.variance_reduction
     assert estimate is None or estimate >= (0.5 if name.startswith(MEASURED) else 1 - 1e-6)
@@ -226,11 +227,11 @@ def test_draws_are_unbiased_however_stale_the_scores(name):
     means = []
     for i in range(120 if "LSTM" in name else 600):
         draw = sampler.sample(BATCH)
-        w = draw.metric_weights if name.startswith(OTHER_WEIGHTS) else draw[2][:, 0]
+        w = draw.importance_weights if name.startswith(OTHER_WEIGHTS) else draw[2][:, 0]
         means.append((w * value[draw[0]]).mean())
         # only now and then, so that scores get stale
         if i % 3 == 0:
-            sampler.update_from(draw, truth(draw[0]))
+            observe(sampler, draw, truth(draw[0]))
     means = np.array(means)
     error = means.std(ddof=1) / np.sqrt(len(means))
     assert abs(means.mean() - value.mean()) < 4.9 * error
@@ -303,7 +304,7 @@ def test_streams(name):
         sampler = ROWS[name](data, BiasedReweightingPolicy(), 0)
         for _ in range(5):
             draw = sampler.sample(BATCH)
-            sampler.update_from(draw, truth(draw[1][0][:, 0].astype(int)))
+            observe(sampler, draw, truth(draw[1][0][:, 0].astype(int)))
             x, y = draw[1]
             np.testing.assert_array_equal(y.argmax(1), x[:, 0].astype(int) % CLASSES)
 

@@ -13,10 +13,11 @@ from importance_sampling.samplers import (
     ConstantTimeSampler,
     ConstantVarianceSampler,
     ModelSampler,
+    Pool,
     PowerSmoothingSampler,
     VarianceReductionCondition,
 )
-from importance_sampling.samplers._draw import IndexStream, draw_positions
+from importance_sampling.samplers.drawing import IndexStream, draw_positions
 
 pytestmark = pytest.mark.any_backend
 
@@ -135,33 +136,45 @@ def test_only_the_drawn_rows_of_a_known_score_are_read():
 
 
 @pytest.mark.exact
-def test_own_samplers_are_told_at_once_and_built_in_ones_may_wait():
-    class Own(ModelSampler):
+def test_overlap_is_declared_and_inherited():
+    class Inherits(ModelSampler):
         pass
 
-    arguments = (dataset(), BiasedReweightingPolicy(), Scorer())
-    assert ModelSampler(*arguments).tolerates_delay
-    assert not Own(*arguments).tolerates_delay
-    assert not AdditiveSmoothingSampler(Own(*arguments)).tolerates_delay
+    class Told(ModelSampler):
+        def update(self, idxs, results):
+            super().update(idxs, results)
+
+    class Fresh(BaseSampler):
+        def candidates(self, batch_size):
+            return Pool(np.arange(N), np.ones(N))
+
+    arguments = (dataset(), BiasedReweightingPolicy())
+    assert ModelSampler(*arguments, Scorer()).overlaps
+    assert Inherits(*arguments, Scorer()).overlaps
+    # As in 0.10: told of a step before it is asked for the next.
+    assert not Told(*arguments, Scorer()).overlaps
+    assert not Fresh(*arguments).overlaps
+    assert not AdditiveSmoothingSampler(Fresh(*arguments)).overlaps
+    assert AdditiveSmoothingSampler(Inherits(*arguments, Scorer())).overlaps
 
 
 @pytest.mark.exact
 def test_conditional_start_switches_on_and_keeps_watching_the_pool():
     condition = VarianceReductionCondition(1.5, momentum=0.0, sample_size=BATCH)
     sampler = ConditionalStartSampler(pool(large_batch=2 * BATCH), condition)
-    assert not sampler.sample(BATCH).importance
+    assert not sampler.sample(BATCH).by_score
     sampler.update(np.arange(BATCH), skewed(np.arange(BATCH)))
     assert condition.variance_reduction > 2
     assert sampler.sampler.model.calls == 0
     draw = sampler.sample(BATCH)
-    assert draw.importance and len(draw.pool_scores) == 2 * BATCH
+    assert draw.by_score and len(draw.pool_scores) == 2 * BATCH
     # the pool's scores are nearly uniform, so it is off again; a batch drawn by score is no
     # estimate of anything and must not be averaged in
     after = condition.variance_reduction
     assert after < 1.5
     sampler.update(draw[0], skewed(np.arange(BATCH)))
     assert condition.variance_reduction == after
-    assert not sampler.sample(BATCH).importance
+    assert not sampler.sample(BATCH).by_score
 
 
 @pytest.mark.exact

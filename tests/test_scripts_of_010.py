@@ -88,7 +88,7 @@ def test_weights_of_a_changed_uniform_draw_are_those_of_its_probabilities():
     for _ in range(5):
         draw = own.sample(16)
         idxs, _, w = draw
-        assert draw.pool_scores is None and draw.importance
+        assert draw.pool_scores is None and draw.by_score
         # w = 1/(N p): the two kinds of examples differ by the factor
         odd, even = w[idxs % 2 == 1, 0], w[idxs % 2 == 0, 0]
         if len(odd) and len(even):
@@ -96,7 +96,7 @@ def test_weights_of_a_changed_uniform_draw_are_those_of_its_probabilities():
 
 
 @end_to_end
-def test_update_of_a_users_sampler_gets_a_column_and_update_from_a_vector():
+def test_update_of_a_users_sampler_gets_a_column_and_observe_comes_first():
     shapes = []
 
     class Of010(samplers.BaseSampler):
@@ -115,14 +115,11 @@ def test_update_of_a_users_sampler_gets_a_column_and_update_from_a_vector():
 
     class OfThisRelease(Of010):
         def update(self, idxs, results):
-            raise AssertionError("`update_from` comes first")
+            raise AssertionError("`observe` comes first")
 
-        def update_from(self, draw, results):
-            shapes.append(results.shape)
-            self.scores[draw[0], 0] = 0.1 + results
-
-        def learns_from(self, draw):
-            return True
+        def observe(self, step):
+            shapes.append(step.scores.shape)
+            self.scores[step.proposal.idxs, 0] = 0.1 + step.scores
 
     x, y = data(64)
     for kind, shape in ((Of010, (16, 1)), (OfThisRelease, (16,))):

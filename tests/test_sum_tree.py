@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from importance_sampling.samplers._sum_tree import SumTree
+from importance_sampling.samplers.sum_tree import SumTree
 
 pytestmark = pytest.mark.any_backend
 

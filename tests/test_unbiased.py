@@ -5,7 +5,7 @@ from statistics import NormalDist
 import keras
 import numpy as np
 import pytest
-from helpers import CLASSES, FEATURES, data, mlp, one_hot
+from helpers import CLASSES, FEATURES, data, mlp, observe, one_hot
 from keras import layers
 from test_scores import sequences
 
@@ -100,9 +100,9 @@ def step_gradients(model, sampler, wrapper, draws):
     gradients = []
     for _ in range(draws):
         draw = sampler.sample(BATCH)
-        result = wrapper.train_draw(draw)
+        result = wrapper.train(draw)
         if not isinstance(sampler, ConstantVarianceSampler | ConstantTimeSampler):
-            sampler.update_from(draw, result.scores)
+            observe(sampler, draw, result.scores)
         end = model.get_weights()
         gradients.append(np.concatenate([(a - b).ravel() for a, b in zip(start, end, strict=True)]))
         model.set_weights(start)

@@ -8,32 +8,34 @@ from typing import Any
 
 import jax
 import keras
+from numpy.typing import ArrayLike
+
+from . import base
+from .base import Tensor
 
 
-def gradient(fn: Callable[..., Any], tensors: Sequence[Any]) -> tuple[Any, list[Any]]:
-    """Value of the scalar `fn(*tensors)` and its gradient for each tensor."""
+def gradient(fn: Callable[..., Tensor], tensors: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """See `base.Backend.gradient`."""
     value, gradients = jax.value_and_grad(lambda args: fn(*args))(list(tensors))
     return value, gradients
 
 
-def tapped_gradient(fn: Callable[[Callable[[Any], Any]], Any]) -> tuple[list[Any], list[Any]]:
-    """Gradient of the scalar `fn(tap)` for every tensor that `fn` hands to `tap`.
-
-    Returns:
-        `(tensors, gradients)` in the order in which they were tapped.
-    """
+def tapped_gradient(
+    fn: Callable[[Callable[[Tensor], Tensor]], Tensor],
+) -> tuple[list[Tensor], list[Tensor]]:
+    """See `base.Backend.tapped_gradient`."""
     shapes: list[Any] = []
 
-    def record(tensor: Any) -> Any:
+    def record(tensor: Tensor) -> Tensor:
         shapes.append(jax.ShapeDtypeStruct(tensor.shape, tensor.dtype))
         return tensor
 
     jax.eval_shape(lambda: fn(record))
 
-    def shifted(shifts: list[Any]) -> tuple[Any, list[Any]]:
-        seen: list[Any] = []
+    def shifted(shifts: list[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        seen: list[Tensor] = []
 
-        def tap(tensor: Any) -> Any:
+        def tap(tensor: Tensor) -> Tensor:
             tensor = tensor + shifts[len(seen)]
             seen.append(tensor)
             return tensor
@@ -45,34 +47,34 @@ def tapped_gradient(fn: Callable[[Callable[[Any], Any]], Any]) -> tuple[list[Any
     return seen, gradients
 
 
-def sample_gradient_norms(fn: Callable[..., Any], inputs: Any, values: Sequence[Any]) -> Any:
-    """Norm over `values` of the gradient of `fn(values, *row)`, one per row of `inputs`."""
+def sample_gradient_norms(
+    fn: Callable[..., Tensor], inputs: Sequence[Tensor], values: Sequence[Tensor]
+) -> Tensor:
+    """See `base.Backend.sample_gradient_norms`."""
 
-    def norm(row: Any) -> Any:
+    def norm(row: Sequence[Tensor]) -> Tensor:
         gradients = jax.grad(lambda v: fn(v, *row))(list(values))
         return jax.numpy.sqrt(sum(jax.numpy.sum(jax.numpy.square(g)) for g in gradients))
 
     return jax.vmap(norm)(inputs)
 
 
-class Runtime:
-    """Runs functions over one model's state, which lives outside the model while it trains.
+class Runtime(base.Runtime):
+    """Runs compiled functions over explicit state, which is outside the model while it trains.
 
-    While state is outside, an instance attribute `jax_state_sync` on the model
-    brings it back; Keras' own `Callback.model` calls it, and so do we before
-    any user code looks.
+    While state is outside, an instance attribute `jax_state_sync` on the model brings it back.
+    Keras' own `Callback.model` calls it, and the training loop calls `sync` before it runs code
+    of the user's.
     """
 
+    functional_gradients = True
+
     def __init__(self, model: keras.Model):
-        self.model = model
-        self._state: tuple[list[Any], ...] | None = None
-        self._visible: list[tuple[Any, Any]] = []
-        # Whether functions are traced once, so that what they compute beside is nearly free.
+        super().__init__(model)
         self.traces = bool(model.jit_compile and not model.run_eagerly)
-        # Whether gradients are taken of functions, whose inner tensors must not leave them.
-        self.functional_gradients = True
-        # Whether calls return before the device is done.
         self.asynchronous = self.traces
+        self._state: tuple[list[Tensor], ...] | None = None
+        self._visible: list[tuple[Any, Tensor]] = []
 
     def _variables(self) -> tuple[list[Any], ...]:
         model = self.model
@@ -83,13 +85,13 @@ class Runtime:
             model.metrics_variables,
         )
 
-    def _current(self) -> tuple[list[Any], ...]:
+    def _current(self) -> tuple[list[Tensor], ...]:
         if self._state is not None:
             return self._state
         return tuple([v.value for v in group] for group in self._variables())
 
     @contextlib.contextmanager
-    def _tracing(self, state: tuple[list[Any], ...]) -> Iterator[None]:
+    def _tracing(self, state: tuple[list[Tensor], ...]) -> Iterator[None]:
         previous = self._visible
         self._visible = [
             pair
@@ -101,25 +103,18 @@ class Runtime:
         finally:
             self._visible = previous
 
-    def scope(self, values: Sequence[tuple[Any, Any]] = ()) -> keras.StatelessScope:
-        """A scope in which the model reads the traced values and can change nothing."""
-        own = self._visible or [
-            # Keras reads regularized weights from the scope alone.
-            (v, v.value)
-            for v in self.model.trainable_variables
-            if v.regularizer is not None
-        ]
-        return keras.StatelessScope(state_mapping=[*own, *values], collect_losses=True)
+    def _visible_values(self) -> list[tuple[Any, Tensor]]:
+        return self._visible or super()._visible_values()
 
-    def values(self, variables: Sequence[Any]) -> list[Any]:
-        """What the traced function sees as the values of `variables`."""
+    def values(self, variables: Sequence[Any]) -> list[Tensor]:
+        """The values of variables that the traced function is given."""
         visible = {id(v): value for v, value in self._visible}
         return [visible[id(v)] for v in variables]
 
     def compile_train(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """Compiles `step(run_train_step, *tensors)`, which may change the model's state."""
+        """See `base.Runtime.compile_train`."""
 
-        def traced(state: tuple[list[Any], ...], tensors: tuple[Any, ...]) -> Any:
+        def traced(state: tuple[list[Tensor], ...], tensors: tuple[Any, ...]) -> Any:
             after: list[Any] = []
 
             def run_train_step(data: Any) -> Any:
@@ -139,19 +134,29 @@ class Runtime:
 
         return call
 
-    def compile_pure(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """Compiles `fn(*tensors)`, which reads the model and changes nothing."""
+    def compile_pure(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """See `base.Runtime.compile_pure`."""
 
-        def traced(state: tuple[list[Any], ...], tensors: tuple[Any, ...]) -> Any:
+        def traced(state: tuple[list[Tensor], ...], tensors: tuple[Any, ...]) -> Any:
             with self._tracing(state):
-                return fn(*tensors)
+                return function(*tensors)
 
-        function = jax.jit(traced) if self.traces else traced
-        return lambda *tensors: function(self._current(), tensors)
+        compiled = jax.jit(traced) if self.traces else traced
+        return lambda *tensors: compiled(self._current(), tensors)
 
-    def to_device(self, array: Any) -> Any:
-        """Leaves arrays to `jax.jit`, which moves them in one go with the call."""
+    def to_device(self, array: ArrayLike) -> Any:
+        """The array as it is: `jax.jit` moves arrays in one go with the call."""
         return array
+
+    def attach(self) -> None:
+        """Lets Keras' callbacks bring the state back."""
+        model = self.model
+
+        def jax_state_sync() -> None:
+            self.sync()
+            type(model).jax_state_sync(model)
+
+        vars(model)["jax_state_sync"] = jax_state_sync
 
     def sync(self) -> None:
         """Puts the state back into the model's variables."""
@@ -162,23 +167,7 @@ class Runtime:
             for variable, value in zip(group, values, strict=True):
                 variable.assign(value)
 
-    def attach(self) -> None:
-        """Prepares the model for training; `detach` undoes it."""
-        model = self.model
-
-        def jax_state_sync() -> None:
-            self.sync()
-            type(model).jax_state_sync(model)
-
-        vars(model)["jax_state_sync"] = jax_state_sync
-
     def detach(self) -> None:
-        """Puts all state back and leaves no trace on the model."""
+        """Puts the state back and removes what `attach` placed on the model."""
         self.sync()
         vars(self.model).pop("jax_state_sync", None)
-
-    def begin_epoch(self) -> None:
-        """Nothing to do: JAX models have no training mode."""
-
-    def end_epoch(self) -> None:
-        """Nothing to do: JAX models have no training mode."""

@@ -7,14 +7,18 @@ from typing import Any
 
 import keras
 import tensorflow as tf
+from numpy.typing import ArrayLike
+
+from . import base
+from .base import Tensor
 
 
-def _dense(gradient: Any, like: Any) -> Any:
+def _dense(gradient: Tensor | None, like: Tensor) -> Tensor:
     return tf.zeros_like(like) if gradient is None else tf.convert_to_tensor(gradient)
 
 
-def gradient(fn: Callable[..., Any], tensors: Sequence[Any]) -> tuple[Any, list[Any]]:
-    """Value of the scalar `fn(*tensors)` and its gradient for each tensor."""
+def gradient(fn: Callable[..., Tensor], tensors: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """See `base.Backend.gradient`."""
     # Identity gives each tensor a life of its own, so that nothing an outer
     # tape or a cached attribute (Keras keeps logits on tensors) reaches it.
     tensors = [tf.identity(t) for t in tensors]
@@ -25,16 +29,14 @@ def gradient(fn: Callable[..., Any], tensors: Sequence[Any]) -> tuple[Any, list[
     return value, [_dense(g, t) for g, t in zip(gradients, tensors, strict=True)]
 
 
-def tapped_gradient(fn: Callable[[Callable[[Any], Any]], Any]) -> tuple[list[Any], list[Any]]:
-    """Gradient of the scalar `fn(tap)` for every tensor that `fn` hands to `tap`.
-
-    Returns:
-        `(tensors, gradients)` in the order in which they were tapped.
-    """
-    seen: list[Any] = []
+def tapped_gradient(
+    fn: Callable[[Callable[[Tensor], Tensor]], Tensor],
+) -> tuple[list[Tensor], list[Tensor]]:
+    """See `base.Backend.tapped_gradient`."""
+    seen: list[Tensor] = []
     with tf.GradientTape(watch_accessed_variables=False) as tape:
 
-        def tap(tensor: Any) -> Any:
+        def tap(tensor: Tensor) -> Tensor:
             tensor = tf.identity(tensor)
             tape.watch(tensor)
             seen.append(tensor)
@@ -45,11 +47,13 @@ def tapped_gradient(fn: Callable[[Callable[[Any], Any]], Any]) -> tuple[list[Any
     return seen, [_dense(g, t) for g, t in zip(gradients, seen, strict=True)]
 
 
-def sample_gradient_norms(fn: Callable[..., Any], inputs: Any, values: Sequence[Any]) -> Any:
-    """Norm over `values` of the gradient of `fn(values, *row)`, one per row of `inputs`."""
+def sample_gradient_norms(
+    fn: Callable[..., Tensor], inputs: Sequence[Tensor], values: Sequence[Tensor]
+) -> Tensor:
+    """See `base.Backend.sample_gradient_norms`."""
     values = [tf.convert_to_tensor(v) for v in values]
 
-    def norm(row: Any) -> Any:
+    def norm(row: Sequence[Tensor]) -> Tensor:
         with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(values)
             loss = fn(values, *row)
@@ -135,16 +139,12 @@ def _any_rows(tensor: Any, rows: int | None) -> Any:
     return tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype)
 
 
-class Runtime:
-    """Runs functions over one model's state, which stays in its variables."""
+class Runtime(base.Runtime):
+    """Runs functions compiled by `tf.function` over state that stays in the model's variables."""
 
     def __init__(self, model: keras.Model):
-        self.model = model
-        # Whether functions are traced once, so that what they compute beside is nearly free.
+        super().__init__(model)
         self.traces = not model.run_eagerly
-        # Whether gradients are taken of functions, whose inner tensors must not leave them.
-        self.functional_gradients = False
-        # Whether calls return before the device is done.
         self.asynchronous = bool(tf.config.list_logical_devices("GPU"))
         strategy = getattr(model, "distribute_strategy", None)
         if strategy is not None and strategy.num_replicas_in_sync > 1:
@@ -154,46 +154,22 @@ class Runtime:
                 "support yet. Build and compile the model outside `strategy.scope()`."
             )
 
-    def scope(self, values: Sequence[tuple[Any, Any]] = ()) -> keras.StatelessScope:
-        """A scope in which the model can be read and nothing of it be changed."""
-        # Keras reads regularized weights from the scope alone.
-        own = [(v, v.value) for v in self.model.trainable_variables if v.regularizer is not None]
-        return keras.StatelessScope(state_mapping=[*own, *values], collect_losses=True)
+    def compile_train(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """See `base.Runtime.compile_train`."""
+        return self.compile_pure(super().compile_train(step))
 
-    def values(self, variables: Sequence[Any]) -> list[Any]:
-        """The present values of `variables`."""
-        return [tf.convert_to_tensor(v.value) for v in variables]
-
-    def _compile(self, fn: Callable[..., Any]) -> Callable[..., Any]:
+    def compile_pure(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """See `base.Runtime.compile_pure`."""
         if self.model.run_eagerly:
-            return fn
+            return function
         return _dispatched(
-            fn, reduce_retracing=True, jit_compile=self.model.jit_compile, autograph=False
+            function, reduce_retracing=True, jit_compile=self.model.jit_compile, autograph=False
         )
 
-    def compile_train(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """Compiles `step(run_train_step, *tensors)`, which may change the model's state."""
-        return self._compile(lambda *tensors: step(self.model.train_step, *tensors))
-
-    def compile_pure(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """Compiles `fn(*tensors)`, which reads the model and changes nothing."""
-        return self._compile(fn)
-
-    def to_device(self, array: Any) -> Any:
-        """An array as a tensor, so that a changed value is never taken for a new function."""
+    def to_device(self, array: ArrayLike) -> Tensor:
+        """An array as a tensor: for other changed values `tf.function` would trace anew."""
         return tf.convert_to_tensor(array)
 
-    def sync(self) -> None:
-        """Nothing to do: the state never leaves the model."""
-
-    def attach(self) -> None:
-        """Nothing to do: the state never leaves the model."""
-
-    def detach(self) -> None:
-        """Nothing to do: the state never leaves the model."""
-
-    def begin_epoch(self) -> None:
-        """Nothing to do: TensorFlow models have no training mode."""
-
-    def end_epoch(self) -> None:
-        """Nothing to do: TensorFlow models have no training mode."""
+    def values(self, variables: Sequence[Any]) -> list[Tensor]:
+        """See `base.Runtime.values`."""
+        return [tf.convert_to_tensor(v.value) for v in variables]

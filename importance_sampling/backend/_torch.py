@@ -8,9 +8,13 @@ from typing import Any
 import keras
 import torch
 
+from .._arrays import Nested
+from . import base
+from .base import Tensor
 
-def gradient(fn: Callable[..., Any], tensors: Sequence[Any]) -> tuple[Any, list[Any]]:
-    """Value of the scalar `fn(*tensors)` and its gradient for each tensor."""
+
+def gradient(fn: Callable[..., Tensor], tensors: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+    """See `base.Backend.gradient`."""
     with torch.enable_grad():
         leaves = [t.detach().requires_grad_() for t in tensors]
         # Clones, because Keras multiplies masks into weights in place.
@@ -19,21 +23,19 @@ def gradient(fn: Callable[..., Any], tensors: Sequence[Any]) -> tuple[Any, list[
     return value.detach(), gradients
 
 
-def _gradients(value: Any, leaves: list[Any]) -> list[Any]:
+def _gradients(value: Tensor, leaves: list[Tensor]) -> list[Tensor]:
     if not value.requires_grad:
         return [torch.zeros_like(t) for t in leaves]
     return list(torch.autograd.grad(value, leaves, allow_unused=True, materialize_grads=True))
 
 
-def tapped_gradient(fn: Callable[[Callable[[Any], Any]], Any]) -> tuple[list[Any], list[Any]]:
-    """Gradient of the scalar `fn(tap)` for every tensor that `fn` hands to `tap`.
+def tapped_gradient(
+    fn: Callable[[Callable[[Tensor], Tensor]], Tensor],
+) -> tuple[list[Tensor], list[Tensor]]:
+    """See `base.Backend.tapped_gradient`."""
+    seen: list[Tensor] = []
 
-    Returns:
-        `(tensors, gradients)` in the order in which they were tapped.
-    """
-    seen: list[Any] = []
-
-    def tap(tensor: Any) -> Any:
+    def tap(tensor: Tensor) -> Tensor:
         # Detaching the first one frees the network below it: only what lies
         # above is differentiated.
         if not seen or not tensor.requires_grad:
@@ -61,13 +63,16 @@ class _AnyLayout(torch.overrides.TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def sample_gradient_norms(fn: Callable[..., Any], inputs: Any, values: Sequence[Any]) -> Any:
-    """Norm over `values` of the gradient of `fn(values, *row)`, one per row of `inputs`."""
+def sample_gradient_norms(
+    fn: Callable[..., Tensor], inputs: Sequence[Tensor], values: Sequence[Tensor]
+) -> Tensor:
+    """See `base.Backend.sample_gradient_norms`."""
     values = tuple(v.detach() for v in values)
 
-    def norm(row: Any) -> Any:
+    def norm(row: Nested) -> Tensor:
         gradients = torch.func.grad(lambda v: fn(v, *row))(values)
-        return torch.sqrt(sum(torch.sum(torch.square(g)) for g in gradients))
+        squares = [torch.sum(torch.square(g)) for g in gradients]
+        return torch.sqrt(sum(squares[1:], squares[0]))
 
     with _AnyLayout():
         try:
@@ -82,33 +87,18 @@ def sample_gradient_norms(fn: Callable[..., Any], inputs: Any, values: Sequence[
         )
 
 
-class Runtime:
-    """Runs functions over one model's state, which stays in its variables."""
+class Runtime(base.Runtime):
+    """Runs functions as they are, over state that stays in the model's variables."""
 
     def __init__(self, model: keras.Model):
-        self.model = model
-        # Nothing is traced: every operation of a step costs, and tensors stay valid after it.
-        self.traces = False
-        # Whether gradients are taken of functions, whose inner tensors must not leave them.
-        self.functional_gradients = False
-        # Whether calls return before the device is done.
+        super().__init__(model)
         self.asynchronous = self.to_device(0.0).device.type != "cpu"
 
-    def scope(self, values: Sequence[tuple[Any, Any]] = ()) -> keras.StatelessScope:
-        """A scope in which the model can be read and nothing of it be changed."""
-        # Keras reads regularized weights from the scope alone.
-        own = [(v, v.value) for v in self.model.trainable_variables if v.regularizer is not None]
-        return keras.StatelessScope(state_mapping=[*own, *values], collect_losses=True)
-
-    def values(self, variables: Sequence[Any]) -> list[Any]:
-        """The present values of `variables`."""
-        return [v.value for v in variables]
-
     def compile_train(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """Compiles `step(run_train_step, *tensors)`, which may change the model's state."""
-        run = self.model.train_step
+        """See `base.Runtime.compile_train`; `torch.compile` compiles the model's own step only."""
+        run_train_step = self.model.train_step
         if self.model.jit_compile:
-            run = torch.compile(run)
+            run_train_step = torch.compile(run_train_step)
         # Weights that came after the model was built, as those of `enable_lora`, are not among the
         # module's parameters, so that its `zero_grad` would let their gradients add up.
         zeroed = {id(parameter) for parameter in self.model.parameters()}
@@ -117,32 +107,18 @@ class Runtime:
         def call(*tensors: Any) -> Any:
             for variable in others:
                 variable.value.grad = None
-            return step(run, *tensors)
+            return step(run_train_step, *tensors)
 
         return call
 
-    def compile_pure(self, fn: Callable[..., Any]) -> Callable[..., Any]:
-        """Prepares `fn(*tensors)`, which reads the model and changes nothing."""
+    def compile_pure(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function, run without keeping what a backward pass would need."""
 
         def call(*tensors: Any) -> Any:
             with torch.no_grad():
-                return fn(*tensors)
+                return function(*tensors)
 
         return call
-
-    def to_device(self, array: Any) -> Any:
-        """An array as a tensor on the device Keras uses."""
-        return keras.ops.convert_to_tensor(array)
-
-    def sync(self) -> None:
-        """Nothing to do: the state never leaves the model."""
-
-    def attach(self) -> None:
-        """Nothing to do: the state never leaves the model."""
-
-    def detach(self) -> None:
-        """Back to inference mode, also after an interruption."""
-        self.model.eval()
 
     def begin_epoch(self) -> None:
         """Tells plain PyTorch modules inside the model that training runs."""
@@ -150,4 +126,8 @@ class Runtime:
 
     def end_epoch(self) -> None:
         """Tells plain PyTorch modules inside the model that training pauses."""
+        self.model.eval()
+
+    def detach(self) -> None:
+        """Back to inference mode, also after an interruption."""
         self.model.eval()

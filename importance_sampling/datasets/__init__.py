@@ -1,19 +1,34 @@
-"""Where examples are, and how to index or stream them."""
+"""Named data sets, and the classes to make one of your own.
 
+Those of the old papers, which are read from local files, lie in `papers` and are loaded when they
+are first asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+from ..data.dataset import BaseDataset
+from ..data.stream import StreamEnded
 from ._augmented import AugmentedImages, OntheflyAugmentedImages
-from ._base import BaseDataset
-from ._buffer import StreamEnded
-from ._canevet import CanevetICML2016, canevet_icml2016_nn
-from ._faces import CASIAWebFace, CASIAWebFace2
 from ._files import CIFAR10, CIFAR100, MNIST
-from ._generator import GeneratorDataset
-from ._imagenet import ImageNetDownsampled
-from ._lfw import LFW
-from ._memory import InMemoryDataset, InMemoryImageDataset
-from ._scenes import MIT67
-from ._text import PennTreeBank
-from ._timit import TIMIT, convert_timit
 from ._variants import CIFARSanityCheck, PixelByPixelMNIST, ZCAWhitening, cifar_sanity_check
+from .canevet import CanevetICML2016, canevet_icml2016_nn
+from .generator import GeneratorDataset
+from .memory import InMemoryDataset, InMemoryImageDataset
+
+if TYPE_CHECKING:
+    from .papers import (
+        LFW,
+        MIT67,
+        TIMIT,
+        CASIAWebFace,
+        CASIAWebFace2,
+        ImageNetDownsampled,
+        PennTreeBank,
+        convert_timit,
+    )
 
 __all__ = [
     "CIFAR10",
@@ -41,3 +56,13 @@ __all__ = [
     "cifar_sanity_check",
     "convert_timit",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(".papers", __name__), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -101,7 +101,9 @@ class ImageAugmentation:
             raise ValueError(
                 f"`brightness_range` must be a pair of factors, got {self.brightness_range!r}."
             )
-        self._mean = self._deviation = self._whitening = None
+        self._mean: np.ndarray | None = None
+        self._deviation: np.ndarray | None = None
+        self._whitening: np.ndarray | None = None
         self._moves = any(
             np.any(value)
             for value in (
@@ -144,9 +146,8 @@ class ImageAugmentation:
             image = self._move(image, rng)
         if self.channel_shift_range:
             low, high = image.min(), image.max()
-            shift = rng.uniform(
-                -self.channel_shift_range, self.channel_shift_range, image.shape[-1]
-            )
+            most = self.channel_shift_range
+            shift = rng.uniform(-most, most, size=(image.shape[-1],))
             image = np.clip(image + shift.astype(np.float32), low, high)
         if self.horizontal_flip and rng.random() < 0.5:
             image = image[:, ::-1]
@@ -154,8 +155,8 @@ class ImageAugmentation:
             image = image[::-1]
         if self.brightness_range is not None:
             # As images are: up to 1 or up to 255.
-            most = 1.0 if image.max() <= 1.0 else 255.0
-            image = np.clip(image * np.float32(rng.uniform(*self.brightness_range)), 0.0, most)
+            white = 1.0 if image.max() <= 1.0 else 255.0
+            image = np.clip(image * np.float32(rng.uniform(*self.brightness_range)), 0.0, white)
         return image
 
     def _move(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -168,7 +169,8 @@ class ImageAugmentation:
             _shift(self.height_shift_range, height, rng),
             _shift(self.width_shift_range, width, rng),
         )
-        zoom = rng.uniform(*self._zoom, size=2)
+        smallest, largest = self._zoom
+        zoom = rng.uniform(smallest, largest, size=2)
         cos, sin = np.cos(angle), np.sin(angle)
         matrix = np.array([[cos, -sin], [sin, cos]])
         matrix = matrix @ np.array([[1.0, -np.sin(shear)], [0.0, np.cos(shear)]]) @ np.diag(zoom)

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from ..data.dataset import BaseDataset
 from ._augmentation import ImageAugmentation
-from ._base import BaseDataset, DecoratedDataset
+from .base import DecoratedDataset
 
 _FACTOR = 10
 """How many times as large as the data set the augmented one is, unless told."""

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
-from .._files import read_npz
-from ._memory import InMemoryImageDataset
+from .._files import AnyPath, read_npz
+from .memory import InMemoryImageDataset
 
 DATA_VARIABLE = "IMPORTANCE_SAMPLING_DATA"
 _ARRAYS = ("x_train", "y_train", "x_test", "y_test")
+_FourArrays: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 
 
-def _read_npz(path: Path) -> list[np.ndarray]:
+def _read_npz(path: Path) -> _FourArrays:
     arrays = read_npz(path, _ARRAYS)
-    return [arrays[name] for name in _ARRAYS]
+    return arrays["x_train"], arrays["y_train"], arrays["x_test"], arrays["y_test"]
 
 
 def _find(name: str, folder: Path) -> Path | None:
@@ -28,7 +29,7 @@ def _find(name: str, folder: Path) -> Path | None:
     return next(iter(sorted(folder.glob(f"{name}_*.npz"))), None)
 
 
-def load_arrays(name: str, path: str | os.PathLike[str] | None = None) -> list[np.ndarray]:
+def load_arrays(name: str, path: AnyPath | None = None) -> _FourArrays:
     """Loads `x_train, y_train, x_test, y_test`.
 
     Args:
@@ -66,13 +67,13 @@ def load_arrays(name: str, path: str | os.PathLike[str] | None = None) -> list[n
             + ("try again" if folder else f"set {DATA_VARIABLE} to it")
             + ", or pass `path=`."
         ) from error
-    return [x_train, y_train, x_test, y_test]
+    return x_train, y_train, x_test, y_test
 
 
 class _DownloadedImages(InMemoryImageDataset):
     _name = ""
 
-    def __init__(self, path: Any = None):
+    def __init__(self, path: AnyPath | None = None):
         super().__init__(*load_arrays(self._name, path))
 
 

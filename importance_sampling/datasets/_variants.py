@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from .._files import AnyPath
+from ..data.dataset import BaseDataset
 from ._augmentation import ImageAugmentation
-from ._base import BaseDataset
 from ._files import load_arrays
-from ._memory import InMemoryDataset, InMemoryImageDataset
+from .memory import InMemoryDataset, InMemoryImageDataset
 
 
 class cifar_sanity_check:
@@ -22,7 +23,7 @@ class cifar_sanity_check:
         replicate: int = 30000,
         replicate_idx: int = 42,
         *,
-        path: Any = None,
+        path: AnyPath | None = None,
     ):
         self.classes = np.asarray(classes)
         if self.classes.ndim != 1 or not 2 <= len(np.unique(classes)) == len(classes):
@@ -65,7 +66,7 @@ class CIFARSanityCheck(InMemoryImageDataset):
         replicate: int = 30000,
         replicate_idx: int = 42,
         *,
-        path: Any = None,
+        path: AnyPath | None = None,
     ):
         loadable = cifar_sanity_check(classes, replicate, replicate_idx, path=path)
         (x, y), (x_test, y_test) = loadable.load_data()
@@ -86,7 +87,7 @@ class PixelByPixelMNIST(InMemoryDataset):
         path: keyword-only; a `.npz` file or folder to load from instead of `keras.datasets`.
     """
 
-    def __init__(self, permutation_seed: int = 0, *, path: Any = None):
+    def __init__(self, permutation_seed: int = 0, *, path: AnyPath | None = None):
         x_train, y_train, x_test, y_test = load_arrays("mnist", path)
         size = int(np.prod(x_train.shape[1:]))
         # The order that the original drew with this seed.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
+import keras
 import numpy as np
 
+from ..protocols import Dataset
 from ..reweighting import BiasedReweightingPolicy
-from ..samplers import BaseSampler, ModelSampler, UniformSampler
+from ..samplers import BaseSampler, ModelSampler, Pool, UniformSampler
 from ..training import BaseTraining, HistoryImportanceTraining, ImportanceTraining
 
 
@@ -19,11 +21,11 @@ class UniformTraining(BaseTraining):
         seed: int or None, of all that is random.
     """
 
-    def __init__(self, model: Any, seed: int | None = None):
+    def __init__(self, model: keras.Model, seed: int | None = None):
         super().__init__(model, BiasedReweightingPolicy(1.0), seed=seed)
 
     def sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
         """Makes a `UniformSampler`; see `BaseTraining.sampler` for the arguments."""
         return UniformSampler(dataset, self.reweighting, **self._sampler_options)
@@ -32,13 +34,11 @@ class UniformTraining(BaseTraining):
 class _IgnoredScores(ModelSampler):
     """Pays for the scores of a pool, and then draws from it uniformly."""
 
-    # It is scored while the device trains, as what it is compared with is.
+    # It overlaps with the step as what it is compared with does.
     overlaps = True
-    tolerates_delay = True
 
-    def _get_samples_with_scores(self, batch_size: int) -> Any:
-        idxs, scores, xy = super()._get_samples_with_scores(batch_size)
-        return idxs, np.ones_like(scores), xy
+    def candidates(self, batch_size: int) -> Pool:
+        return super().candidates(batch_size).map_scores(np.ones_like)
 
 
 class RandomSubsetTraining(UniformTraining):
@@ -50,12 +50,12 @@ class RandomSubsetTraining(UniformTraining):
         seed: int or None, of all that is random.
     """
 
-    def __init__(self, model: Any, presample: float = 3.0, seed: int | None = None):
+    def __init__(self, model: keras.Model, presample: float = 3.0, seed: int | None = None):
         super().__init__(model, seed)
         self._presample = presample
 
     def sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
         """Makes the sampler that ignores its scores; see `BaseTraining.sampler`."""
         pool = int(self._presample * batch_size)
@@ -64,7 +64,7 @@ class RandomSubsetTraining(UniformTraining):
         )
 
 
-def same_noise(model: Any, seed: int | None = None) -> HistoryImportanceTraining:
+def same_noise(model: keras.Model, seed: int | None = None) -> HistoryImportanceTraining:
     """Steps on as few examples as the noise of a uniform batch allows.
 
     Args:
@@ -79,7 +79,7 @@ def same_noise(model: Any, seed: int | None = None) -> HistoryImportanceTraining
 
 UNIFORM, HISTORY, SAME_NOISE = "uniform", "history of scores", "same noise, less work"
 POOLS = "importance sampling"
-ARMS = {
+ARMS: dict[str, Callable[..., BaseTraining]] = {
     UNIFORM: UniformTraining,
     "random third of each pool": RandomSubsetTraining,
     POOLS: ImportanceTraining,

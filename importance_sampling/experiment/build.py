@@ -6,12 +6,15 @@ import contextlib
 import sys
 import warnings
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import keras
 import numpy as np
 
 from .. import models
+from ..datasets import BaseDataset
+from ..model_wrappers import OracleWrapper
+from ..samplers import BaseSampler
 from ..utils.keras_utils import load_weights_by_name
 from . import registry
 from .registry import Hyperparams
@@ -21,10 +24,10 @@ from .registry.general import BATCH_SIZE, CLIPNORM, OPTIMIZER, RATE
 class Experiment(NamedTuple):
     """What is trained, by what, on what."""
 
-    dataset: Any
+    dataset: BaseDataset
     model: keras.Model
-    wrapper: Any
-    sampler: Any
+    wrapper: OracleWrapper
+    sampler: BaseSampler
 
 
 def build_optimizer(hp: Hyperparams) -> keras.Optimizer:
@@ -50,7 +53,7 @@ def _optimizer(hp: Hyperparams) -> str:
     return hp.get(OPTIMIZER.name, OPTIMIZER.default)
 
 
-def build_model(name: str, dataset: Any, hp: Hyperparams) -> keras.Model:
+def build_model(name: str, dataset: BaseDataset, hp: Hyperparams) -> keras.Model:
     """A network for the data set, compiled with its own loss and the optimizer asked for.
 
     Args:

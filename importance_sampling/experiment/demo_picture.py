@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from .. import plots
 from ..datasets import BaseDataset
-from ..datasets._canevet import boundary
+from ..datasets.canevet import boundary
 from .arms import HISTORY, POOLS, SAME_NOISE, UNIFORM
 
 # Okabe and Ito's colours, told apart by colour-blind readers; line styles serve grey print.

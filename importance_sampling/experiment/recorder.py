@@ -6,19 +6,24 @@ import contextlib
 import signal
 import threading
 import time
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, TypeAlias
 
 import blinker
 import keras
 import numpy as np
 
 from .._arrays import count_rows
-from ..samplers._classes import class_ids
-from ..training._loop import Loop
+from ..datasets import BaseDataset
+from ..protocols import Sampler
+from ..samplers.classes import class_ids
+from ..training.loop import Loop
 from .hyperparams import Hyperparams, learning_rate
 from .logs import Logs
 from .registry.known import has_own_schedule
+
+Show: TypeAlias = Callable[["Recorder", dict[str, float]], Any]
+"""Shows the progress of a run, given the recorder and values by name."""
 
 
 class Recorder(keras.callbacks.Callback):
@@ -32,20 +37,27 @@ class Recorder(keras.callbacks.Callback):
         hp: hyper-parameters.
         metric: name of the metric beside the loss.
         bar: called as `bar(recorder, values)`.
-        examples: number of training examples.
+        dataset: the data set to train on.
     """
 
     # The learning rate is set and metrics are reset through `Callback.model` only.
     reaches_model_by_property = True
 
     def __init__(
-        self, loop: Loop, logs: Logs, hp: Hyperparams, metric: str | None, bar: Any, examples: int
+        self,
+        loop: Loop,
+        logs: Logs,
+        hp: Hyperparams,
+        metric: str | None,
+        bar: Show,
+        dataset: BaseDataset,
     ):
         super().__init__()
         self.loop, self.logs, self.hp, self.metric, self.bar = loop, logs, hp, metric, bar
         self.steps = 0
         self.seconds = 0.0
-        self.draws = np.zeros(examples, dtype=np.int64)
+        self.dataset = dataset
+        self.draws = np.zeros(len(dataset.train_data), dtype=np.int64)
         self.stop = False
         self.deadline: float | None = None
         self._rate: float | None = None
@@ -55,11 +67,11 @@ class Recorder(keras.callbacks.Callback):
         """Steps, or seconds with `time_based`."""
         return self.seconds if self.hp.get("time_based") else self.steps
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Starts the clock."""
         self._since = time.perf_counter()
 
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Sets the learning rate; metrics are of one step each."""
         rate = learning_rate(self.hp, self.progress)
         if rate != self._rate:
@@ -69,11 +81,13 @@ class Recorder(keras.callbacks.Callback):
             self._rate = rate
         self.model.reset_metrics()
 
-    def on_sample(self, sampler: Any, idxs: np.ndarray, w: np.ndarray, scores: np.ndarray) -> None:
+    def on_sample(
+        self, sampler: Sampler, idxs: np.ndarray, w: np.ndarray, scores: np.ndarray
+    ) -> None:
         """Counts the draws."""
         np.add.at(self.draws, idxs, 1)
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any]) -> None:
         """Writes the step down."""
         now = time.perf_counter()
         self.seconds += now - self._since
@@ -83,7 +97,7 @@ class Recorder(keras.callbacks.Callback):
         metric = float(logs[self.metric]) if self.metric else 0.0
         self.logs.write("train.txt", [(loss, metric)])
         self.logs.write("clock.txt", [(f"{self.seconds:.6f}",)])
-        row = (self.loop.mean_score, float(logs["variance_reduction"]))
+        row = (self.loop.logs.mean_score, float(logs["variance_reduction"]))
         self.logs.write("sampling.txt", [(*row, int(logs["importance_sampling"]))])
         values = {"loss": loss, "vr": row[1], "samples/s": self._speed()}
         if self.metric:
@@ -126,7 +140,7 @@ class Recorder(keras.callbacks.Callback):
             sampled.update(event)
 
         def on_training(result: Any) -> None:
-            labels = _classes(sampled["xy"][1], self.loop.sampler.dataset.output_size)
+            labels = _classes(sampled["xy"][1], self.dataset.output_size)
             rows = zip(
                 np.asarray(result[2], dtype=float).reshape(-1).tolist(),
                 np.asarray(sampled["predicted_scores"], dtype=float).tolist(),
@@ -135,7 +149,9 @@ class Recorder(keras.callbacks.Callback):
             )
             self.logs.write("predictions.txt", rows)
 
-        wanted = {"is.lstm_comparison_sampler.scores": on_comparison}
+        wanted: dict[str, Callable[[Any], None]] = {
+            "is.lstm_comparison_sampler.scores": on_comparison
+        }
         if predictions:
             wanted |= {"is.sample": on_sample, "is.training": on_training}
         with contextlib.ExitStack() as stack:

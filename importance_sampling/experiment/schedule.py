@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -34,7 +35,7 @@ class Schedule(keras.callbacks.Callback):
         train: tuple[Any, Any],
         test: tuple[Any, Any],
         points: int = 20,
-        bar: Any = None,
+        bar: Callable[[int, dict[str, float]], Any] | None = None,
     ):
         super().__init__()
         self.steps = steps
@@ -47,12 +48,12 @@ class Schedule(keras.callbacks.Callback):
         self._paused = 0.0
         self._percent = -1
 
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Measures the untrained model and starts the clock."""
         self._measure(0.0)
         self._start = time.perf_counter()
 
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any]) -> None:
         """Counts the step, sets the learning rate and measures now and then."""
         self._step += 1
         share = self._step / self.steps

@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._files import read_npz, write_whole
+from .._files import read_npz, write_npz
+
+if TYPE_CHECKING:
+    import keras
 
 _ARRAY = "array"
 _SKELETON = "skeleton"
 
 
-def save_state(path: Path, state: Any) -> None:
+def save_state(path: Path, state: object) -> None:
     """Writes a state to a `.npz` file, whole or not at all."""
     arrays: dict[str, np.ndarray] = {}
 
-    def skeleton(value: Any) -> Any:
+    def skeleton(value: object) -> Any:
         if isinstance(value, dict):
             return {"dict": {str(key): skeleton(item) for key, item in value.items()}}
         if isinstance(value, list | tuple):
@@ -34,7 +37,7 @@ def save_state(path: Path, state: Any) -> None:
         raise TypeError(f"A state cannot hold a {type(value).__name__}.")
 
     outline = json.dumps(skeleton(state))
-    write_whole(path, lambda file: np.savez(file, **{_SKELETON: np.array(outline)}, **arrays))
+    write_npz(path, {_SKELETON: np.array(outline), **arrays})
 
 
 def load_state(path: Path) -> Any:
@@ -61,21 +64,21 @@ def load_state(path: Path) -> Any:
     return filled(outline)
 
 
-def variables(model: Any) -> list[Any]:
+def variables(model: keras.Model) -> list[Any]:
     """All that changes in a compiled model while it trains, seeds of its layers included."""
     if not model.optimizer.built:
         model.optimizer.build(model.trainable_variables)
     return [*model.variables, *model.optimizer.variables]
 
 
-def model_state(model: Any) -> list[np.ndarray]:
+def model_state(model: keras.Model) -> list[np.ndarray]:
     """The values of `variables`, copied."""
     from keras import ops
 
     return [np.array(ops.convert_to_numpy(variable.value)) for variable in variables(model)]
 
 
-def load_model_state(model: Any, state: list[np.ndarray]) -> None:
+def load_model_state(model: keras.Model, state: list[np.ndarray]) -> None:
     """Puts values of `model_state` back."""
     for variable, value in zip(variables(model), state, strict=True):
         variable.assign(value)

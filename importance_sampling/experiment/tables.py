@@ -10,6 +10,7 @@ import argparse
 import re
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -136,7 +137,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status.
     """
-    parser = argparse.ArgumentParser(description=main.__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(
+        description="Prints all tables, or writes them into the pages of a directory."
+    )
     parser.add_argument("--write", type=Path, metavar="DIRECTORY", help="of `.md` pages")
     options = parser.parse_args(arguments)
     if options.write is None:
@@ -146,7 +149,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         before = path.read_text()
         after = updated(before)
         if after != before:
-            write_whole(path, lambda temporary, text=after: temporary.write_text(text))
+            write_whole(path, partial(Path.write_text, data=after))
             print(f"{path} is up to date now")
     return 0
 

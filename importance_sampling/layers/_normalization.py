@@ -8,14 +8,17 @@ from typing import Any
 import keras
 from keras import ops
 
+from ..backend.base import Tensor
 
-def _channels(layer: keras.Layer, shape: Any, axis: int = -1) -> int:
-    if shape[axis] is None:
+
+def _channels(layer: keras.Layer, shape: Sequence[int | None], axis: int = -1) -> int:
+    size = shape[axis]
+    if size is None:
         raise ValueError(
             f"{type(layer).__name__} needs to know the size of axis {axis}, got the input shape "
             f"{tuple(shape)}."
         )
-    return int(shape[axis])
+    return int(size)
 
 
 def _check_epsilon(epsilon: float) -> float:
@@ -34,7 +37,7 @@ class _MovingStatistics(keras.layers.Layer):
         self.momentum = float(momentum)
         self.epsilon = _check_epsilon(epsilon)
 
-    def _add_channels(self, shape: Any, spread: str) -> None:
+    def _add_channels(self, shape: Sequence[int | None], spread: str) -> None:
         size = (_channels(self, shape),)
         self.gamma = self.add_weight(shape=size, name="gamma", initializer="ones")
         self.beta = self.add_weight(shape=size, name="beta", initializer="zeros")
@@ -45,14 +48,14 @@ class _MovingStatistics(keras.layers.Layer):
             shape=size, name=spread, initializer="ones", trainable=False
         )
 
-    def _moments(self, inputs: Any) -> tuple[Any, Any]:
+    def _moments(self, inputs: Tensor) -> tuple[Tensor, Tensor]:
         return ops.moments(inputs, axes=list(range(len(inputs.shape) - 1)))
 
-    def _follow(self, moving: Any, value: Any) -> None:
+    def _follow(self, moving: keras.Variable, value: Tensor) -> None:
         value = ops.cast(ops.stop_gradient(value), moving.dtype)
         moving.assign(moving * self.momentum + value * (1.0 - self.momentum))
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Sequence[int | None]:
         """The shape of the input."""
         return input_shape
 
@@ -107,7 +110,7 @@ class BatchRenormalization(_MovingStatistics):
         self.rmax_0, self.rmax_inf, self.rmax_duration = rmax_0, rmax_inf, rmax_duration
         self.dmax_0, self.dmax_inf, self.dmax_duration = dmax_0, dmax_inf, dmax_duration
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Sequence[int | None]) -> None:
         """Creates scale, offset, moving statistics and the step counter."""
         self._add_channels(input_shape, "moving_sigma")
         self.steps = self.add_weight(
@@ -115,11 +118,11 @@ class BatchRenormalization(_MovingStatistics):
         )
 
     @property
-    def moving_sigma(self) -> Any:
+    def moving_sigma(self) -> keras.Variable:
         """The moving standard deviation."""
         return self.moving_spread
 
-    def _bounds(self) -> tuple[Any, Any]:
+    def _bounds(self) -> tuple[Tensor, Tensor]:
         steps = ops.convert_to_tensor(self.steps)
         r = ops.minimum(1.0, steps / self.rmax_duration)
         d = ops.minimum(1.0, steps / self.dmax_duration)
@@ -128,7 +131,7 @@ class BatchRenormalization(_MovingStatistics):
             self.dmax_0 + d * (self.dmax_inf - self.dmax_0),
         )
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         """Normalizes; moves the statistics in training."""
         if not training:
             normal = (inputs - ops.cast(self.moving_mean, inputs.dtype)) / ops.cast(
@@ -175,16 +178,16 @@ class StatsBatchNorm(_MovingStatistics):
         super().__init__(momentum, epsilon, **kwargs)
         self.update_stats = bool(update_stats)
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Sequence[int | None]) -> None:
         """Creates scale, offset and moving statistics."""
         self._add_channels(input_shape, "moving_variance")
 
     @property
-    def moving_variance(self) -> Any:
+    def moving_variance(self) -> keras.Variable:
         """The moving variance."""
         return self.moving_spread
 
-    def call(self, inputs: Any, training: bool = False) -> Any:
+    def call(self, inputs: Tensor, training: bool = False) -> Tensor:
         """Normalizes by the moving statistics."""
         # Copies, because PyTorch would miss the values that are moved below in the backward pass.
         center = ops.stop_gradient(ops.copy(self.moving_mean))
@@ -226,7 +229,7 @@ class LayerNormalization(keras.layers.Layer):
         self.bias_axes = list(bias_axes or [-1])
         self.epsilon = _check_epsilon(epsilon)
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Sequence[int | None]) -> None:
         """Creates scale and offset."""
         rank = len(input_shape)
         kept = {axis % rank for axis in self.axes}
@@ -239,12 +242,12 @@ class LayerNormalization(keras.layers.Layer):
         self.gamma = self.add_weight(shape=shape(self.axes), name="gamma", initializer="ones")
         self.beta = self.add_weight(shape=shape(self.bias_axes), name="beta", initializer="zeros")
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Tensor) -> Tensor:
         """Normalizes."""
         mean, variance = ops.moments(inputs, axes=self._reduced, keepdims=True)
         return self.gamma * (inputs - mean) / ops.sqrt(variance + self.epsilon) + self.beta
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> Sequence[int | None]:
         """The shape of the input."""
         return input_shape
 

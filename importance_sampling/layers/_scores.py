@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import functools
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
 
 import keras
 from keras import ops
 
 from .. import backend
-from . import _activations, _masks
+from .._arrays import Nested
+from ..backend.base import Tensor
+from .activations import activation_of, preactivation_gradient, safe_output
+from .masks import read_mask
+
+Function: TypeAlias = Callable[[Tensor, Tensor], Tensor] | keras.losses.Loss
+"""A loss or metric of `(y_true, y_pred)` with values `(n, ...)`, or a loss of Keras."""
 
 
-def per_sample(values: Any, mask: Any = None) -> Any:
+def per_sample(values: Tensor, mask: Tensor | None = None) -> Tensor:
     """Averages everything but the first axis, over valid steps only: `(n, ...)` to `(n, 1)`.
 
     Args:
@@ -34,13 +41,13 @@ def per_sample(values: Any, mask: Any = None) -> Any:
     return ops.expand_dims(values, -1)
 
 
-def _combine(masks: Any) -> Any:
+def _combine(mask: Nested) -> Tensor | None:
     """One mask that is valid where all of them are."""
-    found = [m for m in (masks if isinstance(masks, list | tuple) else [masks]) if m is not None]
+    found = [m for m in (mask if isinstance(mask, list | tuple) else [mask]) if m is not None]
     return functools.reduce(ops.logical_and, found) if found else None
 
 
-def _values(function: Any, y_true: Any, y_pred: Any) -> Any:
+def _values(function: Function, y_true: Tensor, y_pred: Tensor) -> Tensor:
     """Unreduced values of a loss or metric function, or of a `keras.losses.Loss`."""
     y_pred = ops.convert_to_tensor(y_pred)
     y_true = ops.cast(y_true, y_pred.dtype)
@@ -56,11 +63,13 @@ class _PairLayer(keras.layers.Layer):
         super().__init__(**kwargs)
         self.supports_masking = True
 
-    def compute_mask(self, inputs: Any, previous_mask: Any) -> None:
+    def compute_mask(self, inputs: Nested, previous_mask: Nested) -> None:
         """There are no steps left to mask."""
         return None
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[Any, int]:
+    def compute_output_shape(
+        self, input_shape: Sequence[Sequence[int | None]]
+    ) -> tuple[int | None, int]:
         """One number per sample."""
         return (input_shape[0][0], 1)
 
@@ -82,11 +91,11 @@ class LossLayer(_PairLayer):
     ```
     """
 
-    def __init__(self, loss: Any, **kwargs: Any):
+    def __init__(self, loss: str | Function, **kwargs: Any):
         super().__init__(**kwargs)
         self.loss = keras.losses.get(loss)
 
-    def call(self, inputs: list[Any], mask: Any = None) -> Any:
+    def call(self, inputs: list[Tensor], mask: Nested = None) -> Tensor:
         """See the call arguments of the class."""
         return per_sample(_values(self.loss, *inputs), _combine(mask))
 
@@ -108,7 +117,7 @@ class MetricLayer(_PairLayer):
         inputs: `[y_true (n, ...), y_pred (n, ...)]`; Keras masks on them are honoured.
     """
 
-    def __init__(self, metric_func: Any, **kwargs: Any):
+    def __init__(self, metric_func: str | Function, **kwargs: Any):
         super().__init__(**kwargs)
         self.metric_func = self._function(metric_func)
 
@@ -131,7 +140,7 @@ class MetricLayer(_PairLayer):
             )
         return metric
 
-    def call(self, inputs: list[Any], mask: Any = None) -> Any:
+    def call(self, inputs: list[Tensor], mask: Nested = None) -> Tensor:
         """See the call arguments of the class."""
         values = ops.cast(_values(self.metric_func, *inputs), self.compute_dtype)
         return per_sample(values, _combine(mask))
@@ -172,7 +181,13 @@ class GradientNormLayer(_PairLayer):
         inputs: `[y_true, y_pred]` or `[y_true, x]`, arrays with n rows.
     """
 
-    def __init__(self, parameter_list: Any, loss: Any, fast: bool = False, **kwargs: Any):
+    def __init__(
+        self,
+        parameter_list: keras.Layer | None,
+        loss: str | Function,
+        fast: bool = False,
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         if parameter_list is not None and not isinstance(parameter_list, keras.layers.Layer):
             raise TypeError(
@@ -182,42 +197,42 @@ class GradientNormLayer(_PairLayer):
         if not fast and parameter_list is None:
             raise ValueError("With fast=False `parameter_list` must be the model.")
         # In a tuple, so that the network does not become a part of this layer.
-        self._network = (parameter_list,)
+        self._network: tuple[keras.Layer] = (parameter_list,)
         self.loss = keras.losses.get(loss)
         self.fast = fast
 
     @property
-    def parameter_list(self) -> Any:
+    def parameter_list(self) -> keras.Layer | None:
         """The layer or model whose gradient is meant."""
         return self._network[0]
 
-    def call(self, inputs: list[Any], mask: Any = None) -> Any:
+    def call(self, inputs: list[Tensor], mask: Nested = None) -> Tensor:
         """See the call arguments of the class."""
         norms = self._at_outputs(inputs, _combine(mask)) if self.fast else self._exact(inputs)
         return ops.expand_dims(norms, -1)
 
-    def _at_outputs(self, inputs: list[Any], mask: Any) -> Any:
+    def _at_outputs(self, inputs: list[Tensor], mask: Tensor | None) -> Tensor:
         y_true, y_pred = inputs
-        activation = _activations.of_layer(self.parameter_list)
-        output = _activations.safe_output(activation, ops.stop_gradient(y_pred))
+        activation = activation_of(self.parameter_list)
+        output = safe_output(activation, ops.stop_gradient(y_pred))
 
-        def total(prediction: Any) -> Any:
+        def total(prediction: Tensor) -> Tensor:
             return ops.sum(per_sample(_values(self.loss, y_true, prediction), mask))
 
         _, (gradient,) = backend.get().gradient(total, [output])
-        gradient = _activations.preactivation_gradient(activation, output, gradient)
+        gradient = preactivation_gradient(activation, output, gradient)
         axes = tuple(range(1, len(gradient.shape)))
         return ops.sqrt(ops.sum(ops.square(gradient), axis=axes))
 
-    def _exact(self, inputs: list[Any]) -> Any:
+    def _exact(self, inputs: list[Tensor]) -> Tensor:
         y_true, x = inputs
-        model = self.parameter_list
+        (model,) = self._network
         variables = model.trainable_variables
 
-        def sample_loss(values: Any, target: Any, features: Any) -> Any:
+        def sample_loss(values: Sequence[Tensor], target: Tensor, features: Tensor) -> Tensor:
             with keras.StatelessScope(state_mapping=list(zip(variables, values, strict=True))):
                 outputs = model(ops.expand_dims(features, 0))
-                mask = _masks.read_mask(outputs)
+                mask = read_mask(outputs)
                 losses = _values(self.loss, ops.expand_dims(target, 0), outputs)
                 return ops.sum(per_sample(losses, mask))
 

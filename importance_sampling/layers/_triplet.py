@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
 
 import keras
 from keras import ops
+
+from ..backend.base import Tensor
 
 
 @keras.saving.register_keras_serializable("importance_sampling")
@@ -25,7 +27,7 @@ class TripletLossLayer(keras.layers.Layer):
         `(batch, 1)`.
     """
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Sequence[int | None]) -> None:
         """Checks that there are three embeddings of one size."""
         if len(input_shape) != 2 or input_shape[-1] is None or input_shape[-1] % 3:
             raise ValueError(
@@ -33,17 +35,17 @@ class TripletLossLayer(keras.layers.Layer):
                 f"size in a row, got {tuple(input_shape)}."
             )
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Tensor) -> Tensor:
         """See the class."""
         anchor, positive, negative = (
             ops.normalize(part, axis=-1, order=2) for part in ops.split(inputs, 3, axis=-1)
         )
 
-        def distance(other: Any) -> Any:
+        def distance(other: Tensor) -> Tensor:
             return ops.sum(ops.square(anchor - other), axis=-1, keepdims=True)
 
         return distance(negative) - distance(positive)
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, int]:
         """One number per triplet."""
         return (input_shape[0], 1)

@@ -1,6 +1,17 @@
 """What a network says: compiled scores, training steps and evaluation."""
 
-from ._base import ModelWrapper, ModelWrapperDecorator, StepResult
+from ._base import ModelWrapper
+from ._decorator import ModelWrapperDecorator
+from ._objective import Score
 from ._oracle import OracleWrapper
+from ._precision import ScoreDtype
+from ._step_result import StepResult
 
-__all__ = ["ModelWrapper", "ModelWrapperDecorator", "OracleWrapper", "StepResult"]
+__all__ = [
+    "ModelWrapper",
+    "ModelWrapperDecorator",
+    "OracleWrapper",
+    "Score",
+    "ScoreDtype",
+    "StepResult",
+]

@@ -2,85 +2,120 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
+import keras
 import numpy as np
-from blinker import signal
 
-from .._arrays import count_rows, take_rows
-
-
-def is_heard(name: str) -> bool:
-    """Whether anybody listens to a signal."""
-    return bool(signal(name).receivers)
-
-
-def _send(name: str, message: Any) -> None:
-    """Tells whoever listens; costs nothing when nobody does."""
-    if is_heard(name):
-        signal(name).send(message)
-
-
-class StepResult:
-    """What one training step said; arrays are computed and fetched when they are read.
-
-    Args:
-        logs: the metrics, running averages over the epoch.
-        fetch: returns `(weighted losses, scores)`, numpy arrays `(n,)`.
-        fetch_scores: returns the scores alone, where that is cheaper.
-    """
-
-    def __init__(
-        self,
-        logs: dict[str, Any],
-        fetch: Callable[[], tuple[np.ndarray, np.ndarray]],
-        fetch_scores: Callable[[], np.ndarray] | None = None,
-    ):
-        self.logs = logs
-        self._fetch = fetch
-        self._fetch_scores = fetch_scores or (lambda: fetch()[1])
-        self._losses: np.ndarray | None = None
-        self._scores: np.ndarray | None = None
-
-    @property
-    def weighted_losses(self) -> np.ndarray:
-        """Weight times loss of each example, `(n,)`."""
-        if self._losses is None:
-            self._losses, self._scores = self._fetch()
-        return self._losses
-
-    @property
-    def scores(self) -> np.ndarray:
-        """Score of each example in this very pass, `(n,)`."""
-        if self._scores is None:
-            self._scores = self._fetch_scores()
-        return self._scores
+from .._arrays import Nested, count_rows, take_rows
+from ..backend.base import Runtime
+from ..proposal import Proposal
+from ._step_result import StepResult
+from .signals import send
 
 
 class ModelWrapper:
     """Scores, trains and evaluates a network.
 
-    Subclasses implement `score_batch`, `evaluate_batch` and `train_batch`.
+    Subclasses implement `score_batch`, `evaluate_batch` and `train_batch`. They may have a `model`,
+    whose optimizer is then told when training ends, and `metrics_names`: "loss", the names of the
+    metrics in the order in which `train_batch` returns them, "score".
     """
 
     model: Any
-    knows_its_targets = False
-    """Whether it may need no targets."""
 
-    def build(self, x: Any, y: Any, sample_weight: Any = None) -> None:
-        """Builds what is not yet, from a few rows; by default there is nothing to build."""
+    @property
+    def knows_its_targets(self) -> bool:
+        """Whether the model may need no targets, because it makes its loss by itself."""
+        return False
 
-    def rehearse(self, where: str, x: Any, y: Any, sample_weight: Any = None) -> None:
-        """Raises if rows that come from the argument `where` cannot work; by default they can."""
+    def build(self, x: Nested, y: Nested, sample_weight: Nested = None) -> None:
+        """Builds and compiles what is not yet; by default there is nothing to build.
 
-    def check_targets(self, y: Any, where: str) -> None:
-        """Raises if targets cannot work; by default they can."""
+        Args:
+            x: inputs, a few rows, for shapes and types.
+            y: targets, likewise.
+            sample_weight: the user's own weights, likewise.
+        """
 
-    def check_padding(self, before: tuple[Any, ...], after: tuple[Any, ...]) -> None:
-        """Hears of a row before and after it was padded; by default it is all the same."""
+    def dry_run(self, where: str, x: Nested, y: Nested, sample_weight: Nested = None) -> None:
+        """Raises if rows cannot be trained or evaluated on; by default all can.
 
-    def _batches(self, x: Any, y: Any, batch_size: int, extra: Any = None) -> Iterator[Any]:
+        Args:
+            where: the argument that they come from, for the error.
+            x: inputs, a few rows.
+            y: targets, likewise.
+            sample_weight: the user's own weights, likewise.
+        """
+
+    def check_targets(self, y: Nested, where: str) -> None:
+        """Raises if targets cannot work; by default all can.
+
+        Args:
+            y: targets.
+            where: the argument that they come from, for the error.
+        """
+
+    def check_padding(self, before: tuple[Nested, ...], after: tuple[Nested, ...]) -> None:
+        """Warns if padding with zeros changes a score; by default nothing is checked.
+
+        Args:
+            before: `(x, y)` or `(x, y, sample_weight)`, one row as it came.
+            after: the same row, padded to the length of the longest in its pool.
+        """
+
+    # -- a training loop ----------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def attached(self) -> Iterator[Runtime]:
+        """Holds the model while a training loop runs.
+
+        At the end, also after an error, the state is back in the model's variables. Where a step
+        was made, the optimizer then finalizes them, as one that averages weights does.
+
+        Yields:
+            The runtime, which the loop tells when epochs begin and end and when code of the user's
+            is about to look at the model.
+        """
+        optimizer: Any = getattr(getattr(self, "model", None), "optimizer", None)
+        steps = _count_steps(optimizer)
+        runtime = self._runtime()
+        runtime.attach()
+        try:
+            yield runtime
+        finally:
+            runtime.detach()
+            if _count_steps(optimizer) != steps:
+                optimizer.finalize_variable_values(self.model.trainable_variables)
+
+    def _runtime(self) -> Runtime:
+        # For state that stays where Keras looks for it.
+        return Runtime(getattr(self, "model", None))
+
+    def train(self, proposal: Proposal) -> StepResult:
+        """One optimizer step, without waiting for the device.
+
+        Args:
+            proposal: the mini-batch that a sampler proposes, with its weights.
+
+        Returns:
+            A `StepResult`.
+        """
+        x, y = proposal.rows[:2]
+        losses, metrics, scores = self.train_batch(x, y, proposal.weights)
+        losses, scores = np.asarray(losses).reshape(-1), np.asarray(scores).reshape(-1)
+        if not isinstance(metrics, dict):
+            metrics = _named(metrics, getattr(self, "metrics_names", ()), len(losses))
+        logs = {"loss": float(np.mean(losses)), **metrics}
+        return StepResult(logs, lambda: (losses, scores))
+
+    # -- scores, evaluation -------------------------------------------------------------------
+
+    def _batches(
+        self, x: Nested, y: Nested, batch_size: int, extra: Nested = None
+    ) -> Iterator[tuple[Nested, Nested, Nested]]:
         """Batches of nearly equal size, so that a compiled function sees at most two shapes."""
         n = count_rows(y if y is not None else x)
         parts = max(1, -(-n // max(1, batch_size)))
@@ -89,7 +124,7 @@ class ModelWrapper:
             yield take_rows((x, y, extra), slice(start, start + size))
 
     def score(
-        self, x: Any, y: Any, batch_size: int = 128, *, sample_weight: Any = None
+        self, x: Nested, y: Nested, batch_size: int = 128, *, sample_weight: Nested = None
     ) -> np.ndarray:
         """Scores examples by forward passes, in inference mode, changing nothing.
 
@@ -107,15 +142,24 @@ class ModelWrapper:
             arguments = part if part[2] is not None else part[:2]
             parts.append(np.asarray(self.score_batch(*arguments)).reshape(-1))
         scores = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        _send("is.score", scores)
+        send("is.score", scores)
         return scores
 
     def score_later(
-        self, x: Any, y: Any, batch_size: int = 128, *, sample_weight: Any = None
+        self, x: Nested, y: Nested, batch_size: int = 128, *, sample_weight: Nested = None
     ) -> Callable[[], np.ndarray]:
-        """As `score`, but returns a function that returns the scores.
+        """As `score`, but without waiting for the device.
 
-        Where the device works asynchronously it begins at once, with the model as it is.
+        Where it works asynchronously it begins at once, with the model as it is.
+
+        Args:
+            x: inputs, arrays with n rows.
+            y: targets, arrays with n rows.
+            batch_size: int, examples per forward pass. Defaults to `128`.
+            sample_weight: keyword-only; the user's own weights, taken into the scores.
+
+        Returns:
+            A function that waits for the scores and returns them, float array `(n,)`.
         """
         scores = self.score(x, y, batch_size, sample_weight=sample_weight)
         return lambda: scores
@@ -125,7 +169,7 @@ class ModelWrapper:
         """Whether calls return before the device is done."""
         return False
 
-    def evaluate(self, x: Any, y: Any, batch_size: int = 128) -> np.ndarray:
+    def evaluate(self, x: Nested, y: Nested, batch_size: int = 128) -> np.ndarray:
         """Mean loss and metrics over the examples, in the order of `metrics_names`.
 
         Args:
@@ -137,7 +181,7 @@ class ModelWrapper:
             float array `(1 + metrics,)`.
         """
         result = self.evaluate_batches((xi, yi) for xi, yi, _ in self._batches(x, y, batch_size))
-        _send("is.evaluation", result)
+        send("is.evaluation", result)
         return result
 
     def evaluate_batches(self, batches: Iterable[tuple[Any, ...]]) -> np.ndarray:
@@ -160,7 +204,7 @@ class ModelWrapper:
 
     @property
     def evaluates_itself(self) -> bool:
-        """Whether an `evaluate_batch` of its own may say something else than the model does."""
+        """Whether `evaluate_batch` is to be asked, because `model.evaluate` may say otherwise."""
         return type(self).evaluate_batch is not ModelWrapper.evaluate_batch
 
     def set_lr(self, lr: float) -> None:
@@ -179,11 +223,19 @@ class ModelWrapper:
             )
         optimizer.learning_rate = lr
 
-    def score_batch(self, x: Any, y: Any) -> np.ndarray:
-        """Scores one batch: float array `(n,)`."""
+    def score_batch(self, x: Nested, y: Nested) -> np.ndarray:
+        """Scores one batch.
+
+        Args:
+            x: inputs of the batch.
+            y: targets of the batch.
+
+        Returns:
+            float array `(n,)`.
+        """
         raise NotImplementedError(f"{type(self).__name__} must implement score_batch(x, y)")
 
-    def evaluate_batch(self, x: Any, y: Any) -> np.ndarray:
+    def evaluate_batch(self, x: Nested, y: Nested) -> np.ndarray:
         """Loss and metrics of one batch.
 
         Args:
@@ -195,7 +247,7 @@ class ModelWrapper:
         """
         raise NotImplementedError(f"{type(self).__name__} must implement evaluate_batch(x, y)")
 
-    def train_batch(self, x: Any, y: Any, w: np.ndarray) -> tuple[Any, Any, np.ndarray]:
+    def train_batch(self, x: Nested, y: Nested, w: np.ndarray) -> tuple[Any, Any, np.ndarray]:
         """One optimizer step.
 
         Args:
@@ -209,58 +261,17 @@ class ModelWrapper:
         """
         raise NotImplementedError(f"{type(self).__name__} must implement train_batch(x, y, w)")
 
-    def train_draw(self, draw: Any) -> StepResult:
-        """One optimizer step on a sampler's draw, without waiting for the device.
 
-        Args:
-            draw: the triple `(idxs, (x, y), w)`.
-
-        Returns:
-            A `StepResult`.
-        """
-        _, xy, w = draw
-        losses, metrics, scores = self.train_batch(xy[0], xy[1], w)
-        losses, scores = np.asarray(losses).reshape(-1), np.asarray(scores).reshape(-1)
-        if not isinstance(metrics, dict):
-            columns = metrics.T if isinstance(metrics, np.ndarray) else metrics
-            names = getattr(self, "metrics_names", ())[1:-1]
-            metrics = {n: float(np.mean(c)) for n, c in zip(names, columns, strict=False)}
-        logs = {"loss": float(np.mean(losses)), **metrics}
-        return StepResult(logs, lambda: (losses, scores))
+def _named(metrics: Any, metrics_names: Sequence[str], n: int) -> dict[str, float]:
+    """Means over n examples of metrics without names; "metric_0", ... where a name is missing."""
+    if isinstance(metrics, np.ndarray):
+        metrics = [metrics] if metrics.shape == (n,) else metrics.T
+    names = [*metrics_names][1:-1]
+    names += [f"metric_{i}" for i in range(len(names), len(metrics))]
+    return {name: float(np.mean(c)) for name, c in zip(names, metrics, strict=False)}
 
 
-_MADE_OF = {
-    "train_batch": ("train_draw",),
-    "score": ("score_later",),
-    "score_batch": ("score", "score_later"),
-    "evaluate_batch": ("evaluates_itself", "evaluate_batches"),
-}
-
-
-class ModelWrapperDecorator(ModelWrapper):
-    """Passes every attribute on to another wrapper, but for the named ones.
-
-    Args:
-        model_wrapper: the wrapper to decorate.
-        implemented_attributes: names that the decorator itself provides.
-    """
-
-    def __init__(
-        self,
-        model_wrapper: ModelWrapper,
-        implemented_attributes: set[str] | frozenset = frozenset(),
-    ):
-        self.model_wrapper = model_wrapper
-        self.implemented_attributes = set(implemented_attributes) | {"model_wrapper"}
-
-    def __getattribute__(self, name: str) -> Any:
-        own = object.__getattribute__
-        if name.startswith("__") or name == "implemented_attributes":
-            return own(self, name)
-        if name in vars(self).get("implemented_attributes", {name}):
-            return own(self, name)
-        for method, callers in _MADE_OF.items():
-            # What the loop calls goes through the method that the decorator implements.
-            if name in callers and method in own(self, "implemented_attributes"):
-                return own(self, name)
-        return getattr(own(self, "model_wrapper"), name)
+def _count_steps(optimizer: Any) -> int:
+    """How many steps an optimizer has made; 0 where it does not say."""
+    iterations = getattr(optimizer, "iterations", None)
+    return 0 if iterations is None else int(keras.ops.convert_to_numpy(iterations))

@@ -1,4 +1,4 @@
-"""What happens to a model once, before it is compiled for training with scores."""
+"""Variables that must exist before a step is compiled, and what is told before it."""
 
 from __future__ import annotations
 
@@ -10,17 +10,18 @@ from typing import Any
 import keras
 from keras import ops, tree
 
-from .._arrays import TRIED_ROWS, map_arrays
-from ..backend._foreign import tensor_to_numpy
-from ._outputs import OutputInfo, takes_training
+from .._arrays import TRIED_ROWS, Nested, map_arrays
+from ..backend.array_types import tensor_to_numpy
+from ._outputs import OutputInfo
+from .introspection import takes_training
 
 
-def first_rows(*data: Any) -> Any:
+def first_rows(*data: Nested) -> tuple[Nested, ...]:
     """A few rows of everything as tensors, for shapes and types."""
     return map_arrays(lambda a: ops.convert_to_tensor(a[:TRIED_ROWS]), data)
 
 
-def build_state(model: keras.Model, rows: Any, info: Any) -> dict[str, Any]:
+def build_state(model: keras.Model, rows: tuple[Nested, ...], info: OutputInfo) -> dict[str, Any]:
     """Creates the variables of loss, metrics and optimizer outside any compiled function.
 
     Args:
@@ -55,8 +56,8 @@ def warn_gradient_fallback(model: keras.Model, info: OutputInfo, losses: list[An
     """
     unknown = [
         f"the layer {layer.name!r}" if layer is not None else f"the `call` of {model.name!r}"
-        for layer, ending, loss in zip(info.layer, info.ending, losses, strict=True)
-        if ending is None and (loss is not None or model.loss is None)
+        for layer, activation, loss in zip(info.producers, info.activations, losses, strict=True)
+        if activation is None and (loss is not None or model.loss is None)
     ]
     if unknown:
         warnings.warn(
@@ -65,40 +66,13 @@ def warn_gradient_fallback(model: keras.Model, info: OutputInfo, losses: list[An
             "costs no time, but bounds the gradient norm less tightly, so that draws may gain "
             "less. `layer=` names the layer whose pre-activation counts, for a backward pass "
             "through the layers above it in every step; score='loss' needs no gradient at all.",
-            stacklevel=5,
+            stacklevel=6,
         )
-
-
-def key_of(model: keras.Model) -> tuple[Any, ...]:
-    """What a compiled step depends on; another key needs another step."""
-    return (
-        model.optimizer,
-        model.loss,
-        model.run_eagerly,
-        model.jit_compile,
-        model.metrics[:1],
-        [id(v) for v in model.trainable_variables],
-    )
-
-
-def same(a: tuple[Any, ...], b: tuple[Any, ...]) -> bool:
-    """Equality by identity for objects and by value for lists of identities."""
-    return len(a) == len(b) and all(
-        x is y or (isinstance(x, list) and _same_list(x, y)) for x, y in zip(a, b, strict=True)
-    )
-
-
-def _same_list(a: list[Any], b: Any) -> bool:
-    return (
-        isinstance(b, list)
-        and len(a) == len(b)
-        and all(x is y or x == y for x, y in zip(a, b, strict=True))
-    )
 
 
 @contextlib.contextmanager
 def restored_on_refusal(model: keras.Model) -> Iterator[None]:
-    """Undoes an eager step of the user's own that turned out not to be usable."""
+    """Undoes an eager step of the user's own if it raises `ValueError`, because it is refused."""
     variables = [*model.variables, *model.optimizer.variables]
     before = [(v, tensor_to_numpy(v.value).copy()) for v in variables]
     try:

@@ -8,10 +8,13 @@ from typing import Any
 import keras
 from keras import tree
 
+from .._arrays import Nested
+from .introspection import all_layers, overrides
+
 _AVERAGING = ("sum_over_batch_size", "mean")
 
 
-def check_model(model: Any) -> None:
+def check_model(model: object) -> None:
     """Raises unless `model` is a compiled Keras model."""
     if not isinstance(model, keras.Model):
         raise TypeError(
@@ -23,9 +26,8 @@ def check_model(model: Any) -> None:
             f"The model {model.name!r} is not compiled with an optimizer. Call "
             '`model.compile(optimizer="adam", loss=...)` before wrapping it.'
         )
-    kind = type(model)
-    if model.loss is None and kind.compute_loss.__module__.startswith("keras."):
-        if not kind.train_step.__module__.startswith("keras."):
+    if model.loss is None and not overrides(model, "compute_loss"):
+        if overrides(model, "train_step"):
             raise ValueError(no_compute_loss(model))
         raise ValueError(
             f"The model {model.name!r} is compiled without a loss, so that its samples have no "
@@ -41,7 +43,7 @@ def check_model(model: Any) -> None:
 
 
 def no_compute_loss(model: keras.Model) -> str:
-    """What to say of a `train_step` into which no weights can enter."""
+    """The message of an error: a `train_step` of the user's into which no weights can enter."""
     compiled = "" if model.loss is not None else ", and the model is compiled without a loss"
     return (
         f"The train_step of {model.name!r} computes its loss without `self.compute_loss`"
@@ -86,16 +88,27 @@ def sums_its_loss(model: keras.Model) -> bool:
     return bool(reductions) and reductions[0] == "sum"
 
 
-def losses_by_output(model: keras.Model, spec: Any) -> list[Any]:
-    """The compiled loss of each output, in the order in which the outputs are flattened."""
+def losses_by_output(model: keras.Model, spec: Nested) -> list[Any]:
+    """The compiled loss of each output, in the order in which the outputs are flattened.
+
+    Args:
+        model: the compiled model.
+        spec: its outputs, tensors or symbolic ones.
+    """
     outputs = tree.flatten(spec)
     return align(model, model.loss, spec, len(outputs))
 
 
-def align(model: keras.Model, data: Any, spec: Any, outputs: int) -> list[Any]:
+def align(model: keras.Model, data: Nested, spec: Nested, outputs: int) -> list[Any]:
     """Leaves of `data`, one per output, in the order of the flattened outputs.
 
     A dict that belongs to a list of outputs is ordered by the outputs' names, as Keras does.
+
+    Args:
+        model: the model.
+        data: targets, sample weights or losses: a structure as the outputs', or one for all.
+        spec: the model's outputs, tensors or symbolic ones.
+        outputs: int, how many outputs there are.
     """
     if isinstance(data, dict) and not isinstance(spec, dict):
         names = getattr(model, "output_names", None)
@@ -105,8 +118,17 @@ def align(model: keras.Model, data: Any, spec: Any, outputs: int) -> list[Any]:
     return leaves if len(leaves) == outputs else leaves[:1] * outputs
 
 
-def find_layer(model: keras.Model, layer: Any) -> Any:
-    """Resolves the argument `layer` (None, an index or a layer) to a layer of the model."""
+def find_layer(model: keras.Model, layer: int | keras.Layer | None) -> keras.Layer | None:
+    """Resolves the argument `layer` to a layer of the model.
+
+    Args:
+        model: the model.
+        layer: None, an index into `model.layers` or a layer.
+
+    Raises:
+        TypeError: if it is something else.
+        ValueError: if the model has no such layer.
+    """
     if layer is None:
         return None
     if isinstance(layer, bool) or not isinstance(layer, int | keras.Layer):
@@ -127,22 +149,13 @@ def find_layer(model: keras.Model, layer: Any) -> Any:
     return layer
 
 
-def all_layers(model: Any) -> list[Any]:
-    """The layers of a model and of the models within it."""
-    found = []
-    for layer in model.layers:
-        found.append(layer)
-        if isinstance(layer, keras.Model):
-            found.extend(all_layers(layer))
-    return found
-
-
 def weighable_metrics(model: keras.Model) -> tuple[list[Any], list[str]]:
     """The metrics of targets and predictions that accept weights, and the names of the others.
 
     Metrics of other things, as the means that a `train_step` of the user's own keeps, are neither.
     """
-    weighable, others = [], []
+    weighable: list[Any] = []
+    others: list[str] = []
     found = [m for kept in model.metrics for m in (kept, *getattr(kept, "metrics", []))]
     for metric in found:
         parameters = list(inspect.signature(metric.update_state).parameters)

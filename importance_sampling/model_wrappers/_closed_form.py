@@ -1,24 +1,31 @@
 """Gradient norms of the common losses, as p - y for classifiers, in a handful of operations.
 
-`Objective.measure` gives the same by differentiating the compiled loss, for any loss. That is
-free where the step is compiled, but not where every operation is dispatched on its own; there,
-numpy on the few outputs of a batch is cheaper than any tensor operation.
+Differentiating the compiled loss gives the same, for any loss. That is free where the step is
+compiled, but not where every operation is dispatched on its own; there, numpy on the few outputs
+of a batch is cheaper than any tensor operation.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import keras
 import numpy as np
 from keras import activations, losses, ops
 
-ClosedForm = Callable[[Any, Any], Any]
+from ..backend.base import Tensor
+from ..layers.activations import Activation
+from ._outputs import OutputInfo
+
+ClosedForm: TypeAlias = Callable[[Tensor, Tensor], Tensor]
 """`(target, output) -> gradient norms (n,)`; of tensors, or of numpy arrays where both are."""
 
+_Rule: TypeAlias = Callable[[Tensor, Tensor, int], Tensor]
+"""`(target, output, values per sample) -> gradient at the pre-activation (n, values)`."""
 
-def _sparse(target: Any, output: Any, classes: int) -> Any:
+
+def _sparse(target: Tensor, output: Tensor, classes: int) -> Tensor:
     if isinstance(output, np.ndarray):
         difference = output.copy()
         difference[np.arange(len(output)), target.reshape(-1).astype(np.int64)] -= 1
@@ -28,46 +35,46 @@ def _sparse(target: Any, output: Any, classes: int) -> Any:
     return output - ops.one_hot(ops.cast(target, "int32"), classes, dtype=output.dtype)
 
 
-def _dense(target: Any, output: Any, classes: int) -> Any:
+def _dense(target: Tensor, output: Tensor, classes: int) -> Tensor:
     if isinstance(output, np.ndarray):
         return output - target.reshape(-1, classes)
     return output - ops.cast(ops.reshape(target, (-1, classes)), output.dtype)
 
 
-def _binary(target: Any, output: Any, classes: int) -> Any:
+def _binary(target: Tensor, output: Tensor, classes: int) -> Tensor:
     return _dense(target, output, classes) / classes
 
 
-def _probabilities(logits: Any) -> Any:
+def _probabilities(logits: Tensor) -> Tensor:
     xp = np if isinstance(logits, np.ndarray) else ops
     powers = xp.exp(logits - xp.max(logits, axis=-1, keepdims=True))
     return powers / xp.sum(powers, axis=-1, keepdims=True)
 
 
-def _sparse_logits(target: Any, output: Any, classes: int) -> Any:
+def _sparse_logits(target: Tensor, output: Tensor, classes: int) -> Tensor:
     return _sparse(target, _probabilities(output), classes)
 
 
-def _dense_logits(target: Any, output: Any, classes: int) -> Any:
+def _dense_logits(target: Tensor, output: Tensor, classes: int) -> Tensor:
     return _dense(target, _probabilities(output), classes)
 
 
-def _binary_logits(target: Any, output: Any, classes: int) -> Any:
+def _binary_logits(target: Tensor, output: Tensor, classes: int) -> Tensor:
     xp = np if isinstance(output, np.ndarray) else ops
     # The sigmoid, without a power that could overflow.
     return _binary(target, 0.5 + 0.5 * xp.tanh(0.5 * output), classes)
 
 
-def _squared(target: Any, output: Any, values: int) -> Any:
+def _squared(target: Tensor, output: Tensor, values: int) -> Tensor:
     return _dense(target, output, values) * (2.0 / values)
 
 
-def _absolute(target: Any, output: Any, values: int) -> Any:
+def _absolute(target: Tensor, output: Tensor, values: int) -> Tensor:
     xp = np if isinstance(output, np.ndarray) else ops
     return xp.sign(_dense(target, output, values)) / values
 
 
-_RULES: dict[tuple[Any, Any], Callable[[Any, Any, int], Any]] = {
+_RULES: dict[tuple[Callable[..., Tensor], Activation | None], _Rule] = {
     (losses.sparse_categorical_crossentropy, activations.softmax): _sparse,
     (losses.categorical_crossentropy, activations.softmax): _dense,
     (losses.binary_crossentropy, activations.sigmoid): _binary,
@@ -96,25 +103,28 @@ def _loss_function(loss: Any) -> Any:
     return _FUNCTIONS.get(type(loss), loss)
 
 
-def find(model: keras.Model, info: Any) -> ClosedForm | None:
-    """Returns `(target, output) -> gradient norms (n,)`, or None where no rule applies.
+def find_closed_form(model: keras.Model, info: OutputInfo) -> ClosedForm | None:
+    """The closed form of the gradient norms under a compiled loss, or None if there is none.
 
-    Whether a rule really describes the compiled loss (which may be weighted or smoothed) is
-    for the caller to check on examples.
+    Whether it really describes the compiled loss (which may be weighted or smoothed) is for the
+    caller to check on examples.
+
+    Args:
+        model: the compiled, built model, whose class does not override `compute_loss`.
+        info: what is known of its outputs.
     """
-    own_loss = type(model).compute_loss.__module__.startswith("keras.")
     spec = info.spec
-    if not own_loss or info.nested or info.masked[0] or len(spec.shape) != 2:
+    if info.nested or info.masked[0] or len(spec.shape) != 2:
         return None
     loss = _loss_function(model.loss)
     if not callable(loss) or isinstance(loss, losses.Loss):
         return None
-    rule = _RULES.get((loss, info.ending[0]))
+    rule = _RULES.get((loss, info.activations[0]))
     classes = spec.shape[-1]
     if rule is None or (rule in (_sparse, _sparse_logits) and classes == 1):
         return None
 
-    def norms(target: Any, output: Any) -> Any:
+    def norms(target: Tensor, output: Tensor) -> Tensor:
         if isinstance(output, np.ndarray):
             difference = rule(target, output.astype(np.float32, copy=False), classes)
             return np.sqrt(np.einsum("ij,ij->i", difference, difference))

@@ -2,110 +2,88 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
+import keras
 from keras import ops, tree
 
 from .. import backend
-from ..layers import _activations
+from .._arrays import Nested
+from ..backend.base import Tensor
+from ..layers.activations import activation_of
+from ._hooks import replaced
 
-if TYPE_CHECKING:
-    from ._objective import Objective
 
-
-def sum_per_sample(tensor: Any) -> Any:
+def sum_per_sample(tensor: Tensor) -> Tensor:
     """Sums everything but the first axis: `(n, ...)` to `(n,)`."""
     axes = tuple(range(1, len(tensor.shape)))
     return ops.sum(tensor, axis=axes) if axes else tensor
 
 
-def layer_norms(objective: Objective, x: Any, y: Any, sample_weight: Any) -> Any:
-    """Gradient norm at the pre-activation of an explicitly chosen layer."""
+def layer_norms(layer: keras.Layer, batch_loss: Callable[[], Tensor], summed: bool) -> Tensor:
+    """Norm of each sample's gradient at the pre-activation of one layer.
 
-    def total(tap: Callable[[Any], Any]) -> Any:
-        with objective.runtime.scope(), tapped_layer(objective.layer, tap):
-            outputs = objective.forward(x)
-            n = ops.shape(tree.flatten(outputs)[0])[0]
-            valid = objective.valid(y, objective.masks(outputs))
-            weight = objective.weigh(sample_weight, ops.ones((n,), "float32"), valid)
-            return objective.loss(x, y, outputs, weight)
+    Args:
+        layer: a layer that the forward pass goes through.
+        batch_loss: makes a forward pass and returns the batch's loss, a scalar.
+        summed: bool, whether that is the sum of the samples' losses rather than their mean.
 
-    _, gradients = backend.get().tapped_gradient(total)
+    Returns:
+        `(n,)` float32.
+    """
+
+    def tapped_loss(tap: Callable[[Tensor], Tensor]) -> Tensor:
+        with _tapped(layer, tap):
+            return batch_loss()
+
+    _, gradients = backend.get().tapped_gradient(tapped_loss)
     squares = sum(sum_per_sample(ops.square(ops.cast(g, "float32"))) for g in gradients)
     n = ops.cast(ops.shape(gradients[0])[0], "float32")
-    return ops.sqrt(squares) * (1.0 if objective.summed else n)
+    return ops.sqrt(squares) * (1.0 if summed else n)
 
 
-def exact_norms(objective: Objective, x: Any, y: Any, sample_weight: Any) -> Any:
-    """Exact norm over all trainable weights of each sample's own gradient."""
-    variables = objective.model.trainable_variables
+def exact_norms(
+    sample_loss: Callable[..., Tensor], data: Nested, values: Sequence[Tensor]
+) -> Tensor:
+    """Norm of each sample's own gradient.
 
-    def sample_loss(values: Any, *row: Any) -> Any:
-        x1, y1, w1 = tree.map_structure(
-            lambda t: None if t is None else ops.expand_dims(t, 0),
-            tree.pack_sequence_as(template, list(row)),
-        )
-        with objective.runtime.scope(list(zip(variables, values, strict=True))):
-            outputs = objective.forward(x1)
-            # The difference takes regularizers, which belong to no sample, out again.
-            valid = objective.valid(y1, objective.masks(outputs))
-            one, zero = ops.ones((1,), "float32"), ops.zeros((1,), "float32")
-            full = objective.loss(x1, y1, outputs, objective.weigh(w1, one, valid))
-            none = objective.loss(x1, y1, outputs, objective.weigh(w1, zero, valid))
-            value = full - none
-            if objective.counts_tokens:
-                value = value * ops.sum(objective.counts(y1, objective.masks(outputs)))
-        return value
+    Args:
+        sample_loss: called as `sample_loss(values, *row)`, where `row` holds one sample of each
+            part of `data` as a batch of one; returns a scalar.
+        data: a tuple of tensors `(n, ...)`, structures of them, or None.
+        values: where to take the gradient.
 
-    template = (x, y, sample_weight)
-    flat = tree.flatten(template)
-    leaves = [leaf for leaf in flat if leaf is not None]
-    norms = backend.get().sample_gradient_norms(
-        _skipping_none(sample_loss, flat), leaves, objective.runtime.values(variables)
-    )
-    if objective.counts_tokens:
-        with objective.runtime.scope():
-            counts = ops.sum(objective.counts(y, objective.masks(objective.forward(x))), axis=-1)
-        norms = ops.divide_no_nan(norms, ops.mean(counts))
-    return norms
-
-
-def _skipping_none(fn: Callable[..., Any], flat: list[Any]) -> Callable[..., Any]:
-    """Lets a vectorised map pass only the leaves that are arrays."""
+    Returns:
+        `(n,)` norms over all `values` together.
+    """
+    flat = tree.flatten(data)
     present = [leaf is not None for leaf in flat]
 
-    def wrapped(values: Any, *row: Any) -> Any:
+    # A vectorised map passes only arrays on, so that None is put back here.
+    def row_loss(inner_values: Any, *row: Tensor) -> Tensor:
         rest = iter(row)
-        return fn(values, *[next(rest) if p else None for p in present])
+        leaves = [ops.expand_dims(next(rest), 0) if is_there else None for is_there in present]
+        return sample_loss(inner_values, *tree.pack_sequence_as(data, leaves))
 
-    return wrapped
+    leaves = [leaf for leaf in flat if leaf is not None]
+    return backend.get().sample_gradient_norms(row_loss, leaves, values)
 
 
-class tapped_layer:
+@contextlib.contextmanager
+def _tapped(layer: Any, tap: Callable[[Tensor], Tensor]) -> Iterator[None]:
     """Lets `tap` see and replace a layer's pre-activation (its output where it has none)."""
+    activation = getattr(layer, "activation", None)
+    fused = activation_of(layer) is not None and callable(activation)
+    inner: Any = activation if fused else layer.call
 
-    def __init__(self, layer: Any, tap: Callable[[Any], Any]):
-        self.layer = layer
-        self.tap = tap
-        activation = getattr(layer, "activation", None)
-        fused = _activations.of_layer(layer) is not None and callable(activation)
-        self.name = "activation" if fused else "call"
-        self.inner = getattr(layer, self.name)
+    def tapped_activation(preactivation: Tensor) -> Tensor:
+        return inner(tap(preactivation))
 
-    def __enter__(self) -> None:
-        if self.name == "activation":
-            replaced: Callable[..., Any] = lambda z: self.inner(self.tap(z))  # noqa: E731
-        else:
+    def tapped_call(*args: Any, **kwargs: Any) -> Tensor:
+        return tap(inner(*args, **kwargs))
 
-            def replaced(*args: Any, **kwargs: Any) -> Any:
-                return self.tap(self.inner(*args, **kwargs))
-
-        self.before = vars(self.layer).get(self.name)
-        vars(self.layer)[self.name] = replaced
-
-    def __exit__(self, *error: Any) -> None:
-        if self.before is None:
-            vars(self.layer).pop(self.name, None)
-        else:
-            vars(self.layer)[self.name] = self.before
+    name, function = ("activation", tapped_activation) if fused else ("call", tapped_call)
+    with replaced(layer, name, function):
+        yield

@@ -15,8 +15,8 @@ _CONTAINER = "compile_metrics"
 def log_names(model: keras.Model) -> list[str]:
     """The names of the model's metrics in the order of its logs, without "loss".
 
-    Keras makes the compiled metrics when it sees the first batch. Until then the names are those
-    that it will give them.
+    Keras makes the compiled metrics when it sees the first batch. Until then the names are
+    predicted by Keras' rules.
     """
     names: list[str] = []
     for metric in model.metrics:
@@ -78,7 +78,7 @@ def _is_one(metric: Any) -> bool:
 
 
 def _by_output(metrics: Any, outputs: list[str]) -> list[tuple[str, Any]]:
-    """Each metric with the name of its output; none where there is only one."""
+    """Each metric with the name of its output, "" where the model has only one."""
     if not metrics:
         return []
     if len(outputs) < 2:

@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import keras
 import numpy as np
 
-from .._arrays import count_rows, take_rows
-from ..backend._foreign import tensor_to_numpy
+from .._arrays import Nested, count_rows, take_rows
+from ..backend.array_types import tensor_to_numpy
+from ..proposal import Proposal
 from ..reweighting import ReweightingPolicy
-from . import _checks
-from ._base import ModelWrapper, StepResult, _send, is_heard
-from ._engine import Engine
-from ._examples import Examples
-from ._metric_names import log_names
-from ._objective import SCORES
-from ._outputs import input_shapes
-from ._precision import LOW_PRECISIONS
+from ._casts import cast_floats
+from ._compiled_wrapper import CompiledWrapper
+from ._evaluation import ExampleColumns, join_columns
+from ._passes import Scored
+from ._step_result import StepResult
+from .signals import is_heard, send
 
 
-class OracleWrapper(ModelWrapper):
+class OracleWrapper(CompiledWrapper):
     r"""Trains a compiled model and scores examples with it.
 
     The scores are, for a sample's loss $l_i$ (times its own sample weight):
@@ -49,48 +47,15 @@ class OracleWrapper(ModelWrapper):
     # Positions in what the signal `is.evaluate_batch` carries.
     AVG_LOSS, LOSS, WEIGHTED_LOSS, SCORE, METRIC0 = range(5)
 
-    def __init__(
-        self,
-        model: Any,
-        reweighting: ReweightingPolicy,
-        score: str = "loss",
-        layer: Any = None,
-        score_dtype: str | None = None,
-    ):
-        _checks.check_model(model)
-        if score not in SCORES:
-            raise ValueError(f"`score` must be one of {list(SCORES)}, got {score!r}.")
-        self.model = model
-        self.reweighting = reweighting
-        if score_dtype not in (None, *LOW_PRECISIONS):
-            raise ValueError(
-                f"`score_dtype` must be None or one of {list(LOW_PRECISIONS)}, got {score_dtype!r}."
-            )
-        if score_dtype is not None and (score == "full_gnorm" or layer is not None):
-            raise ValueError(
-                f"`score_dtype`={score_dtype!r} is for scores that one forward pass gives: use "
-                'score="gnorm" without `layer`, "loss" or "acc".'
-            )
-        self.engine = Engine(model, reweighting, score, layer, score_dtype)
-        # Mean number of valid steps per sample, as far as seen, for masked losses.
-        self._tokens: np.ndarray | None = None
-        self._tokens_seen = 0.0
-        self._examples: Examples | None = None
+    def _overrides(self, method: str) -> bool:
+        """Whether a subclass has a method of its own, which must be asked."""
+        return getattr(type(self), method) is not getattr(OracleWrapper, method)
 
-    def build(self, x: Any, y: Any, sample_weight: Any = None) -> None:
-        """Builds and compiles what is not yet; a few rows of the data are enough."""
-        self.engine.build(x, y, sample_weight)
+    # -- scores -------------------------------------------------------------------------------
 
-    def rehearse(self, where: str, x: Any, y: Any, sample_weight: Any = None) -> None:
-        """Tries rows that come from the argument `where`; raises if they cannot work."""
-        names = (f"the inputs of `{where}`", f"the targets of `{where}`")
-        self.engine.rehearse(*names, x, y, sample_weight)
-
-    def check_targets(self, y: Any, where: str) -> None:
-        """Raises if integer labels are outside the classes of the model's outputs."""
-        self.engine.check_targets(y, where)
-
-    def _batches(self, x: Any, y: Any, batch_size: int, extra: Any = None) -> Iterator[Any]:
+    def _batches(
+        self, x: Nested, y: Nested, batch_size: int, extra: Nested = None
+    ) -> Iterator[tuple[Nested, Nested, Nested]]:
         size = self.fixed_batch_size
         if size is None:
             yield from super()._batches(x, y, batch_size, extra)
@@ -98,74 +63,56 @@ class OracleWrapper(ModelWrapper):
         for start in range(0, count_rows(x), size):
             yield take_rows((x, y, extra), slice(start, start + size))
 
-    def check_padding(self, before: tuple[Any, ...], after: tuple[Any, ...]) -> None:
-        """Warns if a row's score depends on whether it is padded; see `Engine.check_padding`."""
-        self.engine.check_padding(before, after)
+    def score_batch(self, x: Nested, y: Nested, sample_weight: Nested = None) -> np.ndarray:
+        """Scores one batch.
 
-    @property
-    def knows_its_targets(self) -> bool:
-        """Whether the model has a loss or step of its own, which may need no targets."""
-        kind = type(self.model)
-        return not (
-            kind.compute_loss.__module__.startswith("keras.")
-            and kind.train_step.__module__.startswith("keras.")
-        )
+        Args:
+            x: inputs of the batch.
+            y: targets of the batch.
+            sample_weight: the user's own weights, taken into the scores.
 
-    @property
-    def metrics_names(self) -> list[str]:
-        """`["loss", *metrics, "score"]`, the compiled metrics by the names of their logs."""
-        engine = self.engine
-        names = engine.metric_names if engine.is_built else log_names(self.model)
-        return ["loss", *names, "score"]
+        Returns:
+            float32 array `(n,)`.
+        """
+        compiled = self._compile(x, y, sample_weight)
+        chunk = compiled.objective.chunk_size
+        if chunk is not None and count_rows(y if y is not None else x) > chunk:
+            parts = self._batches(x, y, chunk, sample_weight)
+            return np.concatenate([self.score_batch(*part) for part in parts])
+        return self._fetch(compiled.score(x, y, sample_weight))
 
-    @property
-    def fixed_batch_size(self) -> int | None:
-        """The one size of batches that the model takes, as stateful recurrent layers want it."""
-        fixed = {shape[0] for shape in (input_shapes(self.model) or {}).values()} - {None}
-        return fixed.pop() if fixed else None
+    def score_later(
+        self, x: Nested, y: Nested, batch_size: int = 128, *, sample_weight: Nested = None
+    ) -> Callable[[], np.ndarray]:
+        """As `score`, but without waiting for the device; see `ModelWrapper.score_later`.
 
-    @property
-    def sums_its_loss(self) -> bool:
-        """Whether the compiled loss is summed over the batch instead of averaged."""
-        return _checks.sums_its_loss(self.model)
+        Args:
+            x: inputs, arrays with n rows.
+            y: targets, arrays with n rows.
+            batch_size: int, examples per forward pass. Defaults to `128`.
+            sample_weight: keyword-only; the user's own weights, taken into the scores.
 
-    @property
-    def optimizer(self) -> Any:
-        """The optimizer of the model."""
-        return self.model.optimizer
+        Returns:
+            A function that waits for the scores and returns them, float32 array `(n,)`.
+        """
+        compiled = self._compile(x, y, sample_weight)
+        own = self._overrides("score_batch") or self._overrides("score")
+        if own or compiled.objective.chunk_size is not None:
+            return super().score_later(x, y, batch_size, sample_weight=sample_weight)
+        batches = self._batches(x, y, batch_size, sample_weight)
+        results = [compiled.score(*part) for part in batches]
 
-    @property
-    def layer(self) -> Any:
-        """The layer whose pre-activation `"gnorm"` refers to: the last one with weights."""
-        if self.engine.layer is not None:
-            return self.engine.layer
-        last = self.model.layers[-1]
-        single = len(self.model.layers) == 1
-        return last if single or last.trainable_weights else self.model.layers[-2]
+        def read() -> np.ndarray:
+            scores = np.concatenate([self._fetch(result).reshape(-1) for result in results])
+            send("is.score", scores)
+            return scores
 
-    def _count(self, counts: Any, weights: np.ndarray | None = None) -> None:
-        counts = tensor_to_numpy(counts).astype(np.float64)
-        weights = np.ones(len(counts)) if weights is None else weights
-        seen = self._tokens_seen + weights.sum()
-        old = 0.0 if self._tokens is None else self._tokens * self._tokens_seen
-        self._tokens = (old + weights @ counts) / seen
-        self._tokens_seen = seen
+        return read
 
-    def score_batch(self, x: Any, y: Any, sample_weight: Any = None) -> np.ndarray:
-        """Scores one batch: float32 array `(n,)`."""
-        self.build(x, y, sample_weight)
-        n = count_rows(y if y is not None else x)
-        if self.engine.objective.score == "full_gnorm":
-            chunk = self.engine.objective.full_gnorm_chunk()
-            if n > chunk:
-                parts = self._batches(x, y, chunk, sample_weight)
-                return np.concatenate([self.score_batch(*part) for part in parts])
-        return self._read(self.engine.score(x, y, sample_weight))
-
-    def _read(self, result: dict[str, Any]) -> np.ndarray:
-        if "counts" in result:
-            self._count(result["counts"])
-        return self._without_overflow(tensor_to_numpy(result["scores"]))
+    def _fetch(self, scored: Scored) -> np.ndarray:
+        if scored.valid_steps is not None:
+            self._valid_steps.add(tensor_to_numpy(scored.valid_steps))
+        return self._without_overflow(tensor_to_numpy(scored.scores))
 
     def _without_overflow(self, scores: np.ndarray) -> np.ndarray:
         """Scores that are not finite as the largest of the others, where loss scaling is in use.
@@ -179,31 +126,9 @@ class OracleWrapper(ModelWrapper):
             return scores
         return np.where(finite, scores, scores[finite].max() if finite.any() else 1.0)
 
-    @property
-    def asynchronous(self) -> bool:
-        """See `ModelWrapper.asynchronous`."""
-        runtime = getattr(self.engine, "runtime", None)
-        return runtime is not None and runtime.asynchronous
+    # -- evaluation ---------------------------------------------------------------------------
 
-    def score_later(
-        self, x: Any, y: Any, batch_size: int = 128, *, sample_weight: Any = None
-    ) -> Callable[[], np.ndarray]:
-        """See `ModelWrapper.score_later`."""
-        self.build(x, y, sample_weight)
-        own = self._has_own("score_batch") or self._has_own("score")
-        if own or self.engine.objective.score == "full_gnorm":
-            return super().score_later(x, y, batch_size, sample_weight=sample_weight)
-        batches = self._batches(x, y, batch_size, sample_weight)
-        results = [self.engine.score(*part) for part in batches]
-
-        def read() -> np.ndarray:
-            scores = np.concatenate([self._read(result).reshape(-1) for result in results])
-            _send("is.score", scores)
-            return scores
-
-        return read
-
-    def evaluate_batch(self, x: Any, y: Any) -> np.ndarray:
+    def evaluate_batch(self, x: Nested, y: Nested) -> np.ndarray:
         """Losses and metrics of a batch, example by example, in the order of `metrics_names`.
 
         Their means over the examples are what `model.test_on_batch` gives: the losses hold what
@@ -218,24 +143,21 @@ class OracleWrapper(ModelWrapper):
             float array `(n, 1 + metrics)`.
         """
         found = self._by_example(x, y)
-        losses, scores, metrics = found["losses"], found["scores"], found["metrics"]
-        columns = [metrics[:, i : i + 1] for i in range(metrics.shape[1])]
+        losses = found.losses
         # The weighted losses are those of weights that are all one.
-        _send("is.evaluate_batch", [losses.mean(), losses, losses, scores, *columns])
-        return np.hstack([losses, metrics])
+        message = [losses.mean(), losses, losses, found.scores, *found.metric_columns()]
+        send("is.evaluate_batch", message)
+        return np.hstack([losses, found.metrics])
 
-    def _by_example(self, x: Any, y: Any) -> dict[str, np.ndarray]:
-        self.build(x, y)
-        if self._examples is None or self._examples.objective is not self.engine.objective:
-            self._examples = Examples(self.engine)
-        objective = self.engine.objective
-        chunk = objective.full_gnorm_chunk() if objective.score == "full_gnorm" else None
+    def _by_example(self, x: Nested, y: Nested) -> ExampleColumns:
+        compiled = self._compile(x, y)
+        chunk = compiled.objective.chunk_size
         if chunk is None or count_rows(x) <= chunk:
-            return self._examples(x, y)
-        parts = [self._examples(xi, yi) for xi, yi, _ in self._batches(x, y, chunk)]
-        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+            return compiled.evaluate(x, y)
+        parts = self._batches(x, y, chunk)
+        return join_columns([compiled.evaluate(xi, yi) for xi, yi, _ in parts])
 
-    def evaluate(self, x: Any, y: Any, batch_size: int = 128) -> np.ndarray:
+    def evaluate(self, x: Nested, y: Nested, batch_size: int = 128) -> np.ndarray:
         """Mean loss and metrics over the examples, as `model.evaluate` computes them.
 
         They are the means of what `evaluate_batch` returns, which is called where a subclass has
@@ -254,26 +176,27 @@ class OracleWrapper(ModelWrapper):
         if is_heard("is.evaluate_batch"):
             for xi, yi, _ in self._batches(x, y, batch_size):
                 self.evaluate_batch(xi, yi)
-        x, y = self.engine.prepare((x, y))
-        self.build(x, y)
-        self.engine.runtime.sync()
+        x, y = cast_floats((x, y))
+        self._compile(x, y).runtime.sync()
         logs = self.model.evaluate(x, y, batch_size=batch_size, verbose=0, return_dict=True)
         result = np.asarray([logs[name] for name in self.metrics_names[:-1]])
-        _send("is.evaluation", result)
+        send("is.evaluation", result)
         return result
 
     @property
     def evaluates_itself(self) -> bool:
         """Whether a subclass has an `evaluate_batch` of its own, which Keras knows nothing of."""
-        return self._has_own("evaluate_batch")
+        return self._overrides("evaluate_batch")
 
-    def _has_own(self, method: str) -> bool:
-        return getattr(type(self), method) is not getattr(OracleWrapper, method)
+    # -- training -----------------------------------------------------------------------------
 
     def train_batch(
-        self, x: Any, y: Any, w: np.ndarray
+        self, x: Nested, y: Nested, w: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """One optimizer step.
+
+        A single column of weights is taken for importance weights 1/(N p) by the model's metrics,
+        too; of others nobody can tell here, and metrics are those of the batch as it is.
 
         Args:
             x: inputs of the batch.
@@ -287,74 +210,57 @@ class OracleWrapper(ModelWrapper):
         w = np.asarray(w)
         if w.ndim == 1 and self.reweighting.weight_size == 1:
             w = w[:, None]
-        metrics = self._by_example(x, y)["metrics"]
-        result = self._train(x, y, w, np.ones(len(w)), None, True, metrics)
-        return result.weighted_losses[:, None], metrics, result.scores[:, None]
-
-    def train_draw(self, draw: Any) -> StepResult:
-        """One optimizer step on a sampler's draw; see `ModelWrapper.train_draw`."""
-        if self._has_own("train_batch"):
-            return super().train_draw(draw)
-        _, xy, w = draw
         ones = np.ones(len(w))
-        metric_weights = getattr(draw, "metric_weights", ones)
-        sample_weight = xy[2] if len(xy) > 2 else None
-        importance = getattr(draw, "importance", True)
-        return self._train(xy[0], xy[1], w, metric_weights, sample_weight, importance)
+        metric_weights = None if w.shape[1:] == (1,) else ones
+        # With scores: that the draw was uniform is not known.
+        proposal = Proposal(np.arange(len(w)), (x, y), w, ones, metric_weights)
+        evaluated = self._by_example(x, y)
+        result = self._train(proposal, evaluated)
+        return result.weighted_losses[:, None], evaluated.metrics, result.scores[:, None]
 
-    def _train(
-        self,
-        x: Any,
-        y: Any,
-        w: np.ndarray,
-        metric_weights: np.ndarray,
-        sample_weight: Any,
-        importance: bool,
-        metrics: np.ndarray | None = None,
-    ) -> StepResult:
-        self.build(x, y, sample_weight)
+    def train(self, proposal: Proposal) -> StepResult:
+        """One optimizer step, without waiting for the device.
+
+        Args:
+            proposal: the mini-batch that a sampler proposes, with its weights.
+
+        Returns:
+            A `StepResult`.
+        """
+        if self._overrides("train_batch"):
+            return super().train(proposal)
+        return self._train(proposal)
+
+    def _train(self, proposal: Proposal, evaluated: ExampleColumns | None = None) -> StepResult:
+        compiled = self._compile(*proposal.rows[:3])
         heard = is_heard("is.training")
-        if heard and metrics is None:
-            metrics = self._by_example(x, y)["metrics"]
-        if w.shape != (len(metric_weights), self.reweighting.weight_size):
-            raise ValueError(
-                f"Expected weights of shape ({len(metric_weights)}, "
-                f"{self.reweighting.weight_size}) for {type(self.reweighting).__name__}, got "
-                f"{w.shape}."
-            )
-        tokens = self._tokens if importance else None
-        logs, details = self.engine.train(
-            x, y, w, metric_weights, sample_weight, tokens, uniform=not importance
-        )
-
-        if not self.engine.training:
+        if heard and evaluated is None:
+            evaluated = self._by_example(*proposal.rows[:2])
+        _check_weights(proposal, self.reweighting)
+        logs, deferred = compiled.train(proposal, self._valid_steps.mean)
+        if not self._in_loop:
             # Called by hand: the model must be as it seems when this returns.
-            self.engine.runtime.sync()
+            compiled.runtime.sync()
 
         def fetch() -> tuple[np.ndarray, np.ndarray]:
-            found = details["compute"]() if "compute" in details else details
-            losses = tensor_to_numpy(found["losses"] * found["weights"])
-            return losses, self._without_overflow(tensor_to_numpy(found["scores"]))
+            found = deferred.values()
+            losses = tensor_to_numpy(found.losses * found.weights)
+            return losses, self._without_overflow(tensor_to_numpy(found.scores))
 
         def fetch_scores() -> np.ndarray:
-            if "compute_scores" in details:
-                scores = details["compute_scores"]()
-            else:
-                scores = details["scores"]
-            return self._without_overflow(tensor_to_numpy(scores))
+            return self._without_overflow(tensor_to_numpy(deferred.scores()))
 
-        if self.engine.objective.counts_tokens:
-            found = details["compute"]() if "compute" in details else details
-            self._count(found["counts"], metric_weights)
+        if compiled.objective.loss.has_masked_timesteps:
+            counts = tensor_to_numpy(deferred.values().valid_steps)
+            self._valid_steps.add(counts, proposal.importance_weights)
         result = StepResult(logs, fetch, fetch_scores)
-        if heard:
-            columns = [metrics[:, i : i + 1] for i in range(metrics.shape[1])]
-            message = result.weighted_losses[:, None], columns, result.scores[:, None]
-            _send("is.training", message)
+        if heard and evaluated is not None:
+            columns = result.weighted_losses[:, None], result.scores[:, None]
+            send("is.training", (columns[0], evaluated.metric_columns(), columns[1]))
         return result
 
     def gradient(
-        self, x: Any, y: Any, w: np.ndarray | None = None, sample_weight: Any = None
+        self, x: Nested, y: Nested, w: np.ndarray | None = None, sample_weight: Nested = None
     ) -> list[np.ndarray]:
         """Gradient of the mean weighted loss, in inference mode.
 
@@ -367,15 +273,21 @@ class OracleWrapper(ModelWrapper):
         Returns:
             One array per trainable variable of the model.
         """
-        self.build(x, y, sample_weight)
+        compiled = self._compile(x, y, sample_weight)
         if w is None:
-            return self.engine.gradient(x, y, None, sample_weight)
-        return self.engine.gradient(x, y, np.reshape(w, -1), sample_weight, self._tokens)
+            return compiled.gradient(x, y, sample_weight, np.ones(count_rows(x), "float32"), None)
+        mean = self._valid_steps.mean
+        return compiled.gradient(x, y, sample_weight, np.reshape(w, -1), mean)
 
-    def state_dict(self) -> dict[str, Any]:
-        """What the wrapper has learnt beside the model's own weights."""
-        return {"tokens": self._tokens, "tokens_seen": self._tokens_seen}
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes back to where `state_dict` was taken."""
-        self._tokens, self._tokens_seen = state["tokens"], state["tokens_seen"]
+def _check_weights(proposal: Proposal, reweighting: ReweightingPolicy) -> None:
+    shape, expected = proposal.weights.shape, (len(proposal.idxs), reweighting.weight_size)
+    if shape != expected:
+        raise ValueError(
+            f"Expected weights of shape {expected} for {type(reweighting).__name__}, got {shape}."
+        )
+    if proposal.metric_weights is None and expected[1] != 1:
+        raise ValueError(
+            f"The weights of {type(reweighting).__name__} are no importance weights: a proposal "
+            "with them must have `metric_weights`."
+        )

@@ -3,43 +3,44 @@
 from __future__ import annotations
 
 import contextlib
-import inspect
-from collections.abc import Callable
+import functools
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras import tree
 
-from .._arrays import like_dict
-from ..layers import _activations, _masks
+from .._arrays import Nested, like_dict
+from ..layers.activations import Activation, activation_of
+from ..layers.masks import read_mask
+from .introspection import input_shapes, takes_training
 
 
-@dataclass
+@dataclass(frozen=True)
 class OutputInfo:
-    """One record per model, made once from a sample batch.
+    """What is known of a model's outputs; made once from a few rows.
 
     Attributes:
         spec: symbolic outputs, in the structure the model returns.
-        nested: whether `spec` is a list, tuple or dict.
+        nested: bool, whether `spec` is a list, tuple or dict.
         masked: for each output, whether it carries a Keras mask.
-        ending: for each output, the activation it ends in (None: not known).
-        layer: for each output, the layer that makes it (None: not known).
+        activations: for each output, the activation that was applied last; None if not known.
+        producers: for each output, the layer that makes it; None if not known.
     """
 
-    spec: Any
+    spec: Nested
     nested: bool
     masked: list[bool]
-    ending: list[Callable[..., Any] | None]
-    layer: list[Any]
+    activations: list[Activation | None]
+    producers: list[keras.Layer | None]
 
     @property
-    def flat(self) -> list[Any]:
+    def flat(self) -> list[keras.KerasTensor]:
         """The symbolic outputs as a flat list."""
         return tree.flatten(self.spec)
 
 
-def symbolic(model: keras.Model, data: Any) -> Any:
+def _symbolic_inputs(model: keras.Model, data: Nested) -> Nested:
     """Replaces arrays by symbolic tensors of the same type and the shape that the model sees.
 
     Keras adds a last axis of one where the model's inputs have it and the data does not, or takes
@@ -70,55 +71,49 @@ def _with_rank(tensor: Any, rank: int) -> Any:
     return tensor
 
 
-def input_shapes(model: Any) -> dict[str, tuple[int | None, ...]] | None:
-    """Shape of a batch of each of the model's inputs, by name, where it says so itself."""
-    try:
-        inputs = model.inputs
-    except (AttributeError, ValueError):
-        return None
-    if not inputs or not all(isinstance(tensor, keras.KerasTensor) for tensor in inputs):
-        return None
-    return {tensor.name: tuple(tensor.shape) for tensor in inputs}
-
-
 def _dtype(dtype: Any) -> str:
     return "string" if "string" in str(dtype) else keras.backend.standardize_dtype(dtype)
 
 
-def takes_training(function: Callable[..., Any]) -> bool:
-    """Whether a `call` or `compute_loss` accepts the argument `training`."""
-    parameters = inspect.signature(function).parameters
-    return "training" in parameters or any(
-        p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()
-    )
+def symbolic_outputs(model: keras.Model, x: Nested) -> Nested:
+    """Calls a model for the shapes and types of its outputs; builds it where needed.
 
+    Args:
+        model: the model.
+        x: inputs, a few rows.
 
-def symbolic_outputs(model: keras.Model, x: Any) -> Any:
-    """Calls the model for the shapes and types of its outputs; builds it where needed."""
+    Returns:
+        Symbolic outputs in the structure the model returns.
+    """
     arguments = {"training": False} if takes_training(model.call) else {}
     # Layers that read strings do not always know what shape they make of them.
     if not any("string" in str(array.dtype) for array in tree.flatten(x)):
         # Nor do layers that wrap a module of another library, inside a `Sequential`.
         with contextlib.suppress(NotImplementedError):
-            return model(symbolic(model, x), **arguments)
+            return model(_symbolic_inputs(model, x), **arguments)
     outputs = model(x, **arguments)
     return tree.map_structure(lambda t: keras.KerasTensor(t.shape, _dtype(t.dtype)), outputs)
 
 
-def describe(model: keras.Model, x: Any) -> OutputInfo:
-    """Builds the model on the shapes of `x` where needed and describes its outputs."""
+def describe(model: keras.Model, x: Nested) -> OutputInfo:
+    """Describes a model's outputs; builds it on the shapes of `x` where needed.
+
+    Args:
+        model: the model.
+        x: inputs, a few rows.
+    """
     spec = symbolic_outputs(model, x)
     flat = tree.flatten(spec)
     if _is_functional(model):
         # Symbolic calls lose masks; the outputs the model was made with have them.
-        outputs, makers = tree.flatten(model.outputs), _static_makers(model)
-        if None in makers:
+        outputs, producers = tree.flatten(model.outputs), _producers_in_graph(model)
+        if None in producers:
             # A layer that was called more than once does not say which output is whose.
-            _, traced = _traced_makers(model, x)
-            makers = [a or b for a, b in zip(makers, traced, strict=True)]
+            _, traced = _trace_producers(model, x)
+            producers = [a or b for a, b in zip(producers, traced, strict=True)]
     else:
-        outputs, makers = _traced_makers(model, x)
-    if not len(outputs) == len(makers) == len(flat):
+        outputs, producers = _trace_producers(model, x)
+    if not len(outputs) == len(producers) == len(flat):
         raise ValueError(
             f"The model {model.name!r} gave {len(flat)} outputs when called symbolically and "
             f"{len(outputs)} on data."
@@ -126,9 +121,9 @@ def describe(model: keras.Model, x: Any) -> OutputInfo:
     return OutputInfo(
         spec=spec,
         nested=tree.is_nested(spec),
-        masked=[_masks.read_mask(t) is not None for t in outputs],
-        ending=[None if m is None else _ending(m) for m in makers],
-        layer=makers,
+        masked=[read_mask(t) is not None for t in outputs],
+        activations=[None if p is None else _last_activation(p) for p in producers],
+        producers=producers,
     )
 
 
@@ -145,37 +140,38 @@ def _functional_call() -> Any:
     return type(keras.Model(inputs, keras.layers.Identity()(inputs))).call
 
 
-def _static_makers(model: keras.Model) -> list[Any]:
-    """For each output, the innermost layer whose output it is."""
-    makers = []
+def _producers_in_graph(model: keras.Model) -> list[keras.Layer | None]:
+    """For each output of a functional model, the innermost layer whose output it is."""
+    producers = []
     for output in tree.flatten(model.outputs):
-        maker = None
+        producer = None
         for layer in reversed(model.layers):
             outputs = tree.flatten(getattr(layer, "output", None))
             if any(o is output for o in outputs):
                 position = [o is output for o in outputs].index(True)
-                maker = layer
+                producer = layer
                 if isinstance(layer, keras.Model) and _is_functional(layer):
-                    maker = _static_makers(layer)[position]
+                    producer = _producers_in_graph(layer)[position]
                 break
-        makers.append(maker)
-    return makers
+        producers.append(producer)
+    return producers
 
 
-def _traced_makers(model: keras.Model, x: Any) -> tuple[list[Any], list[Any]]:
+def _trace_producers(model: keras.Model, x: Nested) -> tuple[list[Any], list[keras.Layer | None]]:
     """Outputs of a subclassed model, and for each the sub-layer seen to return that tensor."""
-    returned: list[tuple[int, Any, Any]] = []
+    returned: list[tuple[int, Any, keras.Layer]] = []
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
 
-    def watch(layer: Any) -> Callable[..., Any]:
+    def watch(layer: keras.Layer) -> Any:
         call = layer.call
 
+        # Keras reads the signature of `call`, which this keeps.
+        @functools.wraps(call)
         def watched(*args: Any, **kwargs: Any) -> Any:
             result = call(*args, **kwargs)
             returned.extend((id(t), t, layer) for t in tree.flatten(result))
             return result
 
-        watched.__signature__ = inspect.signature(call)
         return watched
 
     watched = {id(layer): watch(layer) for layer in layers}
@@ -192,16 +188,21 @@ def _traced_makers(model: keras.Model, x: Any) -> tuple[list[Any], list[Any]]:
     return flat, [by_id.get(id(t)) for t in flat]
 
 
-def _ending(layer: Any) -> Callable[..., Any] | None:
+def _last_activation(layer: keras.Layer) -> Activation | None:
     if isinstance(layer, keras.Sequential) and layer.layers:
-        return _ending(layer.layers[-1])
-    return _activations.of_layer(layer)
+        return _last_activation(layer.layers[-1])
+    return activation_of(layer)
 
 
-def is_plain_last(info: OutputInfo, layer: Any) -> bool:
-    """Whether `layer` is the last layer, so that no tensor inside the network is needed."""
-    if len(info.layer) != 1 or info.ending[0] is None:
+def is_plain_last(info: OutputInfo, layer: keras.Layer) -> bool:
+    """Whether a layer is the last one, so that no tensor inside the network is needed.
+
+    Args:
+        info: what is known of the model's outputs.
+        layer: a layer of the model.
+    """
+    if len(info.producers) != 1 or info.activations[0] is None:
         return False
-    return info.layer[0] is layer and not isinstance(
+    return info.producers[0] is layer and not isinstance(
         layer, keras.layers.Activation | keras.layers.Softmax
     )

@@ -4,23 +4,27 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal, TypeAlias, get_args
 
 import keras
 from keras import tree
 
 from ._outputs import OutputInfo
 
-LOW_PRECISIONS = ("bfloat16", "float16")
+ScoreDtype: TypeAlias = Literal["bfloat16", "float16"]
+"""Types that forward passes for scores may compute in; see `OracleWrapper`."""
+
+LOW_PRECISIONS: tuple[ScoreDtype, ...] = get_args(ScoreDtype)
 
 
 @contextlib.contextmanager
-def lower_precision(model: keras.Model, info: OutputInfo, dtype: str | None) -> Iterator[None]:
+def lower_precision(
+    model: keras.Model, info: OutputInfo, dtype: ScoreDtype | None
+) -> Iterator[None]:
     """Lets the model's layers compute in `dtype`, all but those that make its outputs.
 
-    Close to one or zero a probability in lower precision is exactly that, and so would be the
-    score of every example the model is sure of. Features may be rounded; what is made of them
-    in the end must not be.
+    In lower precision a probability close to one or zero is rounded to it, and the score of every
+    example that the model is sure of would be zero. So features are rounded, and outputs are not.
 
     Args:
         model: the built model.
@@ -30,10 +34,10 @@ def lower_precision(model: keras.Model, info: OutputInfo, dtype: str | None) -> 
     if dtype is None:
         yield
         return
-    kept = {id(layer) for layer in _endings(model, info)}
+    kept = {id(layer) for layer in _output_layers(model, info)}
     lowered = [
         layer
-        for layer in _leaves(model)
+        for layer in _flat_layers(model)
         if id(layer) not in kept and layer.dtype_policy.name == "float32"
     ]
     policy = keras.dtype_policies.DTypePolicy(f"mixed_{dtype}")
@@ -47,34 +51,34 @@ def lower_precision(model: keras.Model, info: OutputInfo, dtype: str | None) -> 
             layer.dtype_policy = old
 
 
-def _leaves(model: keras.Model) -> list[keras.Layer]:
-    found = []
+def _flat_layers(model: keras.Model) -> list[keras.Layer]:
+    found: list[keras.Layer] = []
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            found.extend(_leaves(layer))
+            found.extend(_flat_layers(layer))
         elif not isinstance(layer, keras.layers.InputLayer):
             found.append(layer)
     return found
 
 
-def _endings(model: keras.Model, info: OutputInfo) -> list[keras.Layer]:
+def _output_layers(model: keras.Model, info: OutputInfo) -> list[keras.Layer]:
     """The layers from the last ones with weights on."""
-    leaves = _leaves(model)
-    if any(layer is None for layer in info.layer):
+    layers = _flat_layers(model)
+    if any(layer is None for layer in info.producers):
         # Not known what makes the outputs: keep everything after the last weights.
-        return _from_last_weights(leaves)
+        return _from_last_weights(layers)
     found = []
-    for maker in info.layer:
-        while maker is not None:
-            found.append(maker)
-            maker = None if maker.weights else _before(leaves, maker)
-    return found or _from_last_weights(leaves)
+    for producer in info.producers:
+        while producer is not None:
+            found.append(producer)
+            producer = None if producer.weights else _layer_before(layers, producer)
+    return found or _from_last_weights(layers)
 
 
-def _before(leaves: list[keras.Layer], layer: keras.Layer) -> keras.Layer | None:
+def _layer_before(layers: list[keras.Layer], layer: keras.Layer) -> keras.Layer | None:
     """The layer whose output is `layer`'s input, where layers say what theirs are."""
     inputs = tree.flatten(_tensor_of(layer, "input"))
-    for other in leaves:
+    for other in layers:
         if any(o is i for o in tree.flatten(_tensor_of(other, "output")) for i in inputs):
             return other
     return None
@@ -88,8 +92,8 @@ def _tensor_of(layer: keras.Layer, name: str) -> Any:
         return []
 
 
-def _from_last_weights(leaves: list[keras.Layer]) -> list[keras.Layer]:
-    for position in range(len(leaves) - 1, -1, -1):
-        if leaves[position].weights:
-            return leaves[position:]
-    return leaves
+def _from_last_weights(layers: list[keras.Layer]) -> list[keras.Layer]:
+    for position in range(len(layers) - 1, -1, -1):
+        if layers[position].weights:
+            return layers[position:]
+    return layers

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import keras
 from keras import layers, ops
 
+from ..backend.base import Tensor
 from ..layers import BatchRenormalization
 from ._dense import classifier
 
@@ -25,7 +25,7 @@ def small_cnn(input_shape: Sequence[int], output_size: int) -> keras.Model:
 
 
 @keras.saving.register_keras_serializable("importance_sampling")
-def squared_categorical_crossentropy(y_true: Any, y_pred: Any) -> Any:
+def squared_categorical_crossentropy(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """The square of each example's cross-entropy."""
     return ops.square(keras.losses.categorical_crossentropy(y_true, y_pred))
 

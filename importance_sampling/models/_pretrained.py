@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
 
 import keras
 from keras import layers, ops
 
 from .. import pretrained
+from .._files import AnyPath
+from ..backend.base import Tensor
 from ..layers import TripletLossLayer
 
 Builder = Callable[..., keras.Model]
@@ -19,7 +20,7 @@ def finetuned(network: str) -> Builder:
     """A classifier whose weights start from ImageNet's."""
 
     def build(
-        input_shape: Sequence[int], output_size: int, *, weights: Any = "imagenet"
+        input_shape: Sequence[int], output_size: int, *, weights: AnyPath | None = "imagenet"
     ) -> keras.Model:
         net = getattr(pretrained, network)
         return compiled(partial(net, softmax=True), weights)(input_shape, output_size)
@@ -27,7 +28,7 @@ def finetuned(network: str) -> Builder:
     return build
 
 
-def compiled(Net: Builder, weights: Any = "imagenet") -> Builder:
+def compiled(Net: Builder, weights: AnyPath | None = "imagenet") -> Builder:
     """A function of `(input_shape, output_size)` that builds a network and compiles it.
 
     Args:
@@ -43,7 +44,9 @@ def compiled(Net: Builder, weights: Any = "imagenet") -> Builder:
     return build
 
 
-def _embedding(network: str | Builder, weights: Any, shape: Any, size: int) -> keras.Model:
+def _embedding(
+    network: str | Builder, weights: AnyPath | None, shape: Sequence[int], size: int
+) -> keras.Model:
     """A network by its name in `pretrained`, or by a function of `(input_shape, output_size)`."""
     if isinstance(network, str):
         return getattr(pretrained, network)(weights, tuple(shape), size)
@@ -51,13 +54,13 @@ def _embedding(network: str | Builder, weights: Any, shape: Any, size: int) -> k
 
 
 @keras.saving.register_keras_serializable("importance_sampling")
-def triplet_loss(y_true: Any, y_pred: Any) -> Any:
+def triplet_loss(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """By how much the margin `y_true` is missed; `y_pred` is as of `TripletLossLayer`."""
     return ops.mean(ops.relu(y_true - y_pred), axis=-1)
 
 
 @keras.saving.register_keras_serializable("importance_sampling")
-def neg_minus_pos(y_true: Any, y_pred: Any) -> Any:
+def neg_minus_pos(y_true: Tensor, y_pred: Tensor) -> Tensor:
     """How much nearer the positive example is than the negative one."""
     return y_pred
 
@@ -66,7 +69,10 @@ def triplet(network: str | Builder) -> Builder:
     """Embeds an anchor, a positive and a negative example; targets are the margins."""
 
     def build(
-        input_shape: Sequence[Sequence[int]], output_size: int, *, weights: Any = "imagenet"
+        input_shape: Sequence[Sequence[int]],
+        output_size: int,
+        *,
+        weights: AnyPath | None = "imagenet",
     ) -> keras.Model:
         shapes = [tuple(shape) for shape in input_shape]
         if len(shapes) != 3 or len(set(shapes)) != 1:
@@ -89,7 +95,7 @@ def face(network: str | Builder, embedding: int) -> Builder:
     """A classifier of persons by an embedding of their face; targets are integers."""
 
     def build(
-        input_shape: Sequence[int], output_size: int, *, weights: Any = "imagenet"
+        input_shape: Sequence[int], output_size: int, *, weights: AnyPath | None = "imagenet"
     ) -> keras.Model:
         inputs = keras.Input(tuple(input_shape))
         x = _embedding(network, weights, input_shape, embedding)(inputs)

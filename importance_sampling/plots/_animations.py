@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 from matplotlib.animation import FFMpegWriter, FuncAnimation, PillowWriter
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
 from .._files import write_whole
 from .._requirements import require
@@ -19,8 +21,8 @@ _FRAMES_PER_SECOND = 8
 
 
 def animate_distribution(
-    figure: Any,
-    axes: Any,
+    figure: Figure,
+    axes: Axes,
     values: Sequence[np.ndarray],
     titles: Sequence[str],
     xlabel: str = "score",
@@ -68,8 +70,8 @@ def animate_distribution(
 
 
 def animate_predictions(
-    figure: Any,
-    axes: Any,
+    figure: Figure,
+    axes: Axes,
     actual: np.ndarray,
     predicted: np.ndarray,
     classes: np.ndarray | None = None,

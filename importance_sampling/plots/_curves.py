@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
+from matplotlib.axes import Axes
+from numpy.typing import ArrayLike
 
 from ._style import COLOURS, LINES, plain_log_axis
 
@@ -38,7 +40,7 @@ def moving_average(values: np.ndarray, window: int) -> np.ndarray:
 
 
 def training_curves(
-    axes: Any,
+    axes: Axes,
     curves: Sequence[Curve],
     xlabel: str = "steps",
     ylabel: str = "training loss",
@@ -86,7 +88,7 @@ def training_curves(
 
 
 def variance_reduction(
-    axes: Any, steps: np.ndarray, reduction: np.ndarray, by_score: np.ndarray, label: str = ""
+    axes: Axes, steps: ArrayLike, reduction: ArrayLike, by_score: ArrayLike, label: str = ""
 ) -> None:
     """Draws the estimated variance reduction, shaded where examples were drawn by score.
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import matplotlib.colors
 import matplotlib.ticker
 import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 # Colours reach from a tenth to ten times as often as a uniform draw.
 _LEAST = 0.1
 
 
-def frequency_bar(figure: Any, image: Any, axes: Any) -> None:
+def frequency_bar(figure: Figure, image: AxesImage, axes: Axes) -> None:
     """Adds the colour bar of `draws_in_plane`.
 
     Args:
@@ -27,8 +28,8 @@ def frequency_bar(figure: Any, image: Any, axes: Any) -> None:
 
 
 def draws_in_plane(
-    axes: Any, points: np.ndarray, counts: np.ndarray, title: str = "", bins: int = 64
-) -> Any:
+    axes: Axes, points: np.ndarray, counts: np.ndarray, title: str = "", bins: int = 64
+) -> AxesImage:
     """Draws how often examples were drawn, relative to a uniform draw.
 
     Args:
@@ -60,7 +61,7 @@ def draws_in_plane(
     return image
 
 
-def example_grid(axes: Any, images: np.ndarray, title: str = "", columns: int = 8) -> None:
+def example_grid(axes: Axes, images: np.ndarray, title: str = "", columns: int = 8) -> None:
     """Draws images as a grid, row by row.
 
     Args:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
+from numpy.typing import ArrayLike
 
 from ._curves import variance_reduction
 from ._draws import example_grid
@@ -20,14 +22,18 @@ class Report(Protocol):
     """What is drawn of a report; `importance_sampling.training.TrainingReport` is one.
 
     Attributes:
-        steps: number of steps of each kind.
-        seconds: their time.
-        drawing_seconds: the part of it that drawing took.
+        drawing_seconds: float, the part of `seconds` that drawing took.
     """
 
-    steps: Mapping[str, int]
-    seconds: Mapping[str, float]
     drawing_seconds: float
+
+    @property
+    def steps(self) -> Mapping[str, int]:
+        """Number of steps of each kind."""
+
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Time of the steps of each kind."""
 
     @property
     def draws(self) -> np.ndarray | None:
@@ -43,7 +49,7 @@ class Report(Protocol):
         """Indices and draws of the examples drawn least often."""
 
 
-def training_report(report: Report, x: Any = None) -> Figure:
+def training_report(report: Report, x: ArrayLike | None = None) -> Figure:
     """Draws what a run of training did.
 
     Args:
@@ -80,7 +86,7 @@ def training_report(report: Report, x: Any = None) -> Figure:
     return figure
 
 
-def _times(axes: Any, report: Report) -> None:
+def _times(axes: Axes, report: Report) -> None:
     kinds = list(report.steps)
     each = [1e3 * report.seconds[kind] / report.steps[kind] for kind in kinds]
     bars = axes.barh(range(len(kinds)), each, color=COLOURS[: len(kinds)])
@@ -97,7 +103,7 @@ def _times(axes: Any, report: Report) -> None:
     axes.set(xlabel="time of a step (ms)", title=title)
 
 
-def _draws(axes: Any, report: Report) -> None:
+def _draws(axes: Axes, report: Report) -> None:
     axes.set_title("how often each example was drawn")
     if report.draws is None:
         axes.text(0.5, 0.5, "a stream's examples have no index", ha="center", va="center")

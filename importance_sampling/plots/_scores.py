@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib as mpl
 import numpy as np
+from matplotlib.axes import Axes
 
 from ._style import COLOURS, plain_log_axis
 
@@ -13,7 +14,7 @@ _QUANTILES = ((0.01, 0.99), (0.05, 0.95), (0.25, 0.75))
 
 
 def score_distribution(
-    axes: Any, steps: np.ndarray, scores: np.ndarray, ylabel: str = "score"
+    axes: Axes, steps: np.ndarray, scores: np.ndarray, ylabel: str = "score"
 ) -> None:
     """Draws the median and the quantiles of the scores over training.
 
@@ -83,7 +84,7 @@ def limits(actual: np.ndarray, predicted: np.ndarray) -> tuple[float, float]:
 
 
 def predictions(
-    axes: Any, actual: np.ndarray, predicted: np.ndarray, classes: np.ndarray | None = None
+    axes: Axes, actual: np.ndarray, predicted: np.ndarray, classes: np.ndarray | None = None
 ) -> None:
     """Draws predicted against actual scores, with the line on which both are equal.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Any
 
 import matplotlib as mpl
 import matplotlib.style
 import matplotlib.ticker
+from matplotlib.axis import Axis
 
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 """Okabe and Ito's colours, the most different ones first."""
@@ -37,7 +37,7 @@ def style() -> Iterator[None]:
         yield
 
 
-def plain_log_axis(axis: Any) -> None:
+def plain_log_axis(axis: Axis) -> None:
     """Plain numbers on a logarithmic axis: powers of ten read badly over less than a decade.
 
     Args:

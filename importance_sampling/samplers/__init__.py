@@ -1,16 +1,7 @@
 """Which examples to train on. Numpy only; knows nothing of Keras."""
 
+from ..proposal import Kind, Pool, Proposal, StepRecord
 from ._auto import AutoSampler
-from ._base import BaseSampler, Draw
-from ._classes import PerClassGaussian
-from ._conditions import (
-    Condition,
-    ExpCondition,
-    TotalVariationCondition,
-    VarianceReductionCondition,
-    WarmupCondition,
-    variance_reduction,
-)
 from ._decorators import (
     AdaptiveAdditiveSmoothingSampler,
     AdditiveSmoothingSampler,
@@ -18,14 +9,27 @@ from ._decorators import (
     PowerSmoothingSampler,
     SamplerDecorator,
 )
-from ._infobatch import InfoBatchSampler
 from ._lstm import LSTMComparisonSampler, LSTMSampler
-from ._mixture import HistoryMixtureSampler
-from ._pool import ConstantTimeSampler, ConstantVarianceSampler, ModelSampler, UniformSampler
-from ._ranked import OnlineBatchSelectionSampler
+from ._pool import ModelSampler, UniformSampler
+from ._resized import ConstantTimeSampler, ConstantVarianceSampler
 from ._reuse import PoolReuseSampler
 from ._selective import SelectiveBackpropSampler
-from ._stored import CacheSampler, HistorySampler
+from ._stored import CacheSampler, HistorySampler, OnlineBatchSelectionSampler
+from .base import BaseSampler
+from .batch_size import Constant
+from .classes import PerClassGaussian
+from .conditions import (
+    Condition,
+    ExpCondition,
+    MeasuredReductionCondition,
+    TotalVariationCondition,
+    VarianceReductionCondition,
+    WarmupCondition,
+)
+from .drawing import Resampling
+from .history import HistoryMixtureSampler
+from .infobatch import InfoBatchSampler
+from .variance import variance_reduction
 
 __all__ = [
     "AdaptiveAdditiveSmoothingSampler",
@@ -35,22 +39,28 @@ __all__ = [
     "CacheSampler",
     "Condition",
     "ConditionalStartSampler",
+    "Constant",
     "ConstantTimeSampler",
     "ConstantVarianceSampler",
-    "Draw",
     "ExpCondition",
     "HistoryMixtureSampler",
     "HistorySampler",
     "InfoBatchSampler",
+    "Kind",
     "LSTMComparisonSampler",
     "LSTMSampler",
+    "MeasuredReductionCondition",
     "ModelSampler",
     "OnlineBatchSelectionSampler",
     "PerClassGaussian",
+    "Pool",
     "PoolReuseSampler",
     "PowerSmoothingSampler",
+    "Proposal",
+    "Resampling",
     "SamplerDecorator",
     "SelectiveBackpropSampler",
+    "StepRecord",
     "TotalVariationCondition",
     "UniformSampler",
     "VarianceReductionCondition",

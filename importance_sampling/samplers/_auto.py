@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import enum
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._base import BaseSampler, Draw, dataset_length
-from ._costs import ENOUGH
-from ._mixture import HistoryMixtureSampler
+from .._arrays import dataset_length
+from ..proposal import Kind, Proposal, StepRecord
+from ..protocols import Dataset, ScoringModel
 from ._pool import ModelSampler
 from ._reuse import PoolReuseSampler
-from ._worth import POOLS, UNIFORM, Choice, Worth
+from ._strategies import POOLS, UNIFORM, Strategy, StrategyEstimates
+from .base import BaseSampler
+from .batch_size import Constant
+from .drawing import Resampling
+from .history import HistoryMixtureSampler
+from .step_times import ENOUGH
 
 if TYPE_CHECKING:
     from ..reweighting import ReweightingPolicy
@@ -35,6 +41,17 @@ _CLEAR = 1.5
 _SELDOM = 8
 # While draws are uniform, the scores of one batch in so many are read.
 _LOOK = 8
+
+
+class Phase(enum.Enum):
+    """Where the sampler is on its way to a decision."""
+
+    WARMUP = "warmup"
+    """Uniform draws until there is something to decide by."""
+    TRIAL = "trial"
+    """Some draws of another kind than the one chosen, to measure; a decision follows."""
+    CHOSEN = "chosen"
+    """Draws as decided last."""
 
 
 class AutoSampler(BaseSampler):
@@ -76,19 +93,37 @@ class AutoSampler(BaseSampler):
             an eighth of the batch size.
     """
 
+    _state: tuple[str, ...] = (
+        *BaseSampler._state,
+        "_history",
+        "_pool",
+        "_estimates",
+        "_step",
+        "_seen",
+        "_phase",
+        "_next_decision",
+        "_trial",
+        "_decisions_to_skip",
+        "_tried_pool",
+        "_strategy",
+        "choices",
+        "_told_from",
+    )
+
+    overlaps = True
     keeps_history = True
 
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset,
         reweighting: ReweightingPolicy,
-        model: Any,
+        model: ScoringModel,
         steps: int | None = None,
         forward_batch_size: int | None = None,
         mix: float = 0.3,
-        resampling: str = "multinomial",
+        resampling: Resampling = "multinomial",
         *,
-        constant: str = "batch_size",
+        constant: Constant = "batch_size",
         min_batch_size: int | None = None,
         **kwargs: Any,
     ):
@@ -97,84 +132,100 @@ class AutoSampler(BaseSampler):
         self.steps = steps
         self.forward_batch_size = forward_batch_size
         n = dataset_length(dataset)
-        self._history = None
+        self._history: HistoryMixtureSampler | None = None
         if n is not None:
             self._history = HistoryMixtureSampler(
                 dataset, reweighting, mix=mix, constant=constant, min_batch_size=min_batch_size
             )
-            self._history._join(self)
-        pool = ModelSampler(dataset, reweighting, model, large_batch=1, resampling=resampling)
-        pool._join(self)
-        self._pool = PoolReuseSampler(pool, 1)
-        self._worth = Worth()
+            self._history._share_index_stream(self)
+        self._pools = ModelSampler(
+            dataset, reweighting, model, large_batch=1, resampling=resampling
+        )
+        self._pools._share_index_stream(self)
+        self._pool = PoolReuseSampler(self._pools, 1)
+        self._estimates = StrategyEstimates()
         self._step = self._seen = 0
-        # The step to decide at, and whether a decision was made before.
-        self._due: int | None = None
-        self._judged = False
-        # Draws left of a measurement, whose kind is not the one chosen.
-        self._trial: list[Choice] = []
-        self._weighed = False
-        # Decisions left before the history is compared with uniform steps again.
-        self._rest = 0
+        self._phase = Phase.WARMUP
+        # The step to decide at; None before the first draw.
+        self._next_decision: int | None = None
+        # Draws left of a trial, the last of the list first.
+        self._trial: list[Strategy] = []
+        # Decisions to skip before the history is compared with uniform steps again.
+        self._decisions_to_skip = 0
         # No pools beside a history that is asked for time.
         self._tried_pool = self._history is not None and constant == "variance"
-        self._choice = UNIFORM
+        self._strategy = UNIFORM
         self.choices: list[dict[str, Any]] = []
         # The step that those of `choices` are counted from.
         self._told_from = 0
 
-    def tell_anew(self) -> None:
-        """Has `choices` tell of the steps to come alone, beginning with how they are drawn now."""
+    def restore_history(self, other: BaseSampler) -> None:
+        """See `BaseSampler.restore_history`; `choices` tell of the steps to come alone.
+
+        Args:
+            other: the sampler of an earlier call of `fit`.
+        """
+        super().restore_history(other)
         self._told_from = self._step
         begun = [{**choice, "step": 0} for choice in self.choices[-1:]]
-        self.choices[:] = [] if self._choice == UNIFORM else begun
+        self.choices[:] = [] if self._strategy == UNIFORM else begun
 
     @property
-    def _ready(self) -> bool:
-        """Whether all examples have been seen, so that the history knows them."""
+    def _knows_all_examples(self) -> bool:
         n = self._indices.n
         return n is not None and self._seen >= n
 
-    def sample(self, batch_size: int) -> Draw:
-        """Draws a mini-batch; see `BaseSampler.sample`."""
+    def propose(self, batch_size: int) -> Proposal:
+        """Draws the next mini-batch in the way that is due.
+
+        Args:
+            batch_size: int, examples of a uniform step.
+        """
         n = self._indices.n
-        if self._due is None:
-            self._worth.look_back(0 if n is None else n // batch_size)
+        if self._next_decision is None:
+            self._estimates.set_averaging_window(0 if n is None else n // batch_size)
             # Soon after the first pass, when there is something to decide by.
-            self._due = 50 if n is None else -(-n // batch_size) + _EVIDENCE + 1
-        if self._history is not None and self._ready:
+            self._next_decision = 50 if n is None else -(-n // batch_size) + _EVIDENCE + 1
+        if self._history is not None and self._knows_all_examples:
             self._history.end_first_pass()
-            self._history.catch_up(batch_size)
-        if self._step >= self._due:
+            self._history.refit_if_due(batch_size)
+        if self._step >= self._next_decision:
             self._decide(batch_size)
-        trial = bool(self._trial)
-        choice = self._trial.pop() if trial else self._choice
+        strategy = self._trial.pop() if self._trial else self._strategy
         self._step += 1
-        kind, pool, reuse = choice
-        if kind == "history":
-            return self._history.sample_by_score(
+        if strategy.kind is Kind.HISTORY and self._history is not None:
+            return self._history.propose_by_score(
                 batch_size,
-                self._worth.stored.ratio,
-                lambda: self._worth.seconds_by_size(batch_size),
+                self._estimates.stored.ratio,
+                lambda: self._estimates.seconds_by_size(batch_size),
             )
-        if kind == "pool":
-            chunk = self.forward_batch_size or POOLS[0] * batch_size
-            model_sampler = self._pool.sampler
-            size = pool * batch_size
-            model_sampler.large_batch = size if n is None else min(size, n)
-            model_sampler.forward_batch_size = chunk
-            self._pool.reuse = reuse
-            return self._pool.sample(batch_size)
-        idxs, xy = self._rows.next_batch(batch_size)
+        if strategy.kind is Kind.POOL:
+            return self._propose_from_pool(strategy, batch_size)
+        return self._propose_a_uniform_batch(batch_size)
+
+    def _propose_from_pool(self, strategy: Strategy, batch_size: int) -> Proposal:
+        size = strategy.pool * batch_size
+        self._pools.large_batch = size if self._indices.n is None else min(size, self._indices.n)
+        self._pools.forward_batch_size = self.forward_batch_size or POOLS[0] * batch_size
+        self._pool.reuse = strategy.reuse
+        return self._pool.propose(batch_size)
+
+    def _propose_a_uniform_batch(self, batch_size: int) -> Proposal:
+        idxs, rows = self._rows.next_batch(batch_size)
         self._seen += len(idxs)
-        draw = self._draw(idxs, None, xy, batch_size)
-        draw.wants_scores = not trial and (not self._judged or self._step % _LOOK == 0)
-        if not draw.wants_scores and self._history is not None:
-            self._history.pass_over()
-        return draw
+        reads_scores = self._phase is Phase.WARMUP or (
+            self._phase is Phase.CHOSEN and self._step % _LOOK == 0
+        )
+        if not reads_scores and self._history is not None:
+            self._history.skip_unscored_step()
+        return self._uniform_proposal(idxs, rows, reads_scores)
 
     def batch_sizes(self, batch_size: int) -> tuple[int, ...]:
-        """See `BaseSampler.batch_sizes`."""
+        """The sizes of its batches, largest first; several at constant variance.
+
+        Args:
+            batch_size: int, examples of a uniform step.
+        """
         if self._history is None:
             return (batch_size,)
         return self._history.batch_sizes(batch_size)
@@ -183,69 +234,73 @@ class AutoSampler(BaseSampler):
         n = self._indices.n
         return _INTERVAL[0] if n is None else int(np.clip(n // batch_size, *_INTERVAL))
 
-    # -- what is measured -------------------------------------------------------------------
+    # -- measuring --------------------------------------------------------------------------
 
-    def update_from(self, draw: Draw, results: np.ndarray) -> None:
-        """Learns what the ways to draw would be worth; see `BaseSampler.update_from`."""
+    def observe(self, step: StepRecord) -> None:
+        """Learns what the ways to draw would be worth.
+
+        Args:
+            step: the step made.
+        """
+        proposal = step.proposal
+        self._estimates.add_time(proposal, step.seconds)
+        if not proposal.reads_scores:
+            return
         would_be = None
-        if draw.kind == "history":
-            would_be = draw.metric_weights
-        elif self._ready:
-            would_be = self._history.weights_of(draw[0])
-        self._worth.add(draw, results, would_be)
+        if proposal.kind is Kind.HISTORY:
+            would_be = proposal.importance_weights
+        elif self._history is not None and self._knows_all_examples:
+            would_be = self._history.weights_of(proposal.idxs)
+        self._estimates.add_scores(proposal, step.scores, would_be)
         if self._history is not None:
-            self._history.update(draw[0], results)
+            self._history.learn_scores(proposal.idxs, step.scores)
 
-    def learns_from(self, draw: Draw) -> bool:
-        """From all draws."""
-        return True
-
-    def timed(self, draw: Draw, seconds: float) -> None:
-        """See `BaseSampler.timed`."""
-        self._worth.timed(draw, seconds)
-
-    # -- what is decided --------------------------------------------------------------------
+    # -- deciding ---------------------------------------------------------------------------
 
     def _decide(self, batch_size: int) -> None:
-        if self._rest > 0 and self._worth.history_is_faster():
-            self._rest -= 1
-            self._due = self._step + self._interval(batch_size)
+        estimates = self._estimates
+        if self._decisions_to_skip > 0 and estimates.history_is_faster():
+            self._decisions_to_skip -= 1
+            self._next_decision = self._step + self._interval(batch_size)
             return
-        self._rest = 0
-        if not self._weighed and (self._choice != UNIFORM or not self._judged):
+        self._decisions_to_skip = 0
+        measured = self._phase is Phase.TRIAL or (
+            self._phase is Phase.CHOSEN and self._strategy == UNIFORM
+        )
+        if not measured:
             # Two more than it takes: the first is left out, the last may come late.
-            self._worth.forget_uniform()
+            estimates.forget_uniform()
             self._try((ENOUGH + 2) * [UNIFORM])
             return
-        self._due = self._step + self._interval(batch_size)
-        self._weighed = False
-        if not self._worth.weigh():
+        self._next_decision = self._step + self._interval(batch_size)
+        self._phase = Phase.CHOSEN
+        if not estimates.commit_step_costs():
             return
-        sizes = self.batch_sizes(batch_size) if self._ready else ()
-        worth = self._worth.of_all(sizes, self._largest_pool(batch_size))
-        rates = {choice: reduction / cost for choice, (reduction, cost) in worth.items()}
-        for choice in rates:
-            if choice[0] == "pool":
+        sizes = self.batch_sizes(batch_size) if self._knows_all_examples else ()
+        known = estimates.of_all(sizes, self._largest_pool(batch_size))
+        rates = {strategy: reduction / cost for strategy, (reduction, cost) in known.items()}
+        for strategy in rates:
+            if strategy.kind is Kind.POOL:
                 # So that leaving and coming back are judged alike.
-                rates[choice] /= _POOL_MARGIN
+                rates[strategy] /= _POOL_MARGIN
         best = max(rates, key=rates.__getitem__)
-        present = rates.get(self._choice, 0.0)
-        if self._choice[0] == "history" and present > _CLEAR:
-            self._rest = _SELDOM
+        present = rates.get(self._strategy, 0.0)
+        if self._strategy.kind is Kind.HISTORY and present > _CLEAR:
+            self._decisions_to_skip = _SELDOM
         if rates[best] > _MARGIN * present or present < rates[UNIFORM]:
-            self._change(best, worth)
+            self._change(best, *known[best])
         elif self._may_try_pool(batch_size, present):
             # The first is left out of what is measured, for it compiles. Uniform steps beside
             # them to compare with.
             self._tried_pool = True
-            pools = (ENOUGH + 1) * [("pool", POOLS[0], 1)]
+            pools = (ENOUGH + 1) * [Strategy(Kind.POOL, POOLS[0], 1)]
             self._try([*(ENOUGH + 2) * [UNIFORM], *pools])
 
-    def _try(self, trial: list[Choice]) -> None:
+    def _try(self, trial: list[Strategy]) -> None:
         """Makes some draws, the last of the list first, and decides right after."""
         self._trial = trial
-        self._due = self._step + len(trial)
-        self._weighed = self._judged = True
+        self._next_decision = self._step + len(trial)
+        self._phase = Phase.TRIAL
 
     def _largest_pool(self, batch_size: int) -> float:
         n = self._indices.n
@@ -254,97 +309,66 @@ class AutoSampler(BaseSampler):
     def _may_try_pool(self, batch_size: int, present: float) -> bool:
         if self._tried_pool or POOLS[0] > self._largest_pool(batch_size):
             return False
-        worth, uniform = self._worth, self._worth.uniform_seconds
+        estimates, uniform = self._estimates, self._estimates.uniform_seconds
         # With scores that cost nothing, the best that a pool could be.
-        best = max(worth.pool_reduction(pool, 1) for pool in POOLS)
+        best = max(estimates.pool_reduction(pool, 1) for pool in POOLS)
         if best < _POOL_MARGIN * present:
             return False
-        total = worth.elapsed if self.steps is None else self.steps * uniform
-        compiling = max(worth.first_step - uniform, 0.0)
+        total = estimates.elapsed if self.steps is None else self.steps * uniform
+        compiling = max((estimates.first_step or 0.0) - uniform, 0.0)
         return compiling + (ENOUGH + 1) * uniform < _TRIAL_SHARE * total
 
-    def _change(self, choice: Choice, worth: dict[Choice, tuple[float, float]]) -> None:
-        if choice == self._choice:
+    def _change(self, strategy: Strategy, reduction: float, cost: float) -> None:
+        if strategy == self._strategy:
             return
-        self._choice = choice
-        if choice[0] == "history" and not self._worth.has_timed_history:
-            self._due = min(self._due, self._step + _FIRST_LOOK)
-        self._pool.forget()
+        self._strategy = strategy
+        if strategy.kind is Kind.HISTORY and not self._estimates.has_timed_history:
+            first_look = self._step + _FIRST_LOOK
+            self._next_decision = min(self._next_decision or first_look, first_look)
+        self._pool.forget_pool()
         if self._history is not None:
             self._history.forget_drawn()
-        kind, pool, reuse = choice
-        reduction, cost = worth[choice]
         text = {
-            "uniform": "uniform draws",
-            "history": "draws from all examples by their scores so far",
-            "pool": f"pools of {pool} batches, {reuse} drawn from each",
-        }[kind]
+            Kind.UNIFORM: "uniform draws",
+            Kind.HISTORY: "draws from all examples by their scores so far",
+            Kind.POOL: f"pools of {strategy.pool} batches, {strategy.reuse} drawn from each",
+        }[strategy.kind]
         self.choices.append(
             {
                 "step": self._step - self._told_from,
                 "choice": f"{text} (variance reduction {reduction:.2f} at {cost:.2f} times the "
                 "time of a uniform step)",
-                "kind": kind,
-                "presample": pool,
-                "reuse": reuse,
+                "kind": strategy.kind.value,
+                "presample": strategy.pool,
+                "reuse": strategy.reuse,
                 "variance_reduction": reduction,
                 "cost": cost,
             }
         )
 
-    # -- the rest of a sampler --------------------------------------------------------------
+    # -- what the loop may ask --------------------------------------------------------------
 
     def prepare(self, batch_size: int) -> None:
-        """Prepares the next pool, while draws are from pools."""
-        if self._choice[0] == "pool" and not self._trial:
+        """Prepares the next pool, while draws are from pools.
+
+        Args:
+            batch_size: int, examples of the next draw.
+        """
+        if self._strategy.kind is Kind.POOL and not self._trial:
             self._pool.prepare(batch_size)
 
     @property
     def prepared(self) -> bool:
-        """See `BaseSampler.prepared`."""
+        """Whether the next pool is being scored."""
         return self._pool.prepared
 
     @property
     def variance_reduction(self) -> float:
         """Of the way to draw that is used; of the history's, while draws are uniform."""
-        kind, pool, reuse = self._choice
-        if kind == "pool":
-            return self._worth.pool_reduction(pool, reuse)
-        known = self._worth.ideal if self._history is None else self._worth.stored
+        if self._strategy.kind is Kind.POOL:
+            return self._estimates.pool_reduction(self._strategy.pool, self._strategy.reuse)
+        known = self._estimates.ideal if self._history is None else self._estimates.stored
         return known.value
 
-    def state_dict(self) -> dict[str, Any]:
-        """See `BaseSampler.state_dict`."""
-        return {
-            **super().state_dict(),
-            "history": None if self._history is None else self._history.state_dict(),
-            "pool": self._pool.state_dict(),
-            "worth": self._worth.state_dict(),
-            "step": self._step,
-            "seen": self._seen,
-            "due": self._due,
-            "judged": self._judged,
-            "trial": list(self._trial),
-            "weighed": self._weighed,
-            "tried_pool": self._tried_pool,
-            "rest": self._rest,
-            "choice": list(self._choice),
-            "choices": list(self.choices),
-            "told_from": self._told_from,
-        }
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `BaseSampler.load_state_dict`."""
-        if self._history is not None:
-            self._history.load_state_dict(state["history"])
-        self._pool.load_state_dict(state["pool"])
-        super().load_state_dict(state)
-        self._worth.load_state_dict(state["worth"])
-        self._step, self._seen = int(state["step"]), int(state["seen"])
-        self._due, self._judged = state["due"], bool(state["judged"])
-        self._trial = [tuple(choice) for choice in state["trial"]]
-        self._weighed, self._tried_pool = bool(state["weighed"]), bool(state["tried_pool"])
-        self._rest = int(state["rest"])
-        self._choice = tuple(state["choice"])
-        self.choices[:] = state["choices"]
-        self._told_from = int(state["told_from"])
+    def _after_loading(self) -> None:
+        self._trial = [Strategy(Kind(kind), *rest) for kind, *rest in self._trial]

@@ -1,87 +1,82 @@
-"""Samplers around samplers: smoothing and a conditional start."""
+"""Samplers around samplers: what is drawn by, and when, changed by a function of the pool."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 
-from ._base import BaseSampler, Draw
-from ._conditions import Condition, _MovingAverage
+from ..proposal import Pool, Proposal, StepRecord
 from ._pool import UniformSampler
-from ._user_samplers import ScoredProposals, decides_by_scores
-
-Proposal = tuple[np.ndarray, np.ndarray | None, tuple[Any, ...] | None]
+from .base import BaseSampler
+from .conditions import Condition
+from .variance import MovingAverage
 
 
 class SamplerDecorator(BaseSampler):
     """Passes everything on to another sampler; the base of what changes some of it.
 
-    One of your own that defines `_get_samples_with_scores` is given scores by the sampler it
-    decorates whatever that one does: ones while it draws uniformly. If it leaves them all alike,
-    the draw stays uniform.
+    A decorator is a function from a pool to a pool: `transform`. One of your own that defines
+    `_get_samples_with_scores`, as in 0.10, is given scores by the sampler it decorates whatever
+    that one does: ones while it draws uniformly. If it leaves them all alike, the draw stays
+    uniform.
 
     Args:
         sampler: the sampler to decorate.
     """
 
-    _scored: ScoredProposals | None = None
+    _state: tuple[str, ...] = ("sampler",)
+
+    overlaps = True
 
     def __init__(self, sampler: BaseSampler):
         self.sampler = sampler
         self.dataset = sampler.dataset
         self.reweighting = sampler.reweighting
         # One generator and one stream of indices for the whole stack.
-        self._join(sampler)
+        self._share_index_stream(sampler)
         self.resampling = sampler.resampling
-        if decides_by_scores(self):
-            # On the instance, so that `self.sampler` is what the user handed over.
-            self._scored = ScoredProposals(sampler._get_samples_with_scores)
-            vars(sampler)["_get_samples_with_scores"] = self._scored
+        self.uses_stale_scores = sampler.uses_stale_scores
+        self.overlaps = self.overlaps and sampler.overlaps
 
-    def _get_samples_with_scores(self, batch_size: int) -> Proposal:
-        return self.sampler._get_samples_with_scores(batch_size)
+    def transform(self, pool: Pool) -> Pool:
+        """The pool to draw from, made of the decorated sampler's; by default that itself.
 
-    @property
-    def _passes_draws_on(self) -> bool:
-        """Whether it has nothing to say about scores."""
-        own = type(self)._get_samples_with_scores
-        return own is SamplerDecorator._get_samples_with_scores
+        Args:
+            pool: the candidates; scores of None stand for a uniform draw (`Pool.map_scores`).
+        """
+        return pool
 
-    def sample(self, batch_size: int) -> Draw:
-        """Draws a mini-batch; see `BaseSampler.sample`."""
-        if self._passes_draws_on:
-            return self.sampler.sample(batch_size)
-        idxs, scores, xy = self._get_samples_with_scores(batch_size)
-        if scores is None or not self._proposed_uniformly:
-            return self._draw(idxs, scores, xy, batch_size)
-        if np.ptp(scores) == 0:
-            return self._draw(idxs, None, xy, batch_size)
-        # What was proposed may be the last, smaller batch of a pass.
-        draw = self._draw(idxs, scores, xy, min(batch_size, len(idxs)))
-        # Not the model's: what it says of these examples, only the training pass can tell.
-        draw.pool_scores = None
-        draw.proposed_uniformly = True
-        return draw
+    def candidates(self, batch_size: int) -> Pool:
+        """The decorated sampler's candidates, transformed.
+
+        Args:
+            batch_size: int, how many will be drawn.
+        """
+        return self.transform(self.sampler.candidates(batch_size))
 
     @property
-    def _proposed_uniformly(self) -> bool:
-        """Whether the last scores stand for a uniform draw, below any user's decorator."""
-        if self._scored is not None:
-            return self._scored.uniform
-        return isinstance(self.sampler, SamplerDecorator) and self.sampler._proposed_uniformly
+    def _leaves_pools_alone(self) -> bool:
+        kind, base = type(self), SamplerDecorator
+        return kind.transform is base.transform and kind.candidates is base.candidates
 
-    def update(self, idxs: np.ndarray, results: np.ndarray) -> None:
-        """Passes the scores on to the decorated sampler."""
-        self.sampler.update(idxs, results)
+    def propose(self, batch_size: int) -> Proposal:
+        """Draws the next mini-batch.
 
-    def update_from(self, draw: Draw, results: np.ndarray) -> None:
-        """Passes the scores on to the decorated sampler."""
-        self.sampler.update_from(draw, results)
+        Args:
+            batch_size: int, number of examples.
+        """
+        if self._leaves_pools_alone:
+            return self.sampler.propose(batch_size)
+        return super().propose(batch_size)
 
-    def learns_from(self, draw: Draw) -> bool:
-        """Whether the decorated sampler does."""
-        return self.sampler.learns_from(draw)
+    def observe(self, step: StepRecord) -> None:
+        """Passes the step on to the decorated sampler."""
+        self.sampler.observe(step)
+
+    def _assumed_proposal(self, idxs: np.ndarray) -> Proposal:
+        return self.sampler._assumed_proposal(idxs)
 
     @property
     def epoch_over(self) -> bool | None:
@@ -94,7 +89,7 @@ class SamplerDecorator(BaseSampler):
 
     def batch_sizes(self, batch_size: int) -> tuple[int, ...]:
         """Those of the decorated sampler; one, where the decorator draws by scores of its own."""
-        return self.sampler.batch_sizes(batch_size) if self._passes_draws_on else (batch_size,)
+        return self.sampler.batch_sizes(batch_size) if self._leaves_pools_alone else (batch_size,)
 
     def prepare(self, batch_size: int) -> None:
         """Passes the call on to the decorated sampler."""
@@ -105,37 +100,15 @@ class SamplerDecorator(BaseSampler):
         """Whether the decorated sampler is."""
         return self.sampler.prepared
 
-    def timed(self, draw: Draw, seconds: float) -> None:
-        """Passes the time on to the decorated sampler."""
-        self.sampler.timed(draw, seconds)
-
-    @property
-    def predicts(self) -> bool:
-        """Whether the decorated sampler does."""
-        return self.sampler.predicts
-
-    @property
-    def tolerates_delay(self) -> bool:
-        """Whether both this and the decorated sampler do."""
-        return super().tolerates_delay and self.sampler.tolerates_delay
-
     @property
     def model(self) -> Any:
         """The model of the decorated sampler."""
-        return self.sampler.model
+        return cast(Any, self.sampler).model
 
     @property
     def variance_reduction(self) -> float | None:
         """The decorated sampler's estimate."""
         return self.sampler.variance_reduction
-
-    def state_dict(self) -> dict[str, Any]:
-        """The decorated sampler's state."""
-        return {"sampler": self.sampler.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes back to where `state_dict` was taken."""
-        self.sampler.load_state_dict(state["sampler"])
 
 
 class AdditiveSmoothingSampler(SamplerDecorator):
@@ -152,9 +125,9 @@ class AdditiveSmoothingSampler(SamplerDecorator):
             raise ValueError(f"`c` must be at least 0, got {c!r}.")
         self.c = c
 
-    def _get_samples_with_scores(self, batch_size: int) -> Proposal:
-        idxs, scores, xy = self.sampler._get_samples_with_scores(batch_size)
-        return idxs, None if scores is None else scores + self.c, xy
+    def transform(self, pool: Pool) -> Pool:
+        """The pool with smoothed scores."""
+        return pool.map_scores(lambda scores: scores + self.c)
 
 
 class AdaptiveAdditiveSmoothingSampler(SamplerDecorator):
@@ -166,34 +139,29 @@ class AdaptiveAdditiveSmoothingSampler(SamplerDecorator):
         forget: float in [0, 1), momentum of the moving average. Defaults to `0.9`.
     """
 
+    _state: tuple[str, ...] = (*SamplerDecorator._state, "_average")
+
     def __init__(self, sampler: BaseSampler, percentage: float = 0.5, forget: float = 0.9):
         super().__init__(sampler)
         if not percentage >= 0:
             raise ValueError(f"`percentage` must be at least 0, got {percentage!r}.")
         self.percentage = percentage
         self.forget = forget
-        self._average = _MovingAverage(forget)
+        self._average = MovingAverage(forget)
 
     @property
     def mu(self) -> float:
         """The moving average of the scores."""
         return self._average.value
 
-    def _get_samples_with_scores(self, batch_size: int) -> Proposal:
-        idxs, scores, xy = self.sampler._get_samples_with_scores(batch_size)
-        if scores is None:
-            return idxs, None, xy
-        self._average.add(np.mean(scores))
-        return idxs, scores + self.percentage * self._average.value, xy
+    def transform(self, pool: Pool) -> Pool:
+        """The pool with smoothed scores; its own are averaged in before."""
 
-    def state_dict(self) -> dict[str, Any]:
-        """See `BaseSampler.state_dict`."""
-        return {**super().state_dict(), "average": self._average.state_dict()}
+        def smoothed(scores: np.ndarray) -> np.ndarray:
+            self._average.add(scores.mean())
+            return scores + self.percentage * self._average.value
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `BaseSampler.load_state_dict`."""
-        super().load_state_dict(state)
-        self._average.load_state_dict(state["average"])
+        return pool.map_scores(smoothed)
 
 
 class PowerSmoothingSampler(SamplerDecorator):
@@ -210,9 +178,9 @@ class PowerSmoothingSampler(SamplerDecorator):
             raise ValueError(f"`power` must be in [0, 1], got {power!r}.")
         self.power = power
 
-    def _get_samples_with_scores(self, batch_size: int) -> Proposal:
-        idxs, scores, xy = self.sampler._get_samples_with_scores(batch_size)
-        return idxs, None if scores is None else scores**self.power, xy
+    def transform(self, pool: Pool) -> Pool:
+        """The pool with smoothed scores."""
+        return pool.map_scores(lambda scores: scores**self.power)
 
 
 class ConditionalStartSampler(SamplerDecorator):
@@ -223,63 +191,53 @@ class ConditionalStartSampler(SamplerDecorator):
         condition: a `Condition`.
     """
 
+    _state: tuple[str, ...] = (*SamplerDecorator._state, "condition")
+
     def __init__(self, sampler: BaseSampler, condition: Condition):
         super().__init__(sampler)
         self.condition = condition
         self.uniform = UniformSampler(sampler.dataset, sampler.reweighting)
-        self.uniform._join(self)
+        self.uniform._share_index_stream(self)
 
-    def _get_samples_with_scores(self, batch_size: int) -> Proposal:
+    def candidates(self, batch_size: int) -> Pool:
+        """A uniform batch or the decorated sampler's candidates, as the condition decides.
+
+        Args:
+            batch_size: int, how many will be drawn.
+        """
         # What was prepared while the condition held is used, whatever it says now.
-        if not self.prepared and not self.condition.satisfied:
-            return self.uniform._get_samples_with_scores(batch_size)
-        idxs, scores, xy = self.sampler._get_samples_with_scores(batch_size)
-        if scores is not None:
-            self.condition.update(scores)
-        return idxs, scores, xy
+        if not self.prepared and not self.condition.decide():
+            return self.uniform.candidates(batch_size)
+        pool = self.sampler.candidates(batch_size)
+        if pool.scores is not None:
+            self.condition.update(pool.scores)
+        return pool
 
-    def update(self, idxs: np.ndarray, results: np.ndarray) -> None:
-        """Feeds the condition, while draws are uniform, and the decorated sampler."""
-        if not self.condition.previously_satisfied:
-            self.condition.update(results)
-        self.sampler.update(idxs, results)
+    def observe(self, step: StepRecord) -> None:
+        """Tells the condition, of the scores while draws are uniform, and the decorated sampler."""
+        proposal = step.proposal
+        if proposal.reads_scores and (not proposal.by_score or proposal.decided_uniformly):
+            self.condition.update(step.scores)
+        self.condition.record_step_time(proposal, step.seconds)
+        self.sampler.observe(step)
 
-    def update_from(self, draw: Draw, results: np.ndarray) -> None:
-        """See `BaseSampler.update_from`."""
-        if self._was_uniform(draw):
-            self.condition.update(results)
-        self.sampler.update_from(draw, results)
-
-    @staticmethod
-    def _was_uniform(draw: Draw) -> bool:
-        """Whether the examples were proposed uniformly, whatever a decorator made of that."""
-        return not draw.importance or getattr(draw, "proposed_uniformly", False)
+    def _assumed_proposal(self, idxs: np.ndarray) -> Proposal:
+        proposal = super()._assumed_proposal(idxs)
+        if self.condition.previously_satisfied:
+            return replace(proposal, scores=np.ones(len(proposal.idxs)))
+        return proposal
 
     def prepare(self, batch_size: int) -> None:
-        """Prepares a draw by score, if the last one was."""
+        """Prepares a draw by score, if the last one was.
+
+        Args:
+            batch_size: int, examples of the next draw.
+        """
         if self.condition.previously_satisfied:
             super().prepare(batch_size)
-
-    def timed(self, draw: Draw, seconds: float) -> None:
-        """Tells the condition, and the decorated sampler."""
-        self.condition.timed(draw, seconds)
-        super().timed(draw, seconds)
-
-    def learns_from(self, draw: Draw) -> bool:
-        """From uniform draws, and from whatever the decorated sampler learns from."""
-        return self._was_uniform(draw) or self.sampler.learns_from(draw)
 
     @property
     def variance_reduction(self) -> float | None:
         """The condition's estimate, where it keeps one."""
         estimate = getattr(self.condition, "variance_reduction", None)
         return self.sampler.variance_reduction if estimate is None else estimate
-
-    def state_dict(self) -> dict[str, Any]:
-        """See `BaseSampler.state_dict`."""
-        return {**super().state_dict(), "condition": self.condition.state_dict()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `BaseSampler.load_state_dict`."""
-        super().load_state_dict(state)
-        self.condition.load_state_dict(state["condition"])

@@ -7,9 +7,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from blinker import signal
 
-from ._base import BaseSampler, Draw, score_rows
-from ._classes import ClassPoolSampler, class_ids
-from ._stored import length_or_refuse
+from ..proposal import Proposal
+from ..protocols import Dataset
+from ._decorators import SamplerDecorator
+from ._model_scores import score_rows
+from ._pool import ModelSampler
+from ._stored_base import length_or_refuse
+from .classes import ClassPoolSampler, class_ids
 
 if TYPE_CHECKING:
     from ..reweighting import ReweightingPolicy
@@ -26,6 +30,12 @@ def build_network(history: int, classes: int, seed: int, bias: float) -> Any:
 
     It predicts about `bias` for every example until it has learnt better, so that the first
     draws are about uniform.
+
+    Args:
+        history: int, past losses per example.
+        classes: int, how many classes there are.
+        seed: int, of the initial weights.
+        bias: float, the first prediction.
     """
     import keras
     from keras import layers
@@ -71,9 +81,11 @@ class LSTMSampler(ClassPoolSampler):
         log: bool, whether to predict the logarithm of the loss. Defaults to `False`.
     """
 
+    _state: tuple[str, ...] = (*ClassPoolSampler._state, "history", "cnts")
+
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset,
         reweighting: ReweightingPolicy,
         presample: int = 2048,
         history: int = 10,
@@ -98,7 +110,12 @@ class LSTMSampler(ClassPoolSampler):
         return self.network
 
     def predict(self, idxs: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Predicted losses `(n,)`, all positive, of examples with these labels."""
+        """Predicted losses `(n,)`, all positive.
+
+        Args:
+            idxs: `(n,)` indices of examples.
+            labels: `(n,)` their classes.
+        """
         inputs = [self.history[idxs][..., None], labels[:, None].astype(np.int32)]
         found = np.asarray(self.network.predict_on_batch(inputs), np.float64).reshape(-1)
         if self.log:
@@ -128,16 +145,18 @@ class LSTMSampler(ClassPoolSampler):
         return [*self.network.variables, *self.network.optimizer.variables]
 
     def state_dict(self) -> dict[str, Any]:
-        """See `BaseSampler.state_dict`."""
-        own = {"history": self.history.copy(), "counts": self.cnts.copy()}
+        """See `Stateful.state_dict`; the network's variables are part of it."""
         self._build_optimizer()
-        own["network"] = [np.array(v.numpy()) for v in self._variables()]
-        return {**super().state_dict(), **own}
+        network = [np.array(v.numpy()) for v in self._variables()]
+        return {**super().state_dict(), "network": network}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `BaseSampler.load_state_dict`."""
+        """See `Stateful.load_state_dict`.
+
+        Args:
+            state: what `state_dict` returned.
+        """
         super().load_state_dict(state)
-        self.history[:], self.cnts[:] = state["history"], state["counts"]
         self._build_optimizer()
         for variable, value in zip(self._variables(), state["network"], strict=True):
             variable.assign(value)
@@ -147,7 +166,7 @@ class LSTMSampler(ClassPoolSampler):
             self.network.optimizer.build(self.network.trainable_variables)
 
 
-class LSTMComparisonSampler(BaseSampler):
+class LSTMComparisonSampler(SamplerDecorator):
     """Draws as an LSTM sampler does, and tells how well it predicts.
 
     Before every draw the signal `is.lstm_comparison_sampler.scores` is sent with pairs of
@@ -160,17 +179,29 @@ class LSTMComparisonSampler(BaseSampler):
         subset: int, number of examples to compare on. Defaults to `1024`.
     """
 
-    def __init__(self, dataset: Any, lstm: LSTMSampler, model: Any, subset: int = 1024):
+    _state: tuple[str, ...] = (*SamplerDecorator._state, "_idxs")
+
+    def __init__(
+        self, dataset: Dataset, lstm: LSTMSampler, model: ModelSampler, subset: int = 1024
+    ):
+        super().__init__(lstm)
         self.dataset = dataset
-        self.reweighting = lstm.reweighting
-        self.rng, self._indices, self._rows = lstm.rng, lstm._indices, lstm._rows
         self.lstm = lstm
-        self.model = model
+        self._model_sampler = model
         n = length_or_refuse(self, dataset)
         self._idxs = np.sort(self.rng.choice(n, min(subset, n), replace=False))
 
-    def sample(self, batch_size: int) -> Draw:
-        """Draws a mini-batch; see `BaseSampler.sample`."""
+    @property
+    def model(self) -> ModelSampler:
+        """The `ModelSampler` whose model scores."""
+        return self._model_sampler
+
+    def propose(self, batch_size: int) -> Proposal:
+        """Draws the next mini-batch as the LSTM sampler does; compares first.
+
+        Args:
+            batch_size: int, number of examples.
+        """
         channel = signal("is.lstm_comparison_sampler.scores")
         if channel.receivers:
             rows = self.dataset.train_data[self._idxs]
@@ -178,34 +209,4 @@ class LSTMComparisonSampler(BaseSampler):
             labels = class_ids(rows[1], self.lstm.classes)
             predicted = self.lstm.predict(self._idxs, labels)
             channel.send(list(zip(actual.tolist(), predicted.tolist(), strict=True)))
-        return self.lstm.sample(batch_size)
-
-    def _get_samples_with_scores(self, batch_size: int) -> Any:
-        return self.lstm._get_samples_with_scores(batch_size)
-
-    @property
-    def predicts(self) -> bool:
-        """True, as for the LSTM."""
-        return True
-
-    @property
-    def variance_reduction(self) -> float:
-        """The LSTM sampler's estimate."""
-        return self.lstm.variance_reduction
-
-    def update(self, idxs: np.ndarray, results: np.ndarray) -> None:
-        """Passes the scores on to the LSTM."""
-        self.lstm.update(idxs, results)
-
-    def update_from(self, draw: Draw, results: np.ndarray) -> None:
-        """Passes the scores on to the LSTM."""
-        self.lstm.update_from(draw, results)
-
-    def state_dict(self) -> dict[str, Any]:
-        """See `BaseSampler.state_dict`."""
-        return {"lstm": self.lstm.state_dict(), "subset": self._idxs.copy()}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `BaseSampler.load_state_dict`."""
-        self.lstm.load_state_dict(state["lstm"])
-        self._idxs = np.array(state["subset"])
+        return self.lstm.propose(batch_size)

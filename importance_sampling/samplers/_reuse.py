@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from ._base import BaseSampler, Draw
+from ..proposal import Pool, Proposal, check_scores
 from ._decorators import SamplerDecorator
-from ._draw import check_scores, draw_positions, drawable
+from .base import BaseSampler
+from .drawing import draw_positions, uniform_if_all_zero
 
 
 class PoolReuseSampler(SamplerDecorator):
@@ -29,49 +31,65 @@ class PoolReuseSampler(SamplerDecorator):
         if reuse < 1:
             raise ValueError(f"`reuse` must be at least 1, got {reuse!r}.")
         self.reuse = reuse
-        self._pool: tuple[np.ndarray, np.ndarray, Any] | None = None
+        self._pool: Pool | None = None
         self._positions: list[np.ndarray] = []
 
-    def sample(self, batch_size: int) -> Draw:
-        """Draws a mini-batch; see `BaseSampler.sample`."""
-        if self._positions and len(self._positions[0]) == batch_size:
-            idxs, scores, xy = self._pool
-            return self._draw_at(self._positions.pop(), idxs, scores, xy, None)
-        idxs, scores, xy = self._get_samples_with_scores(batch_size)
-        self._positions = []
-        if scores is None:
-            return self._draw(idxs, None, xy, batch_size)
-        scores = check_scores(scores, idxs)
-        size = self.reuse * batch_size
-        positions = draw_positions(drawable(scores), size, self.rng, self.resampling)
-        self.rng.shuffle(positions)
-        self._pool = idxs, scores, xy
-        self._positions = list(positions.reshape(self.reuse, batch_size))
-        return self._draw_at(self._positions.pop(), idxs, scores, xy, scores)
+    def propose(self, batch_size: int) -> Proposal:
+        """Draws the next mini-batch: of the present pool, if there is one left.
 
-    def forget(self) -> None:
+        Args:
+            batch_size: int, number of examples.
+        """
+        if self._pool is not None and self._positions and len(self._positions[0]) == batch_size:
+            return self._draw_at(self._positions.pop(), self._pool, None)
+        pool = self.candidates(batch_size)
+        self._positions = []
+        if pool.scores is None:
+            return self._draw(pool, batch_size)
+        scores = check_scores(pool.scores, pool.idxs)
+        size = self.reuse * batch_size
+        by = uniform_if_all_zero(scores)
+        positions = draw_positions(by, size, self.rng, self.resampling)
+        self.rng.shuffle(positions)
+        self._pool = replace(pool, scores=scores)
+        self._positions = list(positions.reshape(self.reuse, batch_size))
+        return self._draw_at(self._positions.pop(), self._pool, scores)
+
+    def forget_pool(self) -> None:
         """Drops what is left of the present pool."""
         self._pool, self._positions = None, []
 
     def prepare(self, batch_size: int) -> None:
-        """Prepares a pool, if this one is used up."""
+        """Prepares a pool, if this one is used up.
+
+        Args:
+            batch_size: int, examples of the next draw.
+        """
         if not self._positions:
             super().prepare(batch_size)
 
     def state_dict(self) -> dict[str, Any]:
-        """See `BaseSampler.state_dict`. Of a stream's pool nothing is kept: it is read past."""
+        """See `Stateful.state_dict`. Of a stream's pool nothing is kept: it is read past."""
         pool = None
-        if self._positions and self._indices.n is not None:
-            idxs, scores, _ = self._pool
-            pool = {"idxs": idxs.copy(), "scores": scores, "positions": np.array(self._positions)}
+        if self._pool is not None and self._positions and self._indices.n is not None:
+            pool = {
+                "idxs": self._pool.idxs.copy(),
+                "scores": self._pool.scores,
+                "positions": np.array(self._positions),
+            }
         return {**super().state_dict(), "pool": pool}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `BaseSampler.load_state_dict`."""
+        """See `Stateful.load_state_dict`; reads the pool's rows again.
+
+        Args:
+            state: what `state_dict` returned.
+        """
         super().load_state_dict(state)
-        self.forget()
+        self.forget_pool()
         pool = state["pool"]
         if pool is not None:
             idxs = np.array(pool["idxs"])
-            self._pool = idxs, np.array(pool["scores"]), self.dataset.train_data[idxs]
+            rows = self.dataset.train_data[idxs]
+            self._pool = Pool(idxs, np.array(pool["scores"]), rows)
             self._positions = list(np.array(pool["positions"]))

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._arrays import concatenate, take_rows
-from ._base import BaseSampler, Draw, dataset_length, score_rows
-from ._draw import check_scores
+from .._arrays import concatenate, steps_per_pass, take_rows
+from ..proposal import Kind, Proposal, check_scores
+from ..protocols import Dataset, ScoringModel
+from ._model_scores import score_rows
+from .base import BaseSampler, announced
 
 if TYPE_CHECKING:
     from ..reweighting import ReweightingPolicy
@@ -27,8 +29,7 @@ class SelectiveBackpropSampler(BaseSampler):
     Losers](https://arxiv.org/abs/1910.00762), Jiang et al. 2019).
 
     Metric weights are $\bar q / q_i$, with $\bar q$ the mean over the last R examples scored, so
-    that the logs estimate the training set's values. Give it `NoReweightingPolicy`: under a
-    policy that calls itself unbiased, metrics are not weighted.
+    that the logs estimate the training set's values.
 
     An epoch scores as many batches as uniform training would train on (`epoch_over`), of which
     about 1 in $1 + \beta$ is left to train on. What is left of the last is trained on in the next.
@@ -46,11 +47,15 @@ class SelectiveBackpropSampler(BaseSampler):
         ValueError: if an argument is out of its range.
     """
 
+    _state: tuple[str, ...] = (*BaseSampler._state, "_batch_size", "_scored", "_losses", "_chances")
+
+    overlaps = True
+
     def __init__(
         self,
-        dataset: Any,
+        dataset: Dataset,
         reweighting: ReweightingPolicy,
-        model: Any,
+        model: ScoringModel,
         beta: float = 1.0,
         history: int = 1024,
         steps_per_epoch: int | None = None,
@@ -82,10 +87,7 @@ class SelectiveBackpropSampler(BaseSampler):
             return self._steps_per_epoch
         if self._batch_size is None:
             return None
-        length = dataset_length(self.dataset)
-        if length is None:
-            return self.dataset.steps_per_pass(self._batch_size)
-        return -(-length // self._batch_size)
+        return steps_per_pass(self.dataset, self._batch_size)
 
     @property
     def epoch_over(self) -> bool:
@@ -120,25 +122,31 @@ class SelectiveBackpropSampler(BaseSampler):
             self._kept.append((idxs[chosen], take_rows(xy, chosen), chances[chosen], weights))
         return losses
 
-    def sample(self, batch_size: int) -> Draw:
+    def propose(self, batch_size: int) -> Proposal:
         """Scores uniform batches until enough examples were kept, and draws these.
 
         Args:
             batch_size: int, number of examples, of the batches scored as of the one drawn.
 
         Returns:
-            A `Draw`; what was drawn by are the probabilities of being kept.
+            A `Proposal`; what was drawn by are the probabilities of being kept.
         """
         self._batch_size = batch_size
         scored = []
         while sum(len(part[0]) for part in self._kept) < batch_size:
             scored.append(self._score_batch(batch_size))
-        idxs, xy, chances, weights = self._take(batch_size)
-        pool_scores = np.concatenate(scored) if scored else None
-        w = self.reweighting.uniform_weights(batch_size)
-        draw = Draw(idxs, xy, w, chances, weights, pool_scores)
-        self._announce(draw)
-        return draw
+        idxs, rows, chances, importance_weights = self._take(batch_size)
+        return announced(
+            Proposal(
+                idxs,
+                rows,
+                self.reweighting.uniform_weights(batch_size),
+                chances,
+                importance_weights,
+                kind=Kind.POOL,
+                pool_scores=np.concatenate(scored) if scored else None,
+            )
+        )
 
     def _take(self, size: int) -> tuple[np.ndarray, Any, np.ndarray, np.ndarray]:
         """The first `size` examples kept."""
@@ -158,28 +166,22 @@ class SelectiveBackpropSampler(BaseSampler):
         return 1.0
 
     def state_dict(self) -> dict[str, Any]:
-        """See `BaseSampler.state_dict`. Of a stream, what was kept is lost: it is read past."""
+        """See `Stateful.state_dict`. Of a stream, what was kept is lost: it is read past."""
         idxs, chances, weights = np.zeros(0, np.int64), np.zeros(0), np.zeros(0)
         if self._kept and self._indices.n is not None:
             idxs, chances, weights = (
                 np.concatenate([part[i] for part in self._kept]) for i in (0, 2, 3)
             )
-        return {
-            **super().state_dict(),
-            "batch_size": self._batch_size,
-            "scored": self._scored,
-            "losses": self._losses.copy(),
-            "chances": self._chances.copy(),
-            "kept": {"idxs": idxs, "chances": chances, "weights": weights},
-        }
+        kept = {"idxs": idxs, "chances": chances, "weights": weights}
+        return {**super().state_dict(), "kept": kept}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `BaseSampler.load_state_dict`."""
+        """See `Stateful.load_state_dict`; reads the rows kept again.
+
+        Args:
+            state: what `state_dict` returned.
+        """
         super().load_state_dict(state)
-        self._batch_size = state["batch_size"]
-        self._scored = int(state["scored"])
-        self._losses = np.array(state["losses"], np.float64)
-        self._chances = np.array(state["chances"], np.float64)
         kept = {name: np.array(values) for name, values in state["kept"].items()}
         self._kept = []
         if len(kept["idxs"]):

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..model_wrappers._base import _send, is_heard
+from ..model_wrappers.signals import is_heard, send
 from ._validation import Validation
 
 
@@ -33,5 +33,5 @@ def announced(wrapper: Any, validation: Validation, logs: dict[str, Any]) -> dic
         if own:
             logs = logs | dict(zip(names, means.tolist(), strict=False))
     if is_heard("is.evaluation"):
-        _send("is.evaluation", np.asarray([logs[name] for name in names if name in logs]))
+        send("is.evaluation", np.asarray([logs[name] for name in names if name in logs]))
     return logs

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Container
-from typing import Any
+import warnings
+from collections.abc import Container, Sequence
+from typing import Literal, TypeAlias, TypeGuard
 
 import keras
 import numpy as np
@@ -12,38 +13,54 @@ from keras import tree
 
 BATCH_SIZE = 32
 
+Verbose: TypeAlias = int | Literal["auto"]
+"""What `fit` shows, as in Keras."""
 
-def check_count(name: str, value: Any, least: int = 1) -> int:
+Callbacks: TypeAlias = Sequence[keras.callbacks.Callback] | keras.callbacks.CallbackList | None
+"""What hears of a training, as in Keras."""
+
+
+def check_count(name: str, value: object, least: int = 1) -> int:
     """An integer of at least `least`, or an error that says what was given."""
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"`{name}` must be an integer of at least {least}, got {value!r}.")
     return int(value)
 
 
-def check_optional_count(name: str, value: Any, least: int = 1) -> int | None:
+def check_optional_count(name: str, value: object, least: int = 1) -> int | None:
     """As `check_count`; None stays None."""
     return None if value is None else check_count(name, value, least)
 
 
-def check_number(name: str, value: Any, least: float = -math.inf, open_end: bool = False) -> float:
+def check_number(
+    name: str, value: object, least: float = -math.inf, open_end: bool = False
+) -> float:
     """A finite number of at least (above, if `open_end`) `least`."""
-    number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
-    if not number or not math.isfinite(value) or value < least or (open_end and value == least):
+    if (
+        not _is_number(value)
+        or not math.isfinite(value)
+        or value < least
+        or (open_end and value == least)
+    ):
         bound = "" if least == -math.inf else f" {'above' if open_end else 'of at least'} {least:g}"
         raise ValueError(f"`{name}` must be a number{bound}, got {value!r}.")
     return float(value)
 
 
-def check_verbose(verbose: Any) -> Any:
+def _is_number(value: object) -> TypeGuard[float]:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def check_verbose(verbose: object) -> Verbose:
     """`"auto"`, 0, 1, 2 or more, as Keras knows them."""
     if isinstance(verbose, str) and verbose == "auto":
-        return verbose
+        return "auto"
     if isinstance(verbose, int | np.integer) and verbose >= 0:
         return int(verbose)
     raise ValueError(f'`verbose` must be "auto", 0, 1 or 2, got {verbose!r}.')
 
 
-def check_callbacks(callbacks: Any) -> Any:
+def check_callbacks(callbacks: object) -> Callbacks:
     """A list of Keras callbacks, or a `CallbackList` as it is."""
     if callbacks is None or isinstance(callbacks, keras.callbacks.CallbackList):
         return callbacks
@@ -58,7 +75,7 @@ def check_callbacks(callbacks: Any) -> Any:
     return found
 
 
-def check_validation_freq(freq: Any) -> Any:
+def check_validation_freq(freq: object) -> int | Container[int]:
     """An integer of at least 1, or a collection of epochs counted from 1."""
     if isinstance(freq, bool) or not isinstance(freq, int | np.integer | Container):
         raise ValueError(f"`validation_freq` must be an integer or a list of epochs, got {freq!r}.")
@@ -67,33 +84,48 @@ def check_validation_freq(freq: Any) -> Any:
     return check_count("validation_freq", freq) if isinstance(freq, int | np.integer) else freq
 
 
-def check_hook(name: str, hook: Any) -> None:
+def check_hook(name: str, hook: object) -> None:
     """None or something that can be called."""
     if hook is not None and not callable(hook):
         raise TypeError(f"`{name}` must be a function or None, got {hook!r}.")
 
 
-def check_validation_split(share: Any) -> float:
+def check_validation_split(share: object) -> float:
     """A number in [0, 1)."""
-    number = isinstance(share, int | float | np.number) and not isinstance(share, bool)
-    if not number or not 0 <= share < 1:
+    if not _is_number(share) or not 0 <= share < 1:
         raise ValueError(f"`validation_split` must be in [0, 1), got {share!r}.")
     return float(share)
 
 
-def check_epochs(epochs: Any, initial_epoch: Any) -> tuple[int, int]:
-    """Both as integers; Keras' own cap on epochs, for trial runs, is kept."""
+def check_epochs(epochs: object, initial_epoch: object) -> tuple[int, int]:
+    """Both as integers; Keras' own cap on epochs, for trial runs, is kept, with a warning."""
     epochs = check_count("epochs", epochs, 0)
     initial_epoch = check_count("initial_epoch", initial_epoch, 0)
-    return _capped("max_epochs", epochs), initial_epoch
+    cap = _cap("max_epochs")
+    if cap is None or cap >= epochs:
+        return epochs, initial_epoch
+    _warn_capped("max_epochs", cap, f"{epochs} epochs")
+    return cap, initial_epoch
 
 
 def cap_steps(steps: int | None) -> int | None:
-    """Keras' own cap on the steps of an epoch, for trial runs, is kept."""
-    return _capped("max_steps_per_epoch", steps)
+    """Keras' own cap on the steps of an epoch, for trial runs, is kept, with a warning."""
+    cap = _cap("max_steps_per_epoch")
+    if cap is None or (steps is not None and cap >= steps):
+        return steps
+    _warn_capped("max_steps_per_epoch", cap, f"{steps or 'all'} steps of an epoch")
+    return cap
 
 
-def _capped(name: str, value: int | None) -> int | None:
+def _cap(name: str) -> int | None:
     # Only newer releases of Keras have these settings.
-    cap = getattr(keras.config, name, lambda: None)()
-    return cap if cap and (value is None or cap < value) else value
+    return getattr(keras.config, name, lambda: None)() or None
+
+
+def _warn_capped(name: str, cap: int, asked: str) -> None:
+    warnings.warn(
+        f"`keras.config.{name}()` is set, for trial runs: {cap} are trained instead of {asked}. "
+        f"`keras.config.set_{name}(None)` takes the limit away; it may also come from the "
+        f"environment variable KERAS_{name.upper()}.",
+        stacklevel=5,
+    )

@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any, NoReturn
 
 import keras
 import numpy as np
 
-from .._arrays import TRIED_ROWS, take_rows
-from ..datasets import BaseDataset
-from ..datasets._generator import StreamDataset
-from ..model_wrappers import OracleWrapper
+from .._arrays import TRIED_ROWS, dataset_length, take_rows
+from ..data import StreamDataset
+from ..data import arrays as _data
+from ..model_wrappers import OracleWrapper, Score, ScoreDtype
+from ..protocols import Dataset
 from ..reweighting import ReweightingPolicy
 from ..samplers import (
     AdaptiveAdditiveSmoothingSampler,
     AdditiveSmoothingSampler,
     BaseSampler,
 )
-from ..samplers._base import dataset_length
-from . import _arguments, _data
+from . import _arguments
+from ._arguments import Callbacks, Verbose
 from ._fit import FitMethods
-from ._loop import Loop, OnSample, OnScores
 from ._report import TrainingReport
 from ._validation import Validation
+from .loop import Loop, OnSample, OnScores
 
 
 class BaseTraining(FitMethods):
     """Base of the trainings.
 
-    Subclasses implement `sampler` and hand a reweighting policy to this constructor.
+    Subclasses implement `make_sampler` and hand a reweighting policy to this constructor.
 
     Args:
         model: a compiled `keras.Model`, which is trained itself.
@@ -41,12 +43,12 @@ class BaseTraining(FitMethods):
 
     def __init__(
         self,
-        model: Any,
+        model: keras.Model,
         reweighting: ReweightingPolicy,
-        score: str = "gnorm",
-        layer: Any = None,
+        score: Score = "gnorm",
+        layer: int | keras.Layer | None = None,
         seed: int | None = None,
-        score_dtype: str | None = None,
+        score_dtype: ScoreDtype | None = None,
     ):
         self._reweighting = reweighting
         self.original_model = model
@@ -87,32 +89,45 @@ class BaseTraining(FitMethods):
     def _sampler_options(self) -> dict[str, Any]:
         return {"rng": self._rng, "shuffle": self._shuffle}
 
-    def sampler(
-        self, dataset: BaseDataset, batch_size: int, steps_per_epoch: int, epochs: int
+    def make_sampler(
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
         """Makes the sampler that draws the batches of one call of `fit`.
 
         Args:
             dataset: the data set to draw from.
             batch_size: int, examples per step.
-            steps_per_epoch: int.
+            steps_per_epoch: int; None if only the first pass can tell.
             epochs: int.
 
         Returns:
             A `BaseSampler`.
         """
-        raise NotImplementedError(f"{type(self).__name__} must implement sampler(...)")
+        raise NotImplementedError(f"{type(self).__name__} must implement make_sampler(...)")
+
+    def sampler(
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
+    ) -> BaseSampler:
+        """The name of `make_sampler` in 0.10, by which it is called: either may be overridden.
+
+        Args:
+            dataset: the data set to draw from.
+            batch_size: int, examples per step.
+            steps_per_epoch: int or None.
+            epochs: int.
+        """
+        return self.make_sampler(dataset, batch_size, steps_per_epoch, epochs)
 
     def _run(
         self,
-        dataset: BaseDataset,
+        dataset: Dataset,
         validation: Validation | None,
         *,
         steps_per_epoch: int | None,
         batch_size: int,
         epochs: int,
-        verbose: Any,
-        callbacks: Any,
+        verbose: Verbose,
+        callbacks: Callbacks,
         on_sample: OnSample | None,
         on_scores: OnScores | None,
         initial_epoch: int = 0,
@@ -131,22 +146,23 @@ class BaseTraining(FitMethods):
         self.model.build(*_first_rows(dataset, length))
         self._check_targets(dataset)
         if validation is not None:
-            self.model.rehearse("validation_data", *validation.first_rows())
+            self.model.dry_run("validation_data", *validation.first_rows())
         sampler = self.sampler(dataset, batch_size, steps_per_epoch, epochs)
-        self._recall(sampler, batch_size)
+        self._restore_history(sampler, batch_size)
         loop = Loop(self.model, sampler, self.original_model, batch_size, on_sample, on_scores)
         self._report = loop.report
-        self.history = loop.run(
-            epochs=epochs,
-            steps_per_epoch=steps_per_epoch,
-            callbacks=callbacks,
-            verbose=verbose,
-            validation=validation,
-            initial_epoch=initial_epoch,
-        )
+        with contextlib.closing(sampler):
+            self.history = loop.run(
+                epochs=epochs,
+                steps_per_epoch=steps_per_epoch,
+                callbacks=callbacks,
+                verbose=verbose,
+                validation=validation,
+                initial_epoch=initial_epoch,
+            )
         return self.history
 
-    def _recall(self, sampler: BaseSampler, batch_size: int) -> None:
+    def _restore_history(self, sampler: BaseSampler, batch_size: int) -> None:
         """Goes on with what was learnt of the same examples by an earlier call of `fit`."""
         last, self._last = self._last, None
         if not sampler.keeps_history:
@@ -157,11 +173,10 @@ class BaseTraining(FitMethods):
             and last[1] == batch_size
             and _data.same_data(last[0].dataset, sampler.dataset)
         ):
-            sampler.load_state_dict(last[0].state_dict())
-            sampler.tell_anew()
+            sampler.restore_history(last[0])
         self._last = sampler, batch_size
 
-    def _check_targets(self, dataset: BaseDataset) -> None:
+    def _check_targets(self, dataset: Dataset) -> None:
         """Checks all targets that are in memory now, and those of a stream when they are read."""
         if isinstance(dataset, _data.ArrayDataset) and dataset.targets is not None:
             self.model.check_targets(dataset.targets, "y")
@@ -183,7 +198,7 @@ class BaseTraining(FitMethods):
         )
 
 
-def _first_rows(dataset: BaseDataset, length: int | None) -> tuple[Any, ...]:
+def _first_rows(dataset: Dataset, length: int | None) -> tuple[Any, ...]:
     """A few rows, for shapes and types, without taking anything out of a stream."""
     if length is not None:
         return dataset.train_data[np.arange(min(TRIED_ROWS, length))]
@@ -192,8 +207,14 @@ def _first_rows(dataset: BaseDataset, length: int | None) -> tuple[Any, ...]:
     return dataset.train_data[np.arange(TRIED_ROWS)]
 
 
-def smoothed(sampler: BaseSampler, smooth: float, adaptive: bool) -> BaseSampler:
-    """Adds additive smoothing where it was asked for."""
+def with_smoothing(sampler: BaseSampler, smooth: float, adaptive: bool) -> BaseSampler:
+    """The sampler with additive smoothing around it, where that was asked for.
+
+    Args:
+        sampler: the sampler to decorate.
+        smooth: float, what is added to every score; 0 for nothing.
+        adaptive: bool, whether that is a share of the mean score.
+    """
     if smooth == 0:
         return sampler
     if adaptive:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
+
+from ._arguments import Callbacks, Verbose
 
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
 
 
 def callback_list(
-    model: keras.Model, callbacks: Any, verbose: Any, epochs: int, steps: int | None
+    model: keras.Model, callbacks: Callbacks, verbose: Verbose, epochs: int, steps: int | None
 ) -> keras.callbacks.CallbackList:
     """The user's callbacks with the history and the progress bar; a `CallbackList` as it is."""
     if isinstance(callbacks, keras.callbacks.CallbackList):
@@ -43,7 +43,7 @@ def first_epoch(
     return restored or initial_epoch
 
 
-def looks_at_batches(callback: Any) -> bool:
+def looks_at_batches(callback: keras.callbacks.Callback) -> bool:
     """Whether a callback of the user's own is called at batches, and may hold the model itself.
 
     On JAX the model's variables are then brought up to date around every batch. A callback that

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 
 from ..model_wrappers import OracleWrapper
-from ..model_wrappers._checks import all_layers
+from ..model_wrappers.introspection import all_layers
+from ..samplers import Constant
 from ._arguments import check_optional_count
 
 # The floor of the batch size where batches are normalized by their own statistics.
@@ -41,7 +40,7 @@ def _obstacle(wrapper: OracleWrapper) -> str:
     return ""
 
 
-def check_smallest(smallest: Any, constant: str) -> int | None:
+def check_smallest(smallest: object, constant: Constant) -> int | None:
     """The argument `min_batch_size`, or an error where it would have no effect."""
     smallest = check_optional_count("min_batch_size", smallest)
     if smallest is not None and constant != "variance":
@@ -78,8 +77,8 @@ def smallest_batch(wrapper: OracleWrapper, batch_size: int, given: int | None) -
 
 
 def choose_constant(
-    wrapper: OracleWrapper, batch_size: int, constant: str | None, given: int | None
-) -> tuple[str, int | None]:
+    wrapper: OracleWrapper, batch_size: int, constant: Constant | None, given: int | None
+) -> tuple[Constant, int | None]:
     """What `"auto"` keeps constant: the variance, unless it was told or the model forbids it.
 
     Args:

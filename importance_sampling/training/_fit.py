@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from typing import Any
 
 import keras
 import numpy as np
 
-from ..datasets import BaseDataset
-from ..datasets._sources import Source, find_source
-from ..model_wrappers._outputs import input_shapes
-from ..samplers._base import dataset_length
-from . import _arguments, _data, _streams
-from ._arguments import BATCH_SIZE, check_count
-from ._loop import OnSample, OnScores
+from .. import data
+from ..data.class_weight import check_class_weight
+from ..model_wrappers import OracleWrapper
+from ..model_wrappers.introspection import input_shapes
+from ..protocols import Dataset
+from . import _arguments
+from ._arguments import BATCH_SIZE, Callbacks, Verbose, check_count, check_optional_count
 from ._validation import Validation
+from .loop import OnSample, OnScores
 
 
 class FitMethods:
@@ -23,12 +25,25 @@ class FitMethods:
     What trains on them is `_run` of `BaseTraining`.
     """
 
-    model: Any
+    model: OracleWrapper
     original_model: keras.Model
     _rng: np.random.Generator
     _shuffle: bool
 
-    def _run(self, dataset: BaseDataset, validation: Validation | None, **kwargs: Any) -> Any:
+    def _run(
+        self,
+        dataset: Dataset,
+        validation: Validation | None,
+        *,
+        steps_per_epoch: int | None,
+        batch_size: int,
+        epochs: int,
+        verbose: Verbose,
+        callbacks: Callbacks,
+        on_sample: OnSample | None,
+        on_scores: OnScores | None,
+        initial_epoch: int = 0,
+    ) -> keras.callbacks.History:
         raise NotImplementedError(f"{type(self).__name__} must implement _run(...)")
 
     def fit(
@@ -37,8 +52,8 @@ class FitMethods:
         y: Any = None,
         batch_size: int | None = BATCH_SIZE,
         epochs: int = 1,
-        verbose: Any = 1,
-        callbacks: Any = None,
+        verbose: Verbose = 1,
+        callbacks: Callbacks = None,
         validation_split: float = 0.0,
         validation_data: Any = None,
         steps_per_epoch: int | None = None,
@@ -51,7 +66,7 @@ class FitMethods:
         initial_epoch: int = 0,
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
-        validation_freq: Any = 1,
+        validation_freq: int | Container[int] = 1,
     ) -> keras.callbacks.History:
         """Trains the model as `model.fit` does, with importance sampling.
 
@@ -97,104 +112,57 @@ class FitMethods:
             ValueError: for data or arguments that cannot work, before the first step; and for
                 scores that are NaN or infinite, at the step at which they appear.
         """
-        if isinstance(x, BaseDataset):
+        if data.find_kind(x) is data.DatasetAdapter:
             raise TypeError("`fit` takes arrays; use `fit_dataset(dataset)` for a data set.")
         validation_split = _arguments.check_validation_split(validation_split)
         if class_weight is not None:
-            _data.check_class_weight(class_weight)
-        self._shuffle = bool(shuffle)
-        run = {
-            "epochs": epochs,
-            "initial_epoch": initial_epoch,
-            "verbose": verbose,
-            "callbacks": callbacks,
-            "on_sample": on_sample,
-            "on_scores": on_scores,
-        }
-
-        def validation(data: Any, size: int) -> Validation | None:
-            return self._validation(
-                data, validation_batch_size or size, validation_steps, validation_freq
-            )
-
+            check_class_weight(class_weight)
         batch_size = check_count("batch_size", BATCH_SIZE if batch_size is None else batch_size)
-        source = self._find_source(x, batch_size)
-        if source is not None:
-            _streams.refuse_beside_a_stream(
-                source.name, y=y, sample_weight=sample_weight, validation_split=validation_split
-            )
-            return self._run_stream(
-                source, validation_data, validation, None, steps_per_epoch, class_weight, run
-            )
-        x, y, sample_weight = self._take_arrays(x, y, sample_weight, class_weight)
+        self._shuffle = bool(shuffle)
+        adapter = self._adapt(x, y, sample_weight, batch_size=batch_size, class_weight=class_weight)
         if validation_data is None and validation_split:
-            (x, y, sample_weight), validation_data = _data.split_validation(
-                x, y, sample_weight, validation_split
+            adapter, validation_data = adapter.split(validation_split)
+        with adapter.training(check_optional_count("steps_per_epoch", steps_per_epoch)) as train:
+            validation = self._validation(
+                validation_data,
+                validation_batch_size or train.batch_size,
+                validation_steps,
+                validation_freq,
             )
-        return self._run(
-            _data.ArrayDataset(x, y, sample_weight),
-            validation(validation_data, batch_size),
-            steps_per_epoch=steps_per_epoch,
-            batch_size=batch_size,
-            **run,
+            return self._run(
+                train.dataset,
+                validation,
+                steps_per_epoch=train.steps_per_epoch,
+                batch_size=train.batch_size,
+                epochs=epochs,
+                initial_epoch=initial_epoch,
+                verbose=verbose,
+                callbacks=callbacks,
+                on_sample=on_sample,
+                on_scores=on_scores,
+            )
+
+    def _adapt(self, x: Any, *rest: Any, **options: Any) -> data.DataAdapter:
+        return data.adapt(
+            x,
+            *rest,
+            inputs=input_shapes(self.original_model),
+            needs_targets=not self.model.knows_its_targets,
+            rng=self._rng if self._shuffle else None,
+            **options,
         )
-
-    def _take_arrays(self, x: Any, y: Any, sample_weight: Any, class_weight: Any) -> Any:
-        x, y = _data.to_arrays(x, "x"), _data.to_arrays(y, "y")
-        sample_weight = _data.to_arrays(sample_weight, "sample_weight")
-        if y is None and not self.model.knows_its_targets:
-            raise ValueError(
-                "`y` is None: importance sampling needs targets, because it scores each example "
-                "by its loss."
-            )
-        _data.check_lengths(x, y, sample_weight)
-        _data.check_weights(sample_weight, "sample_weight")
-        if class_weight is not None:
-            if sample_weight is not None:
-                raise ValueError(
-                    "Give either `class_weight` or `sample_weight`, not both: multiply them into "
-                    "one `sample_weight`."
-                )
-            sample_weight = _data.class_weights(y, class_weight)
-        return x, y, sample_weight
-
-    def _find_source(self, data: Any, batch_size: int) -> Source | None:
-        rng = None
-        if isinstance(data, keras.utils.PyDataset) and self._shuffle:
-            # A generator of its own, because it is used in the reading thread.
-            rng = np.random.default_rng(self._rng.integers(2**63))
-        inputs = input_shapes(self.original_model)
-        return find_source(data, inputs, rng, group=batch_size)
 
     def _validation(
-        self, data: Any, batch_size: int, steps: Any = None, freq: Any = 1
+        self,
+        validation_data: Any,
+        batch_size: int,
+        steps: int | None = None,
+        freq: int | Container[int] = 1,
     ) -> Validation | None:
-        if data is None:
+        if validation_data is None:
             return None
         inputs = input_shapes(self.original_model)
-        return Validation(data, batch_size, steps, freq, inputs)
-
-    def _run_stream(
-        self,
-        source: Source,
-        validation_data: Any,
-        validation: Any,
-        batch_size: int | None,
-        steps_per_epoch: int | None,
-        class_weight: Any,
-        run: dict[str, Any],
-    ) -> keras.callbacks.History:
-        plan = _streams.plan_stream(
-            source, batch_size, steps_per_epoch, class_weight, not self.model.knows_its_targets
-        )
-        with plan.dataset as dataset:
-            return self._run(
-                dataset,
-                validation(validation_data, plan.batch_size),
-                steps_per_epoch=plan.steps_per_epoch,
-                batch_size=plan.batch_size,
-                **run,
-            )
+        return Validation(validation_data, batch_size, steps, freq, inputs, self.model)
 
     def fit_generator(
         self,
@@ -202,8 +170,8 @@ class FitMethods:
         steps_per_epoch: int | None = None,
         batch_size: int = 32,
         epochs: int = 1,
-        verbose: Any = 1,
-        callbacks: Any = None,
+        verbose: Verbose = 1,
+        callbacks: Callbacks = None,
         validation_data: Any = None,
         validation_steps: int | None = None,
         on_sample: OnSample | None = None,
@@ -233,36 +201,33 @@ class FitMethods:
         """
         self._shuffle = True
         batch_size = check_count("batch_size", batch_size)
-        source = self._find_source(train, batch_size)
-        if source is None:
+        if not issubclass(data.find_kind(train), data.StreamAdapter):
             raise TypeError(
                 f"`fit_generator` takes a generator of batches, got {type(train).__name__}; use "
                 "`fit` for arrays and `fit_dataset` for a data set."
             )
-        return self._run_stream(
-            source,
-            validation_data,
-            lambda data, size: self._validation(data, size, validation_steps),
-            batch_size,
-            steps_per_epoch,
-            None,
-            {
-                "epochs": epochs,
-                "verbose": verbose,
-                "callbacks": callbacks,
-                "on_sample": on_sample,
-                "on_scores": on_scores,
-            },
-        )
+        adapter = self._adapt(train, batch_size=batch_size, rebatch=True)
+        with adapter.training(check_optional_count("steps_per_epoch", steps_per_epoch)) as stream:
+            return self._run(
+                stream.dataset,
+                self._validation(validation_data, batch_size, validation_steps),
+                steps_per_epoch=stream.steps_per_epoch,
+                batch_size=batch_size,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=callbacks,
+                on_sample=on_sample,
+                on_scores=on_scores,
+            )
 
     def fit_dataset(
         self,
-        dataset: Any,
+        dataset: Dataset,
         steps_per_epoch: int | None = None,
         batch_size: int = 32,
         epochs: int = 1,
-        verbose: Any = 1,
-        callbacks: Any = None,
+        verbose: Verbose = 1,
+        callbacks: Callbacks = None,
         on_sample: OnSample | None = None,
         on_scores: OnScores | None = None,
     ) -> keras.callbacks.History:
@@ -282,9 +247,7 @@ class FitMethods:
         Returns:
             A `keras.callbacks.History`; see `fit`.
         """
-        if isinstance(dataset, type) or not all(
-            hasattr(dataset, part) for part in ("train_data", "test_data")
-        ):
+        if data.find_kind(dataset) is not data.DatasetAdapter:
             raise TypeError(
                 "`fit_dataset` takes a BaseDataset, or anything with `train_data` and `test_data`, "
                 f"got {type(dataset).__name__}; use `fit` for arrays and `fit_generator` for "
@@ -292,16 +255,16 @@ class FitMethods:
             )
         batch_size = check_count("batch_size", batch_size)
         self._shuffle = True
-        if steps_per_epoch is None and dataset_length(dataset) is None:
-            raise ValueError("A stream needs `steps_per_epoch`: it has no length.")
-        return self._run(
-            dataset,
-            Validation.of_dataset(dataset, batch_size),
-            steps_per_epoch=steps_per_epoch,
-            batch_size=batch_size,
-            epochs=epochs,
-            verbose=verbose,
-            callbacks=callbacks,
-            on_sample=on_sample,
-            on_scores=on_scores,
-        )
+        adapter = data.adapt(dataset, batch_size=batch_size)
+        with adapter.training(check_optional_count("steps_per_epoch", steps_per_epoch)) as train:
+            return self._run(
+                train.dataset,
+                Validation.of_dataset(dataset, batch_size, self.model),
+                steps_per_epoch=train.steps_per_epoch,
+                batch_size=batch_size,
+                epochs=epochs,
+                verbose=verbose,
+                callbacks=callbacks,
+                on_sample=on_sample,
+                on_scores=on_scores,
+            )

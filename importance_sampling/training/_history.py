@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+import keras
 
+from ..model_wrappers import Score
+from ..protocols import Dataset
 from ..reweighting import BiasedReweightingPolicy
-from ..samplers import BaseSampler, HistoryMixtureSampler
-from ..samplers._batch_size import check_constant
-from ..samplers._draw import check_resampling
+from ..samplers import BaseSampler, Constant, HistoryMixtureSampler, Resampling
+from ..samplers.batch_size import check_constant
+from ..samplers.drawing import check_resampling
 from ._arguments import check_number
 from ._base import BaseTraining
 from ._constant import check_smallest, smallest_batch
@@ -68,15 +70,15 @@ class HistoryImportanceTraining(BaseTraining):
 
     def __init__(
         self,
-        model: Any,
+        model: keras.Model,
         k: float = 1.0,
         mix: float = 0.3,
-        score: str = "gnorm",
-        layer: Any = None,
+        score: Score = "gnorm",
+        layer: int | keras.Layer | None = None,
         *,
         refresh: float = 0.0,
-        resampling: str = "systematic",
-        constant: str = "batch_size",
+        resampling: Resampling = "systematic",
+        constant: Constant = "batch_size",
         min_batch_size: int | None = None,
         seed: int | None = None,
     ):
@@ -89,10 +91,10 @@ class HistoryImportanceTraining(BaseTraining):
         self._resampling = check_resampling(resampling)
         super().__init__(model, BiasedReweightingPolicy(k), score, layer, seed)
 
-    def sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    def make_sampler(
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.sampler`."""
+        """See `BaseTraining.make_sampler`."""
         smallest = self._min_batch_size
         if self._constant == "variance":
             smallest = smallest_batch(self.model, batch_size, smallest)
@@ -147,16 +149,16 @@ class RobustImportanceTraining(HistoryImportanceTraining):
 
     def __init__(
         self,
-        model: Any,
+        model: keras.Model,
         k: float = 1.0,
         mix: float = 0.1,
         radius: float = 1.0,
-        score: str = "gnorm",
-        layer: Any = None,
+        score: Score = "gnorm",
+        layer: int | keras.Layer | None = None,
         *,
         refresh: float = 0.0,
-        resampling: str = "systematic",
-        constant: str = "batch_size",
+        resampling: Resampling = "systematic",
+        constant: Constant = "batch_size",
         min_batch_size: int | None = None,
         seed: int | None = None,
     ):

@@ -4,34 +4,41 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
+
+from .._arrays import dataset_length
+from ..model_wrappers import Score, ScoreDtype
+from ..protocols import Dataset
 from ..reweighting import BiasedReweightingPolicy
 from ..samplers import (
     AutoSampler,
     BaseSampler,
     ConditionalStartSampler,
+    Constant,
+    MeasuredReductionCondition,
     ModelSampler,
     PoolReuseSampler,
+    Resampling,
     VarianceReductionCondition,
 )
-from ..samplers._base import dataset_length
-from ..samplers._batch_size import check_constant
-from ..samplers._costs import MeasuredReductionCondition
-from ..samplers._draw import check_resampling
+from ..samplers.batch_size import check_constant
+from ..samplers.drawing import check_resampling
 from ._arguments import check_count, check_number, check_optional_count
-from ._base import BaseTraining, smoothed
+from ._base import BaseTraining, with_smoothing
 from ._constant import check_smallest, choose_constant
 
 # Above this, a `presample` is surely meant as a number of samples.
 _LARGEST_FACTOR = 100
 
 
-def _check_presample(presample: Any) -> float | str:
+def _check_presample(presample: Any) -> float:
+    """The pool in batches; 0.0 for "auto"."""
     if isinstance(presample, str):
         if presample != "auto":
             raise ValueError(
                 f'`presample` must be a number of at least 1 or "auto", got {presample!r}.'
             )
-        return presample
+        return 0.0
     presample = check_number("presample", presample, 1)
     if presample > _LARGEST_FACTOR:
         raise ValueError(
@@ -43,11 +50,12 @@ def _check_presample(presample: Any) -> float | str:
     return presample
 
 
-def _check_tau_th(tau_th: Any) -> float | str | None:
+def _check_tau_th(tau_th: Any) -> float | None:
+    """The threshold; None for the default and for "measured"."""
     if isinstance(tau_th, str):
         if tau_th != "measured":
             raise ValueError(f'`tau_th` must be a number, "measured" or None, got {tau_th!r}.')
-        return tau_th
+        return None
     return None if tau_th is None else check_number("tau_th", tau_th)
 
 
@@ -111,25 +119,27 @@ class ImportanceTraining(BaseTraining):
 
     def __init__(
         self,
-        model: Any,
+        model: keras.Model,
         presample: float | str = 3.0,
         tau_th: float | str | None = None,
         forward_batch_size: int | None = None,
-        score: str = "gnorm",
-        layer: Any = None,
+        score: Score = "gnorm",
+        layer: int | keras.Layer | None = None,
         *,
         k: float = 1.0,
         smooth: float = 0.0,
         adaptive_smoothing: bool = False,
         reuse: int = 1,
-        resampling: str = "multinomial",
-        score_dtype: str | None = None,
-        constant: str | None = None,
+        resampling: Resampling = "multinomial",
+        score_dtype: ScoreDtype | None = None,
+        constant: Constant | None = None,
         min_batch_size: int | None = None,
         seed: int | None = None,
     ):
         self._presample = _check_presample(presample)
+        self._chooses_itself = self._presample == 0.0
         self._tau_th = _check_tau_th(tau_th)
+        self._measures_tau_th = tau_th == "measured"
         self._forward_batch_size = check_optional_count("forward_batch_size", forward_batch_size)
         self._smooth = check_number("smooth", smooth, 0)
         self._adaptive_smoothing = bool(adaptive_smoothing)
@@ -137,7 +147,7 @@ class ImportanceTraining(BaseTraining):
         self._resampling = check_resampling(resampling)
         self._constant = None if constant is None else check_constant(constant)
         self._min_batch_size = check_optional_count("min_batch_size", min_batch_size)
-        if self._presample != "auto":
+        if not self._chooses_itself:
             named = [n for n in ("constant", "min_batch_size") if vars(self)[f"_{n}"] is not None]
             if named:
                 raise ValueError(
@@ -145,14 +155,14 @@ class ImportanceTraining(BaseTraining):
                     "HistoryImportanceTraining takes them, too."
                 )
         check_smallest(self._min_batch_size, self._constant or "variance")
-        if self._reuse > 1 and self._presample != "auto" and self._presample <= self._reuse:
+        if self._reuse > 1 and not self._chooses_itself and self._presample <= self._reuse:
             raise ValueError(
                 f"`reuse`={self._reuse} mini-batches are no fewer examples than the pool of "
                 f"`presample`={self._presample:g} batches they are drawn from. Give `presample` "
                 "a larger number, for example twice `reuse`."
             )
-        if self._presample == "auto":
-            given = {"tau_th": self._tau_th is not None, "reuse": self._reuse > 1}
+        if self._chooses_itself:
+            given = {"tau_th": tau_th is not None, "reuse": self._reuse > 1}
             given["smooth"] = self._smooth > 0
             named = [name for name, is_given in given.items() if is_given]
             if named:
@@ -162,11 +172,11 @@ class ImportanceTraining(BaseTraining):
                 )
         super().__init__(model, BiasedReweightingPolicy(k), score, layer, seed, score_dtype)
 
-    def sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    def make_sampler(
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.sampler`."""
-        if self._presample == "auto":
+        """See `BaseTraining.make_sampler`."""
+        if self._chooses_itself:
             if self._constant == "variance" and dataset_length(dataset) is None:
                 raise ValueError(
                     'constant="variance" draws small batches by the history of scores, and a '
@@ -199,13 +209,13 @@ class ImportanceTraining(BaseTraining):
         )
         # The condition sees raw scores, smoothing only what is drawn by.
         conditional = ConditionalStartSampler(sampler, self._condition(pool, batch_size))
-        stack = smoothed(conditional, self._smooth, self._adaptive_smoothing)
+        stack = with_smoothing(conditional, self._smooth, self._adaptive_smoothing)
         return stack if self._reuse == 1 else PoolReuseSampler(stack, self._reuse)
 
     def _condition(self, pool: int, batch_size: int) -> VarianceReductionCondition:
         trained = 3 * self._reuse * batch_size
         by_count = (pool + trained) / trained
-        if self._tau_th == "measured":
+        if self._measures_tau_th:
             return MeasuredReductionCondition(by_count, self._reuse, sample_size=batch_size)
         threshold = by_count if self._tau_th is None else self._tau_th
         return VarianceReductionCondition(threshold, sample_size=batch_size)

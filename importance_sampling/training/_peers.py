@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import keras
+
+from .._arrays import dataset_length
+from ..protocols import Dataset
 from ..reweighting import BiasedReweightingPolicy, NoReweightingPolicy
 from ..samplers import BaseSampler, InfoBatchSampler, SelectiveBackpropSampler
-from ..samplers._base import dataset_length
-from ..samplers._infobatch import pruned_epochs
+from ..samplers.infobatch import pruned_epochs
 from ._arguments import check_count, check_number
 from ._base import BaseTraining
 
@@ -18,15 +21,6 @@ def _check_share(name: str, value: Any, open_end: bool = False) -> float:
     if share > 1 or (open_end and share == 1):
         raise ValueError(f"`{name}` must be in [0, 1{')' if open_end else ']'}, got {value!r}.")
     return share
-
-
-class _PassReweightingPolicy(BiasedReweightingPolicy):
-    """Weights that make the sum over a pass unbiased, not the mean of a step.
-
-    So the logs need weights of their own, which estimate a mean.
-    """
-
-    unbiased = False
 
 
 class InfoBatchTraining(BaseTraining):
@@ -63,16 +57,21 @@ class InfoBatchTraining(BaseTraining):
     """
 
     def __init__(
-        self, model: Any, ratio: float = 0.5, anneal: float = 0.875, *, seed: int | None = None
+        self,
+        model: keras.Model,
+        ratio: float = 0.5,
+        anneal: float = 0.875,
+        *,
+        seed: int | None = None,
     ):
         self._ratio = _check_share("ratio", ratio, open_end=True)
         self._anneal = _check_share("anneal", anneal)
-        super().__init__(model, _PassReweightingPolicy(), "loss", None, seed)
+        super().__init__(model, BiasedReweightingPolicy(), "loss", None, seed)
 
-    def sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    def make_sampler(
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.sampler`."""
+        """See `BaseTraining.make_sampler`."""
         size = self.model.fixed_batch_size
         if size is not None and size > 1:
             raise ValueError(
@@ -163,16 +162,16 @@ class SelectiveBackpropTraining(BaseTraining):
     """
 
     def __init__(
-        self, model: Any, beta: float = 1.0, history: int = 1024, *, seed: int | None = None
+        self, model: keras.Model, beta: float = 1.0, history: int = 1024, *, seed: int | None = None
     ):
         self._beta = check_number("beta", beta, 0)
         self._history = check_count("history", history)
         super().__init__(model, NoReweightingPolicy(), "loss", None, seed)
 
-    def sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    def make_sampler(
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.sampler`."""
+        """See `BaseTraining.make_sampler`."""
         return SelectiveBackpropSampler(
             dataset,
             self.reweighting,

@@ -8,29 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
 
+from .._arrays import dataset_length
 from .._files import write_whole
 from ..proposal import Kind, Proposal
-from ..samplers import BaseSampler, Draw
-from ..samplers._base import dataset_length
-from ..samplers._costs import StepTimes
+from ..samplers import BaseSampler
+from ..samplers.step_times import StepTimes
 from ._course import Course
 from ._report_text import describe
 
 # Batches whose draws are counted together.
 _COUNTED_AT_ONCE = 64
-
-
-def _as_proposal(draw: Draw) -> Proposal:
-    """The same draw as a proposal."""
-    return Proposal(
-        draw[0],
-        draw[1],
-        draw[2],
-        draw.predicted_scores if draw.importance else None,
-        draw.metric_weights,
-        Kind(draw.kind),
-    )
 
 
 class TrainingReport:
@@ -65,7 +54,7 @@ class TrainingReport:
         self.examples = 0
         # Steps and times of each kind and size of batch.
         self._counts: dict[tuple[str, int], int] = {}
-        self._times = StepTimes()
+        self._times = StepTimes[tuple[str, int]]()
         self._noise = 0.0
         self._gains = 0.0
         self._reductions = 0.0
@@ -89,9 +78,7 @@ class TrainingReport:
         report.choices = getattr(sampler, "choices", report.choices)
         return report
 
-    def add(
-        self, proposal: Proposal | Draw, seconds: float, drawing: float, reduction: float
-    ) -> None:
+    def add(self, proposal: Proposal, seconds: float, drawing: float, reduction: float) -> None:
         """Counts a step in.
 
         Args:
@@ -100,8 +87,6 @@ class TrainingReport:
             drawing: how long the draw took.
             reduction: the present estimate of the variance reduction.
         """
-        if isinstance(proposal, Draw):
-            proposal = _as_proposal(proposal)
         kind = proposal.kind.value
         self.steps[kind] = self.steps.get(kind, 0) + 1
         self.seconds[kind] = self.seconds.get(kind, 0.0) + seconds
@@ -125,7 +110,7 @@ class TrainingReport:
         self._course.add(reduction, effective, float(proposal.by_score), size)
 
     def _count(self) -> None:
-        if self._uncounted:
+        if self._draws is not None and self._uncounted:
             idxs = np.concatenate(self._uncounted)
             if 8 * len(idxs) > len(self._draws):
                 self._draws += np.bincount(idxs, minlength=len(self._draws)).astype(np.int32)
@@ -202,8 +187,9 @@ class TrainingReport:
         Returns:
             Indices and draws, `(count,)` each.
         """
-        order = self._order()[::-1][:count]
-        return order, self.draws[order]
+        order, draws = self._order()
+        idxs = order[::-1][:count]
+        return idxs, draws[idxs]
 
     def least_drawn(self, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """The examples drawn least often.
@@ -214,13 +200,16 @@ class TrainingReport:
         Returns:
             Indices and draws, `(count,)` each.
         """
-        order = self._order()[:count]
-        return order, self.draws[order]
+        order, draws = self._order()
+        idxs = order[:count]
+        return idxs, draws[idxs]
 
-    def _order(self) -> np.ndarray:
-        if self.draws is None:
+    def _order(self) -> tuple[np.ndarray, np.ndarray]:
+        """The examples, those drawn least often first, and how often each was drawn."""
+        draws = self.draws
+        if draws is None:
             raise ValueError("The examples of a stream have no indices to count draws for.")
-        return np.argsort(self.draws, kind="stable")
+        return np.argsort(draws, kind="stable"), draws
 
     def course(self) -> dict[str, list[float]]:
         """How variance reduction, effective sample size and the share of steps by score went.
@@ -260,7 +249,7 @@ class TrainingReport:
     def __str__(self) -> str:
         return describe(self.to_dict())
 
-    def plot(self, path: str | os.PathLike, x: Any = None) -> Path:
+    def plot(self, path: str | os.PathLike, x: ArrayLike | None = None) -> Path:
         """Draws the report as a picture.
 
         Args:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import keras
 
+from ..model_wrappers import Score
+from ..protocols import Dataset
 from ..reweighting import BiasedReweightingPolicy
 from ..samplers import (
     BaseSampler,
@@ -13,7 +15,7 @@ from ..samplers import (
     ModelSampler,
 )
 from ._arguments import check_count, check_number
-from ._base import BaseTraining, smoothed
+from ._base import BaseTraining, with_smoothing
 
 
 class BiasedImportanceTraining(BaseTraining):
@@ -43,7 +45,7 @@ class BiasedImportanceTraining(BaseTraining):
 
     def __init__(
         self,
-        model: Any,
+        model: keras.Model,
         k: float = 0.5,
         smooth: float = 0.0,
         adaptive_smoothing: bool = False,
@@ -58,10 +60,10 @@ class BiasedImportanceTraining(BaseTraining):
         self._forward_batch_size = check_count("forward_batch_size", forward_batch_size)
         super().__init__(model, BiasedReweightingPolicy(k), "loss", None, seed)
 
-    def sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    def make_sampler(
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.sampler`."""
+        """See `BaseTraining.make_sampler`."""
         sampler = ModelSampler(
             dataset,
             self.reweighting,
@@ -70,7 +72,7 @@ class BiasedImportanceTraining(BaseTraining):
             forward_batch_size=self._forward_batch_size,
             **self._sampler_options,
         )
-        return smoothed(sampler, self._smooth, self._adaptive_smoothing)
+        return with_smoothing(sampler, self._smooth, self._adaptive_smoothing)
 
 
 class ApproximateImportanceTraining(BaseTraining):
@@ -99,7 +101,7 @@ class ApproximateImportanceTraining(BaseTraining):
 
     def __init__(
         self,
-        model: Any,
+        model: keras.Model,
         k: float = 0.5,
         smooth: float = 0.0,
         adaptive_smoothing: bool = False,
@@ -112,14 +114,14 @@ class ApproximateImportanceTraining(BaseTraining):
         self._presample = check_count("presample", presample)
         super().__init__(model, BiasedReweightingPolicy(k), "loss", None, seed)
 
-    def sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    def make_sampler(
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.sampler`."""
+        """See `BaseTraining.make_sampler`."""
         sampler = LSTMSampler(
             dataset, self.reweighting, presample=self._presample, **self._sampler_options
         )
-        return smoothed(sampler, self._smooth, self._adaptive_smoothing)
+        return with_smoothing(sampler, self._smooth, self._adaptive_smoothing)
 
 
 class ConstantVarianceImportanceTraining(BaseTraining):
@@ -146,11 +148,11 @@ class ConstantVarianceImportanceTraining(BaseTraining):
 
     def __init__(
         self,
-        model: Any,
+        model: keras.Model,
         backward_time: float = 2.0,
         extra_samples: float = 0.2,
-        score: str = "gnorm",
-        layer: Any = None,
+        score: Score = "gnorm",
+        layer: int | keras.Layer | None = None,
         *,
         seed: int | None = None,
     ):
@@ -158,10 +160,10 @@ class ConstantVarianceImportanceTraining(BaseTraining):
         self._extra_samples = check_number("extra_samples", extra_samples, 0)
         super().__init__(model, BiasedReweightingPolicy(1.0), score, layer, seed)
 
-    def sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    def make_sampler(
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.sampler`."""
+        """See `BaseTraining.make_sampler`."""
         return ConstantVarianceSampler(
             dataset,
             self.reweighting,
@@ -194,20 +196,20 @@ class ConstantTimeImportanceTraining(BaseTraining):
 
     def __init__(
         self,
-        model: Any,
+        model: keras.Model,
         backward_time: float = 2.0,
-        score: str = "gnorm",
-        layer: Any = None,
+        score: Score = "gnorm",
+        layer: int | keras.Layer | None = None,
         *,
         seed: int | None = None,
     ):
         self._backward_time = check_number("backward_time", backward_time, 0, open_end=True)
         super().__init__(model, BiasedReweightingPolicy(1.0), score, layer, seed)
 
-    def sampler(
-        self, dataset: Any, batch_size: int, steps_per_epoch: int, epochs: int
+    def make_sampler(
+        self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.sampler`."""
+        """See `BaseTraining.make_sampler`."""
         return ConstantTimeSampler(
             dataset,
             self.reweighting,

@@ -50,8 +50,8 @@ def _by_name(group: h5py.Group) -> Iterator[StoredLayer]:
     layers: dict[tuple[str, ...], list[tuple[str | None, h5py.Dataset]]] = {}
     for name in group.attrs["weight_names"]:
         name = _text(name)
-        *path, weight = name.split(":")[0].split("/")
-        layers.setdefault(tuple(path), []).append((weight, group[name]))
+        *around, weight = name.split(":")[0].split("/")
+        layers.setdefault(tuple(around), []).append((weight, group[name]))
     for path, weights in layers.items():
         yield StoredLayer(path, weights)
 
@@ -64,6 +64,7 @@ def _by_order(group: h5py.Group, around: tuple[str, ...]) -> Iterator[StoredLaye
         if name is not None:
             around = (*around, _text(name))
         if len(own):
+            weights: list[tuple[str | None, h5py.Dataset]]
             weights = [(None, own[str(i)]) for i in range(len(own))]
             yield StoredLayer(around, weights)
     for child in _groups(group):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
+
+_Value = TypeVar("_Value")
 
 placeholder = ___ = _ = x = object()
 """Stands for an argument that is given later; see `partial`."""
@@ -84,6 +86,6 @@ def attr(name: str) -> Callable[[Any], Any]:
     return lambda thing: getattr(thing, name)
 
 
-def identity(value: Any) -> Any:
+def identity(value: _Value) -> _Value:
     """Its argument."""
     return value

@@ -7,8 +7,6 @@ docs/features.md is made of the same rows: `PYTHONPATH=tests python -m features`
 from __future__ import annotations
 
 import importlib
-import os
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,82 +14,39 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
+from spread import BACKENDS, SMALL_NETWORKS, full, one_backend
 
-from importance_sampling import (
-    ApproximateImportanceTraining,
-    BiasedImportanceTraining,
-    ConstantTimeImportanceTraining,
-    ConstantVarianceImportanceTraining,
-    HistoryImportanceTraining,
-    ImportanceTraining,
-    InfoBatchTraining,
-    RobustImportanceTraining,
-    SelectiveBackpropTraining,
+from .columns import (
+    CLASS_NAMES,
+    FEWER_STEPS,
+    MAIN,
+    ON_TORCH,
+    REFUSED_KINDS,
+    SECTIONS,
+    SMALLER_STEPS,
+    SURELY_ON,
+    TRAININGS,
 )
 
-BACKENDS = ("tensorflow", "jax", "torch")
 MODULES = ("arguments", "data", "shapes", "compiling", "models", "own", "callbacks", "again")
-
-# Settings under which each training soon draws by score. `on` says whether it surely does.
-TRAININGS: dict[str, Callable[..., Any]] = {
-    "importance": lambda model, **k: ImportanceTraining(model, tau_th=0.0, **k),
-    "biased": lambda model, **k: BiasedImportanceTraining(model, presample=32, **k),
-    "constant-variance": lambda model, **k: ConstantVarianceImportanceTraining(
-        model, backward_time=20.0, extra_samples=0.0, **k
-    ),
-    "constant-time": ConstantTimeImportanceTraining,
-    "approximate": lambda model, **k: ApproximateImportanceTraining(model, presample=32, **k),
-    "history": HistoryImportanceTraining,
-    "robust": RobustImportanceTraining,
-    "same-noise": lambda model, **k: HistoryImportanceTraining(
-        model, constant="variance", min_batch_size=4, **k
-    ),
-    "auto": lambda model, **k: ImportanceTraining(model, presample="auto", **k),
-    "reuse": lambda model, **k: ImportanceTraining(
-        model, presample=2.5, tau_th=0.0, reuse=2, resampling="systematic", **k
-    ),
-    # So that the second epoch already leaves examples out.
-    "infobatch": lambda model, **k: InfoBatchTraining(model, anneal=1.0, **k),
-    "selective-backprop": SelectiveBackpropTraining,
-}
-# Trainings that share all code but their sampler's with another column have rows only where
-# samplers matter.
-SECTIONS = {
-    "approximate": ("arguments", "data", "shapes", "again"),
-    "biased": ("arguments", "data", "shapes", "again"),
-    "constant-time": ("arguments", "data", "shapes", "again"),
-    "robust": ("data", "shapes"),
-    "same-noise": ("arguments", "shapes", "compiling", "own", "again"),
-    "auto": ("arguments", "data", "shapes", "again"),
-    "reuse": ("data", "shapes", "again"),
-    "infobatch": ("data", "shapes"),
-    "selective-backprop": ("data", "shapes"),
-}
-SURELY_ON = ("importance", "biased", "approximate", "selective-backprop")
-# An epoch of these has fewer steps than one of uniform training, at least one.
-FEWER_STEPS = ("infobatch", "selective-backprop")
-# Predictions never reach zero, and mixtures draw everything now and then.
-NEVER_ZERO = ("approximate", "history", "robust", "same-noise", "auto")
-# What a training that keeps something for every example, or predicts by class, cannot take.
-_NO_STREAM = {"stream": "a stream has no examples to come back to"}
-REFUSED_KINDS = {
-    "approximate": _NO_STREAM | {"targets": "This sampler (needs classes|predicts by class)"},
-    "history": _NO_STREAM,
-    "robust": _NO_STREAM,
-    "same-noise": _NO_STREAM | {"sum": "reduction='sum'"},
-    "infobatch": _NO_STREAM,
-}
-CLASS_NAMES = {
-    "approximate": "ApproximateImportanceTraining",
-    "history": "HistoryImportanceTraining",
-    "robust": "RobustImportanceTraining",
-    "infobatch": "InfoBatchTraining",
-}
 
 
 @dataclass
 class Feature:
-    """A row of the table."""
+    """A row of the table.
+
+    Args:
+        section: The module it stands in.
+        name: What it is about.
+        note: Remarks.
+        check: Tries it, and checks an effect.
+        error: What the error says, where it is refused.
+        backends: Those on which it works.
+        instead: What the error says on others.
+        kind: What trainings of `REFUSED_KINDS` refuse.
+        uniform: Why nothing in it can be drawn by score, by column; "" stands for all of them.
+        once: Backends on which it runs with the main training alone.
+    """
 
     section: str
     name: str
@@ -101,6 +56,12 @@ class Feature:
     backends: tuple[str, ...] = BACKENDS
     instead: dict[str, str] = field(default_factory=dict)
     kind: str = ""
+    uniform: dict[str, str] = field(default_factory=dict)
+    once: tuple[str, ...] = ()
+
+    def stays_uniform(self, training: str) -> bool:
+        """Whether no step of this training can be drawn by score."""
+        return "" in self.uniform or training in self.uniform
 
 
 FEATURES: dict[str, Feature] = {}
@@ -129,10 +90,20 @@ class Cell:
 
     training: str
     tmp_path: Any = None
+    uniform: bool = False
+    drew_by_score: bool = False
+    trainings: list[Any] = field(default_factory=list)
+
+    @property
+    def main(self) -> bool:
+        """Whether this is the training that every row is tried with on all backends."""
+        return self.training == MAIN
 
     def wrap(self, model: keras.Model, **kwargs: Any) -> Any:
         """The training around a model."""
-        return TRAININGS[self.training](model, **{"seed": 0, **kwargs})
+        training = TRAININGS[self.training](model, **{"seed": 0, **kwargs})
+        self.trainings.append(training)
+        return training
 
     def fit(self, model: keras.Model, *data: Any, **kwargs: Any) -> Any:
         """Trains for two short epochs and checks what must hold for every training."""
@@ -145,6 +116,8 @@ class Cell:
         epochs = kwargs["epochs"] - kwargs.get("initial_epoch", 0)
         assert len(history["loss"]) == epochs
         assert np.isfinite(history["loss"]).all()
+        assert self.uniform != (training.report().steps_on > 0)
+        self.drew_by_score |= training.report().steps_on > 0
         if self.training in SURELY_ON and epochs > 1:
             assert history["importance_sampling"][-1] > 0
         if before is not None:
@@ -152,12 +125,46 @@ class Cell:
             assert any((a != b).any() for a, b in zip(before, after, strict=True))
         return history
 
+    def fit_alike(self, make: Callable[[], keras.Model], *cases: Any, **kwargs: Any) -> None:
+        """Trains a model for each of the `cases`, `(data, arguments)`, to the same weights.
+
+        Args:
+            make: Makes the model; a case may have one of its own as a third item.
+            cases: What must not make a difference.
+            kwargs: Arguments of `fit`.
+        """
+        weights: list[Any] = []
+        for data, arguments, *own in cases:
+            net = (own[0] if own else make)()
+            if weights:
+                net.set_weights(weights[0])
+            else:
+                weights.append(net.get_weights())
+            self.fit(net, *data, **kwargs, **arguments)
+            weights.append(net.get_weights())
+        for found in weights[2:]:
+            for a, b in zip(weights[1], found, strict=True):
+                np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
     def check_steps(self, sizes: list[int], epochs: int, steps: int) -> None:
         """Checks that there were as many steps as uniform training has, or fewer by intent."""
         if self.training in FEWER_STEPS:
             assert epochs <= len(sizes) < epochs * steps
         else:
             assert len(sizes) == epochs * steps
+
+    def check_sizes(self, sizes: list[int], size: int) -> None:
+        """Checks that steps had the rows of uniform training, or fewer by intent."""
+        if self.training in SMALLER_STEPS:
+            assert 0 < min(sizes) <= max(sizes) <= size
+        else:
+            assert max(sizes) == size
+
+    def check_draws(self) -> None:
+        """Checks that steps were drawn by score, also where a row calls `fit` itself."""
+        ran = [training for training in self.trainings if training.history is not None]
+        by_score = self.drew_by_score or any(training.report().steps_on for training in ran)
+        assert by_score != self.uniform
 
 
 def load() -> dict[str, Feature]:
@@ -170,19 +177,22 @@ def load() -> dict[str, Feature]:
 def cells(backend: str) -> list[tuple[str, str]]:
     """Pairs of row and training to run on this backend.
 
-    Every row runs with `ImportanceTraining` on all backends that it has something to say of, with
-    each further training on one of them, spread by a hash that is the same in every run.
-    CI_FULL=1 asks for every pair everywhere.
+    Every row runs with the main training on all backends that it has something to say of, with
+    each further training on one of them. CI_FULL=1 asks for every pair everywhere.
     """
-    full = os.environ.get("CI_FULL") == "1"
     found = []
     for name, row in load().items():
         where = [b for b in BACKENDS if b in row.backends or b in row.instead]
-        for column, training in enumerate(TRAININGS):
+        for training in TRAININGS:
             if row.section not in SECTIONS.get(training, MODULES):
                 continue
-            spot = zlib.crc32(f"{name}-{training}".encode()) % len(where)
-            if backend in where if full or column == 0 else where[spot] == backend:
+            on = where
+            if training != MAIN:
+                on = [b for b in where if b not in row.once]
+                if not full():
+                    spread = ["torch"] if training in ON_TORCH else on
+                    on = [one_backend(f"{name}-{training}", spread, SMALL_NETWORKS)]
+            if backend in on:
                 found.append((name, training))
     return found
 
@@ -196,7 +206,9 @@ def run(feature: Feature, cell: Cell) -> None:
     if error is None and cell.training in REFUSED_KINDS:
         error = REFUSED_KINDS[cell.training].get(feature.kind)
     if error is None:
+        cell.uniform = feature.stays_uniform(cell.training)
         feature.check(cell)
+        cell.check_draws()
         return
     with pytest.raises((ValueError, TypeError, NotImplementedError), match=error):
         feature.check(cell)

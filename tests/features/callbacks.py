@@ -147,8 +147,13 @@ def terminate_on_nan(cell):
     net = adam_mlp()
 
     class Spoil(callbacks.Callback):
+        """In the second step of the second epoch."""
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.epoch = epoch
+
         def on_train_batch_begin(self, batch, logs=None):
-            if batch == 1:
+            if self.epoch == batch == 1:
                 self.model.set_weights([w * np.nan for w in self.model.get_weights()])
 
     training = cell.wrap(net)
@@ -159,10 +164,8 @@ def terminate_on_nan(cell):
             super().on_train_batch_end(batch, logs)
             seen.append(self.model.stop_training)
 
-    training.fit(
-        x, y, batch_size=16, epochs=5, verbose=0, callbacks=[Spoil(), Watch()], steps_per_epoch=2
-    )
-    assert seen == [False, True]
+    training.fit(x, y, batch_size=16, epochs=5, verbose=0, callbacks=[Spoil(), Watch()])
+    assert seen == 4 * [False] + [True]
 
 
 @works("`BackupAndRestore`", "an interrupted run goes on at its epoch, with weights and optimizer")
@@ -249,7 +252,7 @@ def set_weights(cell):
                 self.model.set_weights(held)
                 self.model.optimizer.learning_rate = 0.0
 
-    cell.fit(net, x, y, epochs=1, callbacks=[Hold()])
+    cell.fit(net, x, y, callbacks=[Hold()])
     assert same(held, net.get_weights())
 
 
@@ -264,9 +267,9 @@ def set_rate(cell):
             seen.append(self.model.get_weights()[0])
             self.model.optimizer.learning_rate = 0.0
 
-    cell.fit(net, x, y, epochs=1, callbacks=[Stop()])
-    assert len(seen) == 3
-    np.testing.assert_array_equal(seen[0], seen[2])
+    cell.fit(net, x, y, callbacks=[Stop()])
+    assert len(seen) == 6
+    np.testing.assert_array_equal(seen[0], seen[5])
 
 
 @works("Predictions in the middle of an epoch", "`predict` and `evaluate` from a batch hook")
@@ -282,8 +285,8 @@ def predict_inside(cell):
         def on_epoch_end(self, epoch, logs=None):
             found.append(self.model.predict(x[:4], verbose=0))
 
-    cell.fit(net, x, y, epochs=1, callbacks=[Predict()])
-    assert len(found) == 4
+    cell.fit(net, x, y, callbacks=[Predict()])
+    assert len(found) == 8
     np.testing.assert_array_equal(found[-2], found[-1])
     np.testing.assert_array_equal(found[-1], net.predict(x[:4], verbose=0))
 
@@ -293,8 +296,13 @@ def stop(cell):
     x, y = data(64)
 
     class Stop(callbacks.Callback):
+        """In the second step of the second epoch."""
+
+        def on_epoch_begin(self, epoch, logs=None):
+            self.epoch = epoch
+
         def on_train_batch_end(self, batch, logs=None):
-            self.model.stop_training = batch == 1
+            self.model.stop_training = self.epoch == batch == 1
 
     steps = []
     history = cell.wrap(adam_mlp()).fit(
@@ -307,7 +315,7 @@ def stop(cell):
         callbacks=[Stop()],
         on_sample=lambda *a: steps.append(1),
     )
-    assert len(history.history["val_loss"]) == 1 and len(steps) == 2
+    assert len(history.history["val_loss"]) == 2 and len(steps) == 4 + 2
 
 
 @works("Hooks of a step and their logs", "every hook, in Keras' order")
@@ -328,7 +336,7 @@ def order(cell):
     names += ("train_batch_end", "test_begin", "test_end", "test_batch_begin", "test_batch_end")
     for name in names:
         setattr(Every, f"on_{name}", hook(name))
-    arguments = {"batch_size": 16, "epochs": 1, "verbose": 0, "validation_data": (x, y)}
+    arguments = {"batch_size": 16, "epochs": 2, "verbose": 0, "validation_data": (x, y)}
     net = adam_mlp()
     net.fit(x, y, callbacks=[Every()], **arguments)
     expected, calls[:] = list(calls), []

@@ -116,7 +116,9 @@ class _Squared(keras.losses.Loss):
 def custom_class(cell):
     x, y = data(48)
     targets = np.eye(CLASSES, dtype="float32")[y]
-    cell.fit(mlp(loss=_Squared(), optimizer="adam"), x, targets)
+    net = mlp(loss=_Squared(), optimizer="adam")
+    cell.fit(net, x, targets)
+    losses_are_keras(net, x, targets)
 
 
 @works(
@@ -127,7 +129,15 @@ def custom_class(cell):
 def summed_loss(cell):
     x, y = data(48)
     targets = np.eye(CLASSES, dtype="float32")[y]
-    cell.fit(mlp(loss=_Squared(reduction="sum"), optimizer="adam"), x, targets)
+    # A step by the sum is one by the mean at 16 times the rate, whatever the weights are.
+    steps = [
+        lambda rate=rate, how=how: mlp(
+            loss=_Squared(reduction=how), optimizer=keras.optimizers.SGD(rate)
+        )
+        for rate, how in ((0.01, "sum"), (0.16, "sum_over_batch_size"))
+    ]
+    case = ((x, targets), {})
+    cell.fit_alike(steps[0], case, (*case, steps[1]))
 
 
 @refused("Losses that reduce to a scalar", "depends on the other samples", "no scores per sample")
@@ -213,19 +223,46 @@ def activity_regularizer(cell):
 @works("`run_eagerly=True`")
 def eager(cell):
     x, y = data(48)
-    cell.fit(mlp(run_eagerly=True, optimizer="adam"), x, y)
+    calls = []
+
+    def loss(y_true, y_pred):
+        calls.append(1)
+        return keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
+
+    def eagerly():
+        return mlp(run_eagerly=True, loss=loss, optimizer="adam")
+
+    # Called in every step, and not only when something is traced.
+    cell.fit(eagerly(), x, y)
+    before = len(calls)
+    assert before >= 6
+    case = ((x, y), {})
+    cell.fit_alike(eagerly, case, (*case, lambda: mlp(optimizer="adam")))
+    assert len(calls) >= before + 6
 
 
-@works("`jit_compile=True`", "XLA on TensorFlow and JAX, `torch.compile` on PyTorch")
+def alike_compiled(cell, jit_compile):
+    """Compiled in this way the steps are those that are compiled as Keras chooses."""
+    case = (data(48), {})
+    chosen = "auto" if jit_compile is False or keras.backend.backend() == "torch" else False
+    cell.fit_alike(
+        lambda: mlp(jit_compile=jit_compile), case, (*case, lambda: mlp(jit_compile=chosen))
+    )
+
+
+@works(
+    "`jit_compile=True`",
+    "XLA on TensorFlow and JAX, `torch.compile` on PyTorch",
+    # Half a minute of it.
+    once=("torch",),
+)
 def jit(cell):
-    x, y = data(48)
-    cell.fit(mlp(jit_compile=True, optimizer="sgd"), x, y)
+    alike_compiled(cell, True)
 
 
 @works("`jit_compile=False`")
 def no_jit(cell):
-    x, y = data(48)
-    cell.fit(mlp(jit_compile=False, optimizer="sgd"), x, y)
+    alike_compiled(cell, False)
 
 
 @refused(

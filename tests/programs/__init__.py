@@ -7,10 +7,8 @@ at each call, registered with `program`. `run` trains it in one of the ways belo
 from __future__ import annotations
 
 import importlib
-import os
 import re
 import warnings
-import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,10 +17,10 @@ import keras
 import numpy as np
 import pytest
 from keras import tree
+from spread import BACKENDS, SMALL_NETWORKS, full, one_backend
 
 from importance_sampling import HistoryImportanceTraining, ImportanceTraining
 
-BACKENDS = ("tensorflow", "jax", "torch")
 MODULES = (
     "images",
     "pairs",
@@ -116,25 +114,27 @@ def load() -> dict[str, Program]:
 def cells(backend: str) -> list[tuple[str, str]]:
     """Pairs of program and way to run on this backend.
 
-    `off` runs on all backends of a program; each other way, and what is refused, on one of them,
-    spread by a hash that is the same in every run. CI_FULL=1 asks for every pair everywhere.
+    `off` runs on all backends of a program; each other way, and what is refused, on one of them.
+    CI_FULL=1 asks for every pair everywhere.
     """
-    full = os.environ.get("CI_FULL") == "1"
     found = []
     for one in load().values():
         for way in WAYS:
-            everywhere = full or (way == "off" and not one.refused)
-            spot = zlib.crc32(f"{one.name}-{way}".encode()) % len(one.backends)
-            if backend in one.backends if everywhere else one.backends[spot] == backend:
+            everywhere = full() or (way == "off" and not one.refused)
+            spot = one_backend(f"{one.name}-{way}", one.backends, SMALL_NETWORKS)
+            if backend in one.backends if everywhere else spot == backend:
                 found.append((one.name, way))
     return found
 
 
 def alone(backend: str) -> list[str]:
     """Programs to run with `model.fit` for itself: those that no training takes."""
-    full = os.environ.get("CI_FULL") == "1"
     refused = [one for one in load().values() if one.refused]
-    return [one.name for one in refused if backend in one.backends[: None if full else 1]]
+    return [
+        one.name
+        for one in refused
+        if backend in (one.backends if full() else [one_backend(one.name, one.backends)])
+    ]
 
 
 class Counter(keras.callbacks.Callback):

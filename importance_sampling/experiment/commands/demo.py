@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import keras
@@ -14,6 +15,8 @@ from ... import _requirements
 from ..._files import make_directory, write_json, write_whole
 from ..._text_tables import print_table
 from ...datasets import MNIST, BaseDataset, CanevetICML2016
+from ...protocols import Sampler
+from ...training import BaseTraining
 from ..arms import ARMS, BY_SCORE, UNIFORM
 from ..schedule import Schedule
 
@@ -81,7 +84,9 @@ class _Recorder:
     def __init__(self, n: int):
         self.counts = np.zeros(n, dtype=np.int64)
 
-    def __call__(self, sampler: Any, idxs: np.ndarray, w: np.ndarray, scores: np.ndarray) -> None:
+    def __call__(
+        self, sampler: Sampler, idxs: np.ndarray, w: np.ndarray, scores: np.ndarray
+    ) -> None:
         condition = getattr(sampler, "condition", None)
         if condition is None or condition.previously_satisfied:
             np.add.at(self.counts, idxs, 1)
@@ -92,12 +97,12 @@ class _Share(keras.callbacks.Callback):
 
     value = 0.0
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any]) -> None:
         """Remembers the share."""
         self.value = float(logs["importance_sampling"])
 
 
-def _warm_up(training: Any, dataset: BaseDataset, batch_size: int) -> None:
+def _warm_up(training: BaseTraining, dataset: BaseDataset, batch_size: int) -> None:
     """Compiles everything the run will need, then puts the model back to its start."""
     model, wrapper = training.original_model, training.model
     x, y = dataset.train_data[np.arange(3 * batch_size)]
@@ -127,9 +132,9 @@ def steps_in(seconds: float, options: argparse.Namespace, dataset: BaseDataset) 
     training = ARMS[UNIFORM](build(task, dataset), seed=options.seed)
     _warm_up(training, dataset, task.batch_size)
     steps = min(_TIMED_STEPS, len(dataset.train_data) // task.batch_size)
-    rows = dataset.train_data[np.arange(steps * task.batch_size)]
+    x, y = dataset.train_data[np.arange(steps * task.batch_size)]
     began = time.perf_counter()
-    training.fit(*rows, batch_size=task.batch_size, verbose=0)
+    training.fit(x, y, batch_size=task.batch_size, verbose=0)
     return max(1, round(seconds * steps / (time.perf_counter() - began)))
 
 

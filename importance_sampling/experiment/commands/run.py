@@ -14,7 +14,7 @@ import numpy as np
 from ... import __version__
 from ..._files import make_directory, write_json, write_whole
 from ...datasets import BaseDataset
-from ...training._loop import Loop
+from ...training.loop import Loop
 from ...utils.keras_utils import DatasetSequence
 from .. import build
 from ..hyperparams import Hyperparams, parse
@@ -97,9 +97,8 @@ class _Run:
             batch_size,
             wait=True,
         )
-        examples = len(self.dataset.train_data)
-        self.bar, self._shown = None, 0
-        self.recorder = Recorder(self.loop, self.logs, hp, self.metric, self._show, examples)
+        self._shown = 0
+        self.recorder = Recorder(self.loop, self.logs, hp, self.metric, self._show, self.dataset)
         self.loop.on_sample = self.recorder.on_sample
         self.last: dict[str, float] = {}
         if state:
@@ -109,6 +108,14 @@ class _Run:
             self.loop.load_state_dict(state["loop"])
             self.recorder.load_state_dict(state["recorder"])
             self.last = dict(state["last"])
+        # A terminal is drawn on, a file gets a line now and then.
+        live = sys.stdout.isatty()
+        self.bar = keras.utils.Progbar(
+            100 if self.timed else options.train_for,
+            stateful_metrics=["loss", "error", "vr", "samples/s", self.metric or "error"],
+            interval=0.2 if live else 10.0,
+            unit_name="%" if self.timed else "step",
+        )
 
     def train(self) -> int:
         """Trains, measures and saves until the end; the exit status."""
@@ -120,14 +127,6 @@ class _Run:
             f"sampler {s['sampler']}, {s['wrapper']}, {s['reweighting']}, {s['backend']} backend"
             + (f", from step {r.steps} on" if r.steps else ""),
             flush=True,
-        )
-        # A terminal is drawn on, a file gets a line now and then.
-        live = sys.stdout.isatty()
-        self.bar = keras.utils.Progbar(
-            100 if self.timed else options.train_for,
-            stateful_metrics=["loss", "error", "vr", "samples/s", self.metric or "error"],
-            interval=0.2 if live else 10.0,
-            unit_name="%" if self.timed else "step",
         )
         self._note("running")
         try:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,22 +46,22 @@ def main(options: argparse.Namespace) -> int:
     build.load_initial_weights(model, Path(options.weights))
     if options.save_scores:
         make_directory(options.save_scores)
-    xy = dataset.train_data[rng.integers(0, len(dataset.train_data), options.sample_size)]
+    x, y = dataset.train_data[rng.integers(0, len(dataset.train_data), options.sample_size)]
     policy = BiasedReweightingPolicy()
     wrapper = OracleWrapper(model, policy, score="loss")
-    full = _gradient(wrapper, xy, np.ones(options.sample_size), options.inner_batch_size)
+    full = _gradient(wrapper, (x, y), np.ones(options.sample_size), options.inner_batch_size)
     for score in options.score:
         scores = np.ones(options.sample_size)
         if score != "ones":
             scorer = OracleWrapper(model, policy, score=score)
-            scores = np.asarray(scorer.score(*xy, batch_size=options.inner_batch_size), np.float64)
+            scores = np.asarray(scorer.score(x, y, batch_size=options.inner_batch_size), np.float64)
         if not scores.any():
             raise ValueError(f"All scores {score} are 0, so that nothing can be drawn by them.")
         distances, alignments = [], []
         for _ in range(options.samples):
             rows = rng.choice(len(scores), options.batch_size, p=scores / scores.sum())
             w = policy.sample_weights(rows, scores).reshape(-1)
-            part = _gradient(wrapper, take_rows(xy, rows), w, options.inner_batch_size)
+            part = _gradient(wrapper, take_rows((x, y), rows), w, options.inner_batch_size)
             distances.append(np.linalg.norm(part - full))
             alignments.append(part @ full / (np.linalg.norm(part) * np.linalg.norm(full)))
         print(f"{score}:")
@@ -68,5 +69,5 @@ def main(options: argparse.Namespace) -> int:
             print(f"  {what} to the gradient: mean {np.mean(values):.6g}, var {np.var(values):.6g}")
         if options.save_scores:
             path = options.save_scores / f"{score}.txt"
-            write_whole(path, lambda temporary, s=scores: np.savetxt(temporary, s))
+            write_whole(path, partial(np.savetxt, X=scores))
     return 0

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+
+from matplotlib.animation import FuncAnimation
 
 from ... import plots
 from ..._files import make_directory
 
 
-def write_or_show(animation: Any, path: Path | None) -> None:
+def write_or_show(animation: FuncAnimation, path: Path | None) -> None:
     """Writes an animation, or shows it in a window.
 
     Args:

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeAlias, TypeVar
 
 from ..._names import unknown
+
+Value: TypeAlias = str | float | list[str] | list[float]
+"""What a hyper-parameter may be."""
 
 Hyperparams = Mapping[str, Any]
 """Values of hyper-parameters by name, as `hyperparams.parse` returns them."""
@@ -51,7 +54,7 @@ class Hyperparameter:
         """
         return replace(self, **changes)
 
-    def check(self, value: Any) -> None:
+    def check(self, value: Value) -> None:
         """Refuses a value that makes no sense.
 
         Args:

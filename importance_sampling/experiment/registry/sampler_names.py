@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -11,6 +11,12 @@ from .decorators import CONDITIONS, SMOOTHINGS
 from .general import FORWARD_BATCH_SIZE
 from .rows import Hyperparameter, Hyperparams, Row
 from .samplers import SAMPLERS, Parts, SamplerRow
+
+if TYPE_CHECKING:
+    from ...datasets import BaseDataset
+    from ...model_wrappers import ModelWrapper
+    from ...reweighting import ReweightingPolicy
+    from ...samplers import BaseSampler
 
 
 class SamplerName(NamedTuple):
@@ -50,7 +56,7 @@ SAMPLER_NAMES = _compose()
 """Every sampler with everything that may stand before it."""
 
 
-def forward_batch_size(dataset: Any, hp: Hyperparams) -> int:
+def forward_batch_size(dataset: BaseDataset, hp: Hyperparams) -> int:
     """Examples to score in one call: few calls for small examples, little memory for large ones.
 
     Args:
@@ -87,8 +93,13 @@ def find_sampler(name: str) -> SamplerName:
 
 
 def build_sampler(
-    name: str, dataset: Any, policy: Any, wrapper: Any, hp: Hyperparams, **options: Any
-) -> Any:
+    name: str,
+    dataset: BaseDataset,
+    policy: ReweightingPolicy,
+    wrapper: ModelWrapper,
+    hp: Hyperparams,
+    **options: Any,
+) -> BaseSampler:
     """Makes a sampler by its name.
 
     Args:

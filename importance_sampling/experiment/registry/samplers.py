@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .rows import Hyperparameter, Row, Table
+
+if TYPE_CHECKING:
+    from ...datasets import BaseDataset
+    from ...model_wrappers import ModelWrapper
+    from ...reweighting import ReweightingPolicy
 
 
 class Parts(NamedTuple):
@@ -19,9 +24,9 @@ class Parts(NamedTuple):
         options: keyword arguments of all samplers, `rng` for one.
     """
 
-    dataset: Any
-    policy: Any
-    wrapper: Any
+    dataset: BaseDataset
+    policy: ReweightingPolicy
+    wrapper: ModelWrapper
     forward_batch_size: int
     options: dict[str, Any]
 

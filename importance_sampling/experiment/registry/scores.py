@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from .rows import Hyperparameter, Row, Table
+
+if TYPE_CHECKING:
+    from ...model_wrappers import Score
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class ScoreRow(Row):
     wrapper: str = ""
 
 
-def _oracle(score: str) -> Callable[..., Any]:
+def _oracle(score: Score) -> Callable[..., Any]:
     def build(model: Any, policy: Any) -> Any:
         from ...model_wrappers import OracleWrapper
 

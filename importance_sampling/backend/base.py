@@ -1,0 +1,146 @@
+"""What a backend offers: three functions that differentiate, and a runtime for one model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
+
+import keras
+from numpy.typing import ArrayLike
+
+Tensor: TypeAlias = Any
+"""A tensor of the backend in use; the three have no common type."""
+
+
+class Runtime:
+    """Runs functions over one model's state.
+
+    This class is the runtime of a backend that computes eagerly and keeps state in the model's
+    variables, so that a training loop need not tell it anything. A backend overrides what it does
+    differently. `Runtime(None)` serves a model that nothing is known of, but only for the methods
+    that a training loop calls: `attach`, `begin_epoch`, `end_epoch`, `sync` and `detach`.
+
+    Args:
+        model: the compiled model.
+
+    Attributes:
+        model: the compiled model.
+        traces: bool, whether functions are traced once and then run as compiled. What a compiled
+            function computes beside is nearly free; in an eager one every operation costs.
+        functional_gradients: bool, whether training differentiates a function, so that tensors
+            made inside it must not be kept.
+        asynchronous: bool, whether calls return before the device is done.
+    """
+
+    traces = False
+    functional_gradients = False
+    asynchronous = False
+
+    def __init__(self, model: keras.Model):
+        self.model = model
+
+    # -- functions of the model ---------------------------------------------------------------
+
+    def compile_train(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """Compiles a training step.
+
+        Args:
+            step: called as `step(run_train_step, *tensors)`, where `run_train_step(data)` runs
+                the model's own `train_step`. It may change the model's state.
+
+        Returns:
+            A function of the tensors.
+        """
+        run_train_step = self.model.train_step
+        return lambda *tensors: step(run_train_step, *tensors)
+
+    def compile_pure(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Compiles a function of tensors that reads the model and changes nothing."""
+        return function
+
+    def to_device(self, array: ArrayLike) -> Tensor:
+        """An array in the form in which compiled functions take it."""
+        return keras.ops.convert_to_tensor(array)
+
+    def scope(self, values: Sequence[tuple[Any, Tensor]] = ()) -> keras.StatelessScope:
+        """A scope in which the model can be read and nothing of it is changed.
+
+        Args:
+            values: pairs of a variable and the value that the model sees in its place.
+        """
+        mapping = [*self._visible_values(), *values]
+        return keras.StatelessScope(state_mapping=mapping, collect_losses=True)
+
+    def values(self, variables: Sequence[Any]) -> list[Tensor]:
+        """The present values of variables, to differentiate by."""
+        return [variable.value for variable in variables]
+
+    def _visible_values(self) -> list[tuple[Any, Tensor]]:
+        """Values that a scope must hold: Keras reads regularized weights from the scope alone."""
+        variables = self.model.trainable_variables
+        return [(v, v.value) for v in variables if v.regularizer is not None]
+
+    # -- what a training loop tells it --------------------------------------------------------
+
+    def attach(self) -> None:
+        """A training loop begins."""
+
+    def begin_epoch(self) -> None:
+        """The steps of an epoch begin."""
+
+    def sync(self) -> None:
+        """Code of the user's is about to look at the model: its variables must be up to date."""
+
+    def end_epoch(self) -> None:
+        """The steps of an epoch are over."""
+
+    def detach(self) -> None:
+        """The training loop is over, or was interrupted: nothing of it may stay on the model."""
+
+
+class Backend(Protocol):
+    """What each backend's module offers."""
+
+    @property
+    def Runtime(self) -> type[Runtime]:
+        """The backend's `Runtime`, made with a model."""
+
+    def gradient(
+        self, fn: Callable[..., Tensor], tensors: Sequence[Tensor]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Differentiates a scalar function; may be called inside a traced function.
+
+        Args:
+            fn: a function of the tensors that returns a scalar.
+            tensors: where to take the gradient.
+
+        Returns:
+            The value of `fn(*tensors)` and its gradient for each tensor.
+        """
+
+    def tapped_gradient(
+        self, fn: Callable[[Callable[[Tensor], Tensor]], Tensor]
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """Differentiates a scalar function by tensors that are met only while it runs.
+
+        Args:
+            fn: called as `fn(tap)`; hands each such tensor to `tap`, goes on with the tensor that
+                `tap` returns, and returns a scalar.
+
+        Returns:
+            The tensors in the order in which they were tapped, and the gradient for each.
+        """
+
+    def sample_gradient_norms(
+        self, fn: Callable[..., Tensor], inputs: Sequence[Tensor], values: Sequence[Tensor]
+    ) -> Tensor:
+        """Norm of each sample's own gradient, vectorised over the samples.
+
+        Args:
+            fn: called as `fn(values, *row)` with one row of each input; returns a scalar.
+            inputs: tensors `(n, ...)`.
+            values: where to take the gradient.
+
+        Returns:
+            `(n,)` norms over all `values` together.
+        """

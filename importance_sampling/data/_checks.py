@@ -1,0 +1,55 @@
+"""Checks of arrays that belong together."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._arrays import Nested, flatten
+
+
+def check_lengths(x: Nested, y: Nested, sample_weight: Nested, what: str = "") -> int:
+    """Number of examples.
+
+    Args:
+        x: inputs.
+        y: targets.
+        sample_weight: weights.
+        what: the argument they are a part of, for errors.
+
+    Raises:
+        ValueError: if arrays differ in length or are empty.
+    """
+    where = f" of `{what}`" if what else ""
+    lengths: dict[str, list[int]] = {}
+    for name, data in (("x", x), ("y", y), ("sample_weight", sample_weight)):
+        for array in flatten(data):
+            if array.ndim == 0:
+                raise ValueError(
+                    f"`{name}`{where} must be an array with one row per example, got a scalar."
+                )
+            lengths.setdefault(name, []).append(len(array))
+    if "x" not in lengths:
+        raise ValueError(f"`x`{where} holds no arrays: there is nothing to train on.")
+    if len({n for found in lengths.values() for n in found}) != 1:
+        raise ValueError(
+            f"All arrays{where} need the same number of rows, got "
+            + ", ".join(f"{name}: {found}" for name, found in lengths.items())
+            + "."
+        )
+    n = lengths["x"][0]
+    if n == 0:
+        raise ValueError(f"`x`{where} has no rows: there is nothing to train on.")
+    return n
+
+
+def check_weights(sample_weight: Nested, what: str) -> None:
+    """Raises if any sample weight is NaN or infinite."""
+    for array in flatten(sample_weight):
+        if array.dtype.kind not in "biuf":
+            raise ValueError(f"`{what}` must hold numbers, got the type {array.dtype}.")
+        bad = ~np.isfinite(array)
+        if bad.any():
+            raise ValueError(
+                f"`{what}` must be finite, but {int(bad.sum())} of its {array.size} values are NaN "
+                f"or infinite, the first in row {int(np.argwhere(bad)[0][0])}."
+            )

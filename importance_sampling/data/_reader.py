@@ -1,0 +1,125 @@
+"""Passes over a source of batches, read in a thread."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+
+from .._arrays import count_rows
+from ._buffer import Part, RowBuffer
+from ._convert import check_batch
+
+
+def _parts(
+    passes: Iterable[Iterable[Any]], marks: bool, convert: Callable[[Any], tuple[Any, ...]]
+) -> Iterator[Part]:
+    """The batches of all passes; with `marks`, the last of a pass says how long it was."""
+    for source in passes:
+        held: list[Part] = []
+        batches = rows = 0
+        for item in source:
+            batch = convert(item)
+            part = Part(batch, count_rows(batch))
+            batches += 1
+            rows += part.size
+            if marks:
+                # One batch is held back until it is known whether it is a pass's last.
+                held.append(part)
+                if len(held) == 1:
+                    continue
+                part = held.pop(0)
+            yield part
+        if held:
+            yield held[0]._replace(ended=(batches, rows))
+        if not batches:
+            # Opening it again and again would never end.
+            return
+
+
+def _produce(parts: Iterator[Part], buffer: RowBuffer) -> None:
+    """Runs in the thread; knows the buffer but not the reader, so that it can end with it."""
+    try:
+        for part in parts:
+            if not buffer.put(part):
+                return
+    except BaseException as error:  # noqa: BLE001
+        # Whatever ends the source belongs to the thread that trains.
+        buffer.end(error)
+    else:
+        buffer.end()
+
+
+class BatchReader:
+    """Rows from passes over a source of batches, fetched and put together in a thread.
+
+    Sources that fetch ahead by themselves are read without one: changing threads costs about as
+    much as reading a small batch.
+
+    Args:
+        passes: one iterable of batches per pass: `(x, y)` or `(x, y, sample_weight)`, arrays
+            of any number of rows.
+        cache_size: int, batches to fetch ahead.
+        timeout: float, seconds to wait for one batch.
+        name: what to call the source in errors.
+        marks_passes: whether to find out how long a pass is, for which one batch is held back.
+        prepare: applied to every batch in the thread, after it was checked.
+        needs_targets: whether every batch must have targets.
+        in_thread: whether to read in a thread.
+    """
+
+    def __init__(
+        self,
+        passes: Iterable[Iterable[Any]],
+        cache_size: int,
+        timeout: float,
+        name: str,
+        marks_passes: bool = False,
+        prepare: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None,
+        needs_targets: bool = True,
+        in_thread: bool = True,
+    ):
+        self.pass_size: tuple[int, int] | None = None
+        """Batches and rows of a pass over the source, once one was read to its end."""
+
+        def convert(item: Any) -> tuple[Any, ...]:
+            batch = check_batch(item, name, needs_targets)
+            return batch if prepare is None else prepare(batch)
+
+        parts = _parts(passes, marks_passes, convert)
+        self._buffer = RowBuffer(cache_size, timeout, name, None if in_thread else parts)
+        if in_thread:
+            arguments = (parts, self._buffer)
+            self._thread = threading.Thread(target=_produce, args=arguments, daemon=True)
+            self._thread.start()
+        self._finalizer = weakref.finalize(self, self._buffer.close)
+
+    def close(self) -> None:
+        """Ends the thread, if there is one, at its next batch."""
+        self._buffer.close()
+
+    def peek(self) -> tuple[Any, ...]:
+        """Some of the next rows, which stay to be read."""
+        return self._buffer.peek()
+
+    def read(self, n: int, whole: bool = False, rest: bool = False) -> Part:
+        """The next `n` rows, of as many batches as it takes.
+
+        Args:
+            n: int, how many.
+            whole: whether to read whole batches instead, as many as hold at least `n` rows.
+            rest: whether to read fewer where no more will come.
+
+        Raises:
+            StreamEnded: if fewer are left, which stay to be read unless `rest` takes them.
+        """
+        return self._passed(self._buffer.take(n, whole, rest))
+
+    def read_batch(self) -> Part:
+        """The next batch as it comes; raises as `read` does."""
+        return self._passed(self._buffer.take_batch())
+
+    def _passed(self, part: Part) -> Part:
+        self.pass_size = self.pass_size or part.ended
+        return part

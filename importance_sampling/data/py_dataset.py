@@ -1,0 +1,123 @@
+"""`keras.utils.PyDataset`."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import sys
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .adapter import Options, Rows
+from .stream_adapter import StreamAdapter
+
+if TYPE_CHECKING:
+    import keras
+
+
+class PyDatasetAdapter(StreamAdapter):
+    """A `keras.utils.PyDataset`, read by as many workers as it asks for.
+
+    Args:
+        data: the data set.
+        options: what it is for.
+
+    Raises:
+        ValueError: if it has no batches.
+    """
+
+    def __init__(self, data: keras.utils.PyDataset, options: Options):
+        super().__init__(type(data).__name__, options)
+        self._data = data
+        self.batches_per_pass = data.num_batches
+        if self.batches_per_pass == 0:
+            raise ValueError(f"The {self.name} is empty: it has 0 batches.")
+        self.infinite = self.batches_per_pass is None
+        self.ahead = max(2, int(data.max_queue_size))
+        self._rng: np.random.Generator | None = None
+        if options.rng is not None:
+            # A generator of its own, because it is used in the reading thread.
+            self._rng = np.random.default_rng(options.rng.integers(2**63))
+
+    @classmethod
+    def takes(cls, data: object) -> bool:
+        """See `DataAdapter.takes`."""
+        keras = sys.modules.get("keras")
+        return keras is not None and isinstance(data, keras.utils.PyDataset)
+
+    def open(self) -> Iterable[Any]:
+        """See `StreamAdapter.open`."""
+        order: Iterable[int] = itertools.count()
+        if not self.infinite:
+            # A pass may have another length than the one before.
+            batches = self._data.num_batches
+            order = range(batches)
+            if self._rng is not None:
+                order = [int(i) for i in self._rng.permutation(batches)]
+        return _read_pass(self._data, order)
+
+    def _peek(self) -> Any:
+        return self._data[0]
+
+    def keras_arguments(self) -> dict[str, Any] | None:
+        """See `DataAdapter.keras_arguments`."""
+        return {"x": self._data}
+
+    def batches(self, steps: int | None = None) -> Iterator[Rows]:
+        """See `DataAdapter.batches`; goes on to the end of a pass, which the data set hears of."""
+        return map(self._checked, itertools.islice(self.open(), steps))
+
+
+def _read_pass(data: keras.utils.PyDataset, order: Iterable[int]) -> Iterator[Any]:
+    """One pass over a `PyDataset`, read by as many workers as it asks for, in order."""
+    workers = int(data.workers or 0)
+    parallel = workers > 1 or (workers > 0 and data.use_multiprocessing)
+    if hasattr(data, "on_epoch_begin"):
+        data.on_epoch_begin()
+    if not parallel:
+        for index in order:
+            yield data[index]
+    else:
+        yield from _read_in_parallel(data, order, workers)
+    data.on_epoch_end()
+
+
+def _read_in_parallel(
+    data: keras.utils.PyDataset, order: Iterable[int], workers: int
+) -> Iterator[Any]:
+    executor: Executor
+    if data.use_multiprocessing:
+        # Forking a process that runs TensorFlow or JAX may lock up; spawning cannot.
+        context = multiprocessing.get_context("spawn")
+        executor = ProcessPoolExecutor(workers, context, _hold, (data,))
+        submit: Callable[[int], Any] = lambda index: executor.submit(_read_held, index)  # noqa: E731
+    else:
+        executor = ThreadPoolExecutor(workers, "importance-sampling-worker")
+        submit = lambda index: executor.submit(data.__getitem__, index)  # noqa: E731
+    waiting: deque[Any] = deque()
+    try:
+        for index in order:
+            waiting.append(submit(index))
+            if len(waiting) > max(workers, int(data.max_queue_size)):
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        executor.shutdown(wait=False, cancel_futures=True)
+
+
+_held: Any = None
+
+
+def _hold(data: Any) -> None:
+    """Keeps the data set in a worker process, so that it is sent there once."""
+    global _held
+    _held = data
+
+
+def _read_held(index: int) -> Any:
+    return _held[index]

@@ -1,0 +1,235 @@
+"""Everything that is compiled for one model, made at one time and replaced as a whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from .._arrays import Nested, count_rows, map_arrays
+from ..backend.array_types import tensor_to_numpy
+from ..backend.base import Runtime, Tensor
+from ..proposal import Proposal
+from ..reweighting import ReweightingPolicy
+from . import _build, _dry_run, _labels
+from ._casts import cast_array, cast_floats
+from ._evaluation import ExampleColumns, ExampleValues, as_columns
+from ._objective import Objective
+from ._passes import Scored
+from ._step_values import DeferredValues, SampleValues
+from ._training_step import TrainingStep
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledFor:
+    """What a compiled step depends on: the model as it was compiled by the user.
+
+    Attributes:
+        objects: compared by identity.
+        variables: identities of the trainable variables.
+    """
+
+    objects: tuple[Any, ...]
+    variables: list[int]
+
+    @classmethod
+    def of(cls, model: keras.Model) -> CompiledFor:
+        """What a step that is compiled now would depend on."""
+        jit_compile, eagerly = model.jit_compile, model.run_eagerly
+        objects = (model.optimizer, model.loss, eagerly, jit_compile, *model.metrics[:1])
+        return cls(objects, [id(v) for v in model.trainable_variables])
+
+    def matches(self, other: CompiledFor) -> bool:
+        """Whether what was compiled for one serves the other, too."""
+        pairs = zip(self.objects, other.objects, strict=False)
+        return (
+            len(self.objects) == len(other.objects)
+            and all(_same(mine, its) for mine, its in pairs)
+            and self.variables == other.variables
+        )
+
+
+def _same(one: Any, other: Any) -> bool:
+    if one is other:
+        return True
+    # A list of losses, which Keras may hand out as a new list each time.
+    return (
+        isinstance(one, list)
+        and isinstance(other, list)
+        and len(one) == len(other)
+        and all(a is b or a == b for a, b in zip(one, other, strict=True))
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class CompiledModel:
+    """The compiled functions of one model, and what they were made of.
+
+    Attributes:
+        made_for: the model as it was compiled by the user.
+        reweighting: the policy whose weights the training step takes.
+        runtime: the backend's runtime of the model.
+        objective: what the model minimises, and the score.
+        step: the training step.
+        train_function: `(x, y, sample_weight, weights, metric_weights, mean_valid_steps)`, the
+            step compiled; see `TrainingStep`.
+        score_function: `(x, y, sample_weight)`; see `make_scoring`.
+        gradient_function: `(x, y, sample_weight, weights, mean_valid_steps)`; see `make_gradient`.
+        evaluate_function: `(x, y)`; see `make_evaluation`.
+        metric_names: the metrics' names in the logs.
+        label_limits: for each output what its labels may be.
+        unknown_valid_steps: `(outputs,)` zeros, which say that their mean is not known.
+        seen: signatures of rows that the model was tried on.
+        uniform_weights: weights of uniform batches on the device, by the size of the batch.
+    """
+
+    made_for: CompiledFor
+    reweighting: ReweightingPolicy
+    runtime: Runtime
+    objective: Objective
+    step: TrainingStep
+    train_function: Callable[..., tuple[dict[str, Any], SampleValues | DeferredValues]]
+    score_function: Callable[..., Scored]
+    gradient_function: Callable[..., list[Tensor]]
+    evaluate_function: Callable[..., ExampleValues]
+    metric_names: tuple[str, ...]
+    label_limits: list[_labels.LabelLimit | None]
+    unknown_valid_steps: Tensor
+    seen: set[Any]
+    uniform_weights: dict[int, Tensor] = field(default_factory=dict)
+
+    def train(
+        self, proposal: Proposal, mean_valid_steps: np.ndarray | None
+    ) -> tuple[dict[str, Any], DeferredValues]:
+        """One optimizer step; returns at once where the device works asynchronously.
+
+        Args:
+            proposal: what to train on.
+            mean_valid_steps: `(outputs,)` mean number of valid steps per sample of the training
+                set, as far as it is known.
+
+        Returns:
+            `(logs, values)`: metrics as tensors, and what the step tells of its samples.
+        """
+        x, y, sample_weight = (*proposal.rows, None)[:3]
+        by_score, step = proposal.by_score, self.step
+        if (
+            not by_score
+            and not self.runtime.traces
+            and step.weights_enter_as_data
+            and step.verified
+            and sample_weight is None
+        ):
+            # Eagerly, even a multiplication by one costs; compiled, a second trace would.
+            return _deferred(self.train_function(*self.to_device(x, y), None, None, None, None))
+        data = self.to_device(x, y, sample_weight)
+        if by_score or proposal.metric_weights is not None:
+            data += self.to_device(proposal.weights, proposal.metric_weights)
+        else:
+            data += (self._uniform_weights(len(proposal.weights)), None)
+        data += (self._valid_steps_to_device(mean_valid_steps if by_score else None),)
+        if step.verified or self.runtime.traces:
+            return _deferred(self.train_function(*data))
+        with _build.restored_on_refusal(self.step.model):
+            return _deferred(self.train_function(*data))
+
+    def score(self, x: Nested, y: Nested, sample_weight: Nested = None) -> Scored:
+        """Scores a batch by one forward pass; tensors, still being computed.
+
+        Args:
+            x: inputs.
+            y: targets.
+            sample_weight: the user's own weights, or None.
+        """
+        return self.score_function(*self.to_device(x, y, sample_weight))
+
+    def gradient(
+        self,
+        x: Nested,
+        y: Nested,
+        sample_weight: Nested,
+        weights: np.ndarray,
+        mean_valid_steps: np.ndarray | None,
+    ) -> list[np.ndarray]:
+        """Gradient of the weighted loss, in inference mode, for every trainable variable.
+
+        Args:
+            x: inputs of the batch.
+            y: targets of the batch.
+            sample_weight: the user's own weights, or None.
+            weights: `(n,)` importance weights.
+            mean_valid_steps: as for `train`.
+        """
+        data = self.to_device(x, y, sample_weight, weights)
+        mean = self._valid_steps_to_device(mean_valid_steps)
+        return [tensor_to_numpy(g) for g in self.gradient_function(*data, mean)]
+
+    def evaluate(self, x: Nested, y: Nested) -> ExampleColumns:
+        """Losses, scores and metrics of a batch, example by example.
+
+        Args:
+            x: inputs of the batch.
+            y: targets of the batch.
+        """
+        return as_columns(self.evaluate_function(*self.to_device(x, y)), count_rows(x))
+
+    def to_device(self, *data: Nested) -> tuple[Nested, ...]:
+        """Arrays in the form in which the compiled functions take them; None stays None."""
+        return tuple([self._put(part) for part in data])
+
+    def _put(self, part: Nested) -> Nested:
+        if type(part) is np.ndarray:
+            return self.runtime.to_device(cast_array(part))
+        return map_arrays(lambda array: self.runtime.to_device(cast_array(array)), part)
+
+    def _uniform_weights(self, n: int) -> Tensor:
+        """Weights of a uniform batch, which stay on the device: batches come in few sizes."""
+        known = self.uniform_weights.get(n)
+        if known is None:
+            weights = cast_floats(self.reweighting.uniform_weights(n))
+            known = self.uniform_weights[n] = ops.convert_to_tensor(weights)
+        return known
+
+    def _valid_steps_to_device(self, mean_valid_steps: np.ndarray | None) -> Tensor:
+        if mean_valid_steps is None or not self.objective.loss.has_masked_timesteps:
+            return self.unknown_valid_steps
+        return self._put(mean_valid_steps)
+
+    def dry_run(self, x_name: str, y_name: str, data: tuple[Nested, ...]) -> None:
+        """Tries rows of shapes that the model has not seen yet, without changing anything.
+
+        Args:
+            x_name: what to call the inputs in errors.
+            y_name: what to call the targets in errors.
+            data: `(x, y, sample_weight)`, a few rows.
+
+        Raises:
+            ValueError: if the model, its loss or its metrics cannot take them.
+        """
+        data = cast_floats(data)
+        signature = _dry_run.signature(*data)
+        if signature in self.seen:
+            return
+        _dry_run.dry_run(self.objective, x_name, y_name, _build.first_rows(*data))
+        self.seen.add(signature)
+
+    def check_targets(self, y: Nested, where: str) -> None:
+        """Raises if integer labels are outside the classes of the model's outputs.
+
+        Args:
+            y: targets.
+            where: what to call them in errors.
+        """
+        loss = self.objective.loss
+        _labels.check_targets(loss.model, loss.info, self.label_limits, y, where)
+
+
+def _deferred(
+    result: tuple[dict[str, Any], SampleValues | DeferredValues],
+) -> tuple[dict[str, Any], DeferredValues]:
+    logs, values = result
+    return logs, values if isinstance(values, DeferredValues) else values.deferred()

@@ -1,0 +1,44 @@
+"""What one training step said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+
+class StepResult:
+    """What one training step said; arrays are computed and fetched when they are read.
+
+    Args:
+        logs: the metrics, running averages over the epoch.
+        fetch: returns `(weighted losses, scores)`, numpy arrays `(n,)`.
+        fetch_scores: returns the scores alone, where that is cheaper.
+    """
+
+    def __init__(
+        self,
+        logs: Mapping[str, Any],
+        fetch: Callable[[], tuple[np.ndarray, np.ndarray]],
+        fetch_scores: Callable[[], np.ndarray] | None = None,
+    ):
+        self.logs = logs
+        self._fetch = fetch
+        self._fetch_scores = fetch_scores or (lambda: fetch()[1])
+        self._losses: np.ndarray | None = None
+        self._scores: np.ndarray | None = None
+
+    @property
+    def weighted_losses(self) -> np.ndarray:
+        """Weight times loss of each example, `(n,)`."""
+        if self._losses is None:
+            self._losses, self._scores = self._fetch()
+        return self._losses
+
+    @property
+    def scores(self) -> np.ndarray:
+        """Score of each example in this very pass, `(n,)`."""
+        if self._scores is None:
+            self._scores = self._fetch_scores()
+        return self._scores

@@ -1,0 +1,48 @@
+"""What a Keras model says of itself: its inputs, its layers, what its class overrides."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+
+def overrides(model: keras.Model, method: str) -> bool:
+    """Whether the model's class has a method of the user's in the place of Keras' own.
+
+    Args:
+        model: a Keras model.
+        method: the method's name.
+    """
+    return not getattr(type(model), method).__module__.startswith("keras.")
+
+
+def takes_training(function: Callable[..., Any]) -> bool:
+    """Whether a `call` or `compute_loss` accepts the argument `training`."""
+    parameters = inspect.signature(function).parameters
+    return "training" in parameters or any(
+        p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters.values()
+    )
+
+
+def input_shapes(model: keras.Model) -> dict[str, tuple[int | None, ...]] | None:
+    """Shape of a batch of each of the model's inputs, by name; None where it does not say."""
+    try:
+        inputs = model.inputs
+    except (AttributeError, ValueError):
+        return None
+    if not inputs or not all(isinstance(tensor, keras.KerasTensor) for tensor in inputs):
+        return None
+    return {tensor.name: tuple(tensor.shape) for tensor in inputs}
+
+
+def all_layers(model: keras.Model) -> list[keras.Layer]:
+    """The layers of a model and of the models within it."""
+    found = []
+    for layer in model.layers:
+        found.append(layer)
+        if isinstance(layer, keras.Model):
+            found.extend(all_layers(layer))
+    return found

@@ -1,0 +1,144 @@
+"""Parts of the history: batches drawn ahead, scores not learnt yet, examples to score anew."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .._state import Stateful
+
+# Batches that are drawn by the same probabilities.
+_MOST = 8
+# The share of an epoch that they may be: what is learnt meanwhile is not drawn by.
+_SHARE = 8
+
+
+def batches_at_once(n: int, batch_size: int) -> int:
+    """How many batches to draw at once.
+
+    Args:
+        n: int, examples of the data set.
+        batch_size: int, examples of a batch.
+    """
+    return int(np.clip(n // (_SHARE * batch_size), 1, _MOST))
+
+
+class DrawnBatches(Stateful):
+    """Batches that were drawn together, with the scores they were drawn by.
+
+    Each is a draw of its own: given the probabilities, no batch says anything about the others.
+    """
+
+    _state: tuple[str, ...] = ("_idxs", "_scores", "_total")
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def __len__(self) -> int:
+        return len(self._idxs)
+
+    @property
+    def size(self) -> int:
+        """Examples in each batch; 0 if there is none left."""
+        return self._idxs.shape[1] if len(self) else 0
+
+    def forget(self) -> None:
+        """Drops what is left."""
+        self.fill(np.zeros((0, 0), np.int64), np.zeros((0, 0)), 0.0)
+
+    def fill(self, idxs: np.ndarray, scores: np.ndarray, total: float) -> None:
+        """Takes new batches in.
+
+        Args:
+            idxs: `(batches, b)` indices.
+            scores: `(batches, b)` what they were drawn by.
+            total: float, the sum of that over all examples.
+        """
+        self._idxs, self._scores, self._total = idxs, scores, total
+
+    def next(self) -> tuple[np.ndarray, np.ndarray, float]:
+        """Takes out a batch: its indices, their scores and the sum of all scores."""
+        found = self._idxs[0], self._scores[0], self._total
+        self._idxs, self._scores = self._idxs[1:], self._scores[1:]
+        return found
+
+
+class PendingScores:
+    """Scores of training passes that were not learnt from yet."""
+
+    def __init__(self) -> None:
+        self._batches: list[tuple[np.ndarray, np.ndarray, int]] = []
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def add(self, idxs: np.ndarray, scores: np.ndarray, step: int) -> None:
+        """Keeps the scores of a batch.
+
+        Args:
+            idxs: `(b,)` indices of the examples.
+            scores: `(b,)` their scores.
+            step: int, the step they were trained on at.
+        """
+        self._batches.append((idxs, scores, step))
+
+    def take(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """All indices, scores and steps, oldest first; nothing is left."""
+        idxs, scores, steps = zip(*self._batches, strict=True)
+        self._batches = []
+        repeated = np.repeat(np.array(steps, np.int32), [len(i) for i in idxs])
+        return np.concatenate(idxs), np.concatenate(scores), repeated
+
+    def state_dict(self) -> dict[str, Any]:
+        """What changes, as arrays and numbers."""
+        return {"batches": [[i.copy(), s.copy(), step] for i, s, step in self._batches]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes back to where `state_dict` was taken.
+
+        Args:
+            state: what `state_dict` returned.
+        """
+        self._batches = [
+            (np.array(i, np.int64), np.array(s, np.float64), int(step))
+            for i, s, step in state["batches"]
+        ]
+
+
+class Refresher(Stateful):
+    """Which examples to score by forward passes: those of stalest score, within a budget."""
+
+    _state: tuple[str, ...] = ("_budget", "_queue")
+
+    def __init__(self) -> None:
+        self._budget = 0.0
+        self._queue = np.zeros(0, np.int64)
+
+    def earn(self, examples: float) -> None:
+        """Adds to the budget.
+
+        Args:
+            examples: float, examples that may be scored.
+        """
+        self._budget += examples
+
+    def due(self, seen: np.ndarray, batch_size: int, n: int) -> list[np.ndarray]:
+        """Batches to score now, whole ones, so that a compiled function sees one shape.
+
+        Args:
+            seen: `(n,)` the step that each example's score is of.
+            batch_size: int, examples of a batch.
+            n: int, examples of the data set.
+        """
+        batches = []
+        while self._budget >= batch_size:
+            self._budget -= batch_size
+            if len(self._queue) < batch_size:
+                # An eighth of the data at a time: O(N) work for O(N) examples scored.
+                size = min(n, max(batch_size, n // 8))
+                oldest = np.argpartition(seen, size - 1)[:size]
+                self._queue = oldest[np.argsort(seen[oldest], kind="stable")]
+            batches.append(self._queue[:batch_size])
+            self._queue = self._queue[batch_size:]
+        return batches

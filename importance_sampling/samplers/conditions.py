@@ -1,0 +1,246 @@
+"""When to start drawing by score."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from .._state import Stateful
+from ..proposal import Proposal
+from .step_times import ENOUGH, StepTimes
+from .variance import MovingAverage, variance_reduction
+
+
+class Condition(Stateful):
+    """Decides, from the scores of uniformly drawn examples, whether to draw by score."""
+
+    _state: tuple[str, ...] = ("_decided",)
+
+    _decided: bool | None = None
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether to draw by score, by what is known now. Asking changes nothing."""
+        return self._holds()
+
+    @property
+    def previously_satisfied(self) -> bool:
+        """What was decided last; before the first decision, what it would be."""
+        return self.satisfied if self._decided is None else self._decided
+
+    def decide(self) -> bool:
+        """Decides how the next batch is drawn, and remembers it as `previously_satisfied`."""
+        self._decided = bool(self.satisfied)
+        return self._decided
+
+    def _holds(self) -> bool:
+        raise NotImplementedError(f"{type(self).__name__} must implement satisfied")
+
+    def update(self, scores: np.ndarray) -> None:
+        """Learns from uniformly drawn examples.
+
+        Args:
+            scores: `(n,)` their scores.
+        """
+
+    def record_step_time(self, proposal: Proposal, seconds: float) -> None:
+        """Learns how long a step took.
+
+        Args:
+            proposal: what was trained on.
+            seconds: float; NaN if it is not known.
+        """
+
+
+class WarmupCondition(Condition):
+    """Satisfied after a number of updates.
+
+    Args:
+        warmup: int, the number of steps to draw uniformly. Defaults to `100`.
+    """
+
+    _state: tuple[str, ...] = (*Condition._state, "_iterations")
+
+    def __init__(self, warmup: int = 100):
+        self.warmup = warmup
+        self._iterations = 0
+
+    def _holds(self) -> bool:
+        return self._iterations >= self.warmup
+
+    def update(self, scores: np.ndarray) -> None:
+        """Counts one step."""
+        self._iterations += 1
+
+
+class _AverageCondition(Condition):
+    """Satisfied while the moving average of some statistic is above a threshold."""
+
+    _state: tuple[str, ...] = (*Condition._state, "_average")
+
+    def __init__(self, threshold: float, momentum: float):
+        self.threshold = float(threshold)
+        self._average = MovingAverage(momentum)
+
+    def _statistic(self, scores: np.ndarray) -> float:
+        raise NotImplementedError(f"{type(self).__name__} must implement _statistic(scores)")
+
+    def _holds(self) -> bool:
+        return self._average.known and self._average.value > self.threshold
+
+    def update(self, scores: np.ndarray) -> None:
+        """Averages the statistic of these scores in."""
+        self._average.add(self._statistic(np.asarray(scores, dtype=np.float64).reshape(-1)))
+
+
+class ExpCondition(_AverageCondition):
+    """Takes the scores for exponentially distributed; satisfied while lambda = 1/mean is large.
+
+    Args:
+        lambda_th: float, the threshold. Defaults to `2.0`.
+        momentum: float in [0, 1), of the moving average. Defaults to `0.9`.
+    """
+
+    def __init__(self, lambda_th: float = 2.0, momentum: float = 0.9):
+        super().__init__(lambda_th, momentum)
+
+    def _statistic(self, scores: np.ndarray) -> float:
+        return 1.0 / max(scores.mean(), np.finfo(np.float64).tiny)
+
+
+class TotalVariationCondition(_AverageCondition):
+    r"""Satisfied while the scores are far from uniform in total variation.
+
+    $$\mathrm{tv} = \tfrac12 \sum_i |s_i / \textstyle\sum_j s_j - 1/n|$$
+
+    Args:
+        tv_th: float in [0, 1], the threshold. Defaults to `0.5`.
+        momentum: float in [0, 1), of the moving average. Defaults to `0.9`.
+    """
+
+    def __init__(self, tv_th: float = 0.5, momentum: float = 0.9):
+        super().__init__(tv_th, momentum)
+
+    def _statistic(self, scores: np.ndarray) -> float:
+        total = scores.sum()
+        if total == 0:
+            return 0.0
+        return 0.5 * np.abs(scores / total - 1.0 / len(scores)).sum()
+
+
+class VarianceReductionCondition(_AverageCondition):
+    """Satisfied while importance sampling would reduce the variance enough.
+
+    The estimate grows with the number of scores it is made from, because a larger set
+    contains more of the rare large ones. So that a switch does not change what is
+    measured, every update is cut into groups of the same size, whose estimates are
+    averaged.
+
+    Args:
+        vr_th: float, the threshold in units of batch-size increment. Defaults to `1.2`.
+        momentum: float in [0, 1), of the moving average. Defaults to `0.9`.
+        sample_size: keyword-only; int, scores per group. Defaults to the size of the first
+            update.
+    """
+
+    _state: tuple[str, ...] = (*_AverageCondition._state, "sample_size")
+
+    def __init__(
+        self, vr_th: float = 1.2, momentum: float = 0.9, *, sample_size: int | None = None
+    ):
+        super().__init__(vr_th, momentum)
+        self.sample_size = sample_size
+
+    def _statistic(self, scores: np.ndarray) -> float:
+        if self.sample_size is None:
+            self.sample_size = len(scores)
+        groups = len(scores) // self.sample_size
+        if groups == 0:
+            return float(variance_reduction(scores))
+        scores = scores[: groups * self.sample_size].reshape(groups, self.sample_size)
+        return float(np.mean(variance_reduction(scores)))
+
+    @property
+    def variance_reduction(self) -> float:
+        """The present estimate; 1.0, no reduction, before the first update."""
+        return self._average.value if self._average.known else 1.0
+
+
+class MeasuredReductionCondition(VarianceReductionCondition):
+    r"""Satisfied while the variance reduction is worth the time it takes, as measured.
+
+    The threshold is $t_\text{on} / t_\text{off}$, the median times of a step that draws by score
+    and of a uniform one, instead of the $(B + 3b)/(3b)$ that counts a backward pass as two
+    forward ones. Some draws are made to measure: a few by score at the start, and a few of the
+    kind that is not on every thousand draws.
+
+    Args:
+        prior: float, the threshold until both times are known.
+        reuse: int, steps per scored pool, over which its time is spread. Defaults to `1`.
+        momentum: float in [0, 1), of the moving average. Defaults to `0.9`.
+        sample_size: keyword-only; int, scores per group; see `VarianceReductionCondition`.
+    """
+
+    _state: tuple[str, ...] = (
+        *VarianceReductionCondition._state,
+        "_times",
+        "_decisions",
+        "_probes",
+        "_probe_on",
+        "threshold",
+    )
+
+    # Decisions between two measurements of the kind that is not on.
+    _INTERVAL = 1000
+
+    def __init__(
+        self,
+        prior: float,
+        reuse: int = 1,
+        momentum: float = 0.9,
+        *,
+        sample_size: int | None = None,
+    ):
+        super().__init__(prior, momentum, sample_size=sample_size)
+        self.prior = float(prior)
+        self.reuse = reuse
+        self._times = StepTimes[str]()
+        self._decisions = 0
+        self._probes = 0
+        self._probe_on = True
+
+    def record_step_time(self, proposal: Proposal, seconds: float) -> None:
+        """See `Condition.record_step_time`."""
+        if np.isnan(seconds):
+            return
+        if proposal.by_score:
+            scored = proposal.pool_scores is not None
+            self._times.add("scored" if scored else "reused", seconds, "on")
+        else:
+            self._times.add("off", seconds)
+        self.threshold = self.cost or self.prior
+
+    @property
+    def cost(self) -> float | None:
+        """Time of a step by score in units of a uniform one; None until both are known."""
+        kinds = ["scored"] if self.reuse == 1 else ["scored", "reused"]
+        if not all(self._times.known(kind) for kind in ("off", *kinds)):
+            return None
+        scored, off = self._times.median("scored"), self._times.median("off")
+        rest = 0.0 if self.reuse == 1 else self._times.median("reused")
+        return (scored + (self.reuse - 1) * rest) / (self.reuse * off)
+
+    def decide(self) -> bool:
+        """See `Condition.decide`; counts the decision, and now and then begins to measure."""
+        self._decisions += 1
+        if self._probes == 0:
+            if self._average.known and self.cost is None and self._times.known("off"):
+                # Two more than what is needed: the first is left out, the last may come late.
+                self._probes, self._probe_on = ENOUGH + 2, True
+            elif self._decisions % self._INTERVAL == 0:
+                self._probes, self._probe_on = ENOUGH + 2, not self._decided
+        decided = super().decide()
+        self._probes = max(self._probes - 1, 0)
+        return decided
+
+    def _holds(self) -> bool:
+        return self._probe_on if self._probes > 0 else super()._holds()

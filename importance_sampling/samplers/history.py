@@ -1,0 +1,341 @@
+"""Draws from all examples by the scores that training passes gave them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from .._weights import unbiased_weights
+from ..proposal import Pool, Proposal, StepRecord, check_scores
+from ..protocols import Dataset, ScoringModel
+from ._history_store import DrawnBatches, PendingScores, Refresher, batches_at_once
+from ._model_scores import score_rows
+from ._stored_base import StoredScoreSampler
+from .batch_size import BatchSizer, Constant, batch_sizes, check_constant
+from .drawing import Resampling, uniforms_for
+from .score_cells import ScoreCells, expected_scores, score_bin
+from .variance import MeasuredReduction, momentum_over
+
+if TYPE_CHECKING:
+    from ..reweighting import ReweightingPolicy
+
+# How often per epoch all examples' expected scores are worked out anew.
+_REFITS = 4
+
+
+class HistoryMixtureSampler(StoredScoreSampler):
+    r"""Draws by the score to be expected of each example, mixed with a uniform draw.
+
+    The first pass visits every example once. Then example i is drawn with probability
+
+    $$p_i = (1 - \text{mix}) \frac{\hat s_i}{\sum_j \hat s_j} + \frac{\text{mix}}{N}, \qquad
+      \hat s_i = \sqrt{E[s_i^2 \mid \text{score seen last, its age}]}$$
+
+    which for known expectations is the draw of least variance. They are learnt from training
+    itself: every example trained on again says what has become of a score of its size and age
+    (`ScoreCells`). So a score is trusted as long as scores have been seen to last, an example
+    whose score was next to nothing comes back as often as such examples turn out to matter, and
+    no weight is above 1/mix. Weights are made of the probabilities really drawn with: with
+    k = 1 the mean step is the full one however wrong the expectations are.
+
+    No forward pass but training's own is made unless `refresh` asks for some. A step costs
+    O(b log N), the store 13 bytes per example. Where an epoch has batches enough, up to 8 are
+    drawn by the same probabilities, independently, which costs little more than drawing one.
+
+    With `constant="variance"` draws hold no more examples than it takes for the noise of a
+    uniform batch (`BatchSizer`), by the ratio of second moments measured over the last epoch.
+
+    Args:
+        dataset: a `BaseDataset` with a length.
+        reweighting: a `ReweightingPolicy`.
+        mix: float in (0, 1), share of the draws that are uniform. Defaults to `0.3`.
+        robust: float >= 0, radius of the ellipsoid around the expected squared scores within
+            which the worst ones are drawn by instead (Johnson & Guestrin, NeurIPS 2018); 0
+            trusts the expectations. Defaults to `0.0`.
+        refresh: float >= 0, examples scored by forward passes for each example trained on; those
+            that were not seen for longest come first. Defaults to `0.0`.
+        model: anything with `score(x, y, batch_size)`; needed for `refresh` only.
+        resampling: `"systematic"` or `"multinomial"`. Defaults to `"systematic"`.
+        constant: keyword-only; what a draw by score keeps of a uniform one: its
+            `"batch_size"` or its `"variance"`. Defaults to `"batch_size"`.
+        min_batch_size: keyword-only; int, the floor of the batch size at constant variance.
+            Defaults to an eighth of the batch size.
+    """
+
+    _state: tuple[str, ...] = (
+        *StoredScoreSampler._state,
+        "_bins",
+        "_seen",
+        "_step",
+        "_first_pass",
+        "_next_refit",
+        "_window",
+        "_cells",
+        "_fresh",
+        "_reduction",
+        "_refresher",
+        "_sizer",
+        "_drawn",
+        "_pending",
+    )
+
+    keeps_history = True
+
+    def __init__(
+        self,
+        dataset: Dataset,
+        reweighting: ReweightingPolicy,
+        mix: float = 0.3,
+        robust: float = 0.0,
+        refresh: float = 0.0,
+        model: ScoringModel | None = None,
+        resampling: Resampling = "systematic",
+        *,
+        constant: Constant = "batch_size",
+        min_batch_size: int | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(dataset, reweighting, resampling=resampling, **kwargs)
+        if not 0 < mix < 1 or not robust >= 0 or not refresh >= 0:
+            raise ValueError(
+                "Expected 0 < mix < 1, robust >= 0 and refresh >= 0, got "
+                f"mix={mix!r}, robust={robust!r}, refresh={refresh!r}."
+            )
+        if refresh and model is None:
+            raise ValueError(f"`refresh`={refresh!r} needs a `model` to score examples with.")
+        self.mix = mix
+        self.robust = robust
+        self.refresh = refresh
+        self.model = model
+        self.constant = check_constant(constant)
+        self.min_batch_size = min_batch_size
+        n = self._tree.n
+        self._bins = np.zeros(n, np.uint8)
+        # The step each score is of; 0 for examples that were not seen yet.
+        self._seen = np.zeros(n, np.int32)
+        self._step = 0
+        self._first_pass = n
+        self._drawn = DrawnBatches()
+        self._pending = PendingScores()
+        self._next_refit = 0
+        # Steps per epoch; 0 until there was one.
+        self._window = 0
+        self._cells = ScoreCells(1)
+        # The score to expect right after a score of each bin.
+        self._fresh = np.ones(1)
+        self._reduction = MeasuredReduction()
+        self._refresher = Refresher()
+        self._sizer = BatchSizer()
+
+    @property
+    def _uniform_offset(self) -> float:
+        """The uniform share as a number added to every score."""
+        return self.mix / (1.0 - self.mix) * self._tree.total / self._tree.n
+
+    def _all_scores(self) -> np.ndarray:
+        return super()._all_scores() + self._uniform_offset
+
+    def weights_of(self, idxs: np.ndarray) -> np.ndarray:
+        """The weights 1/(N p) that examples would have if they were drawn now.
+
+        Args:
+            idxs: `(n,)` indices.
+        """
+        offset = self._uniform_offset
+        return unbiased_weights(
+            self._tree.get(idxs) + offset, self._tree.total + offset * self._tree.n, self._tree.n
+        )
+
+    # -- proposing --------------------------------------------------------------------------
+
+    def candidates(self, batch_size: int) -> Pool:
+        """All examples with their scores, for decorators; O(N).
+
+        Args:
+            batch_size: int, how many will be drawn.
+        """
+        self.refit_if_due(batch_size)
+        if self._first_pass > 0:
+            return self._next_of_first_pass(batch_size)
+        self._learn_pending()
+        return super().candidates(batch_size)
+
+    def _next_of_first_pass(self, batch_size: int) -> Pool:
+        idxs, rows = self._rows.next_batch(batch_size)
+        self._first_pass -= len(idxs)
+        return Pool(idxs, None, rows)
+
+    def propose(self, batch_size: int) -> Proposal:
+        """Draws the next mini-batch; uniformly in the first pass.
+
+        Args:
+            batch_size: int, examples of a uniform step.
+        """
+        if self._first_pass > 0:
+            self.refit_if_due(batch_size)
+            return self._draw(self._next_of_first_pass(batch_size), batch_size)
+        size = self._next_size(batch_size, self._reduction.ratio)
+        self.refit_if_due(batch_size, size)
+        return super().propose(size)
+
+    def propose_by_score(
+        self,
+        batch_size: int,
+        ratio: float,
+        seconds: Callable[[], Mapping[int, float]] | None = None,
+    ) -> Proposal:
+        """Draws a mini-batch by score, whether or not all examples were seen.
+
+        Args:
+            batch_size: int, the size of uniform batches.
+            ratio: float, of the second moments of uniform and weighted gradients.
+            seconds: gives the measured times of a step by size; see `BatchSizer`.
+        """
+        return super().propose(self._next_size(batch_size, ratio, seconds))
+
+    def _next_size(
+        self,
+        batch_size: int,
+        ratio: float,
+        seconds: Callable[[], Mapping[int, float]] | None = None,
+    ) -> int:
+        sizes = self.batch_sizes(batch_size)
+        # Batches that were drawn ahead keep their size.
+        if self._drawn.size in sizes:
+            return self._drawn.size
+        return self._sizer.choose(
+            sizes,
+            ratio,
+            lambda size: batches_at_once(self._tree.n, size),
+            seconds and seconds(),
+        )
+
+    def batch_sizes(self, batch_size: int) -> tuple[int, ...]:
+        """The sizes of its batches, largest first; several at constant variance.
+
+        Args:
+            batch_size: int, examples of a uniform step.
+        """
+        batch_size = min(batch_size, self._tree.n)
+        if self.constant == "batch_size":
+            return (batch_size,)
+        return batch_sizes(batch_size, self.min_batch_size)
+
+    def _draw_stored(self, size: int) -> tuple[np.ndarray, np.ndarray, float]:
+        if self._drawn.size == size:
+            return self._drawn.next()
+        self._learn_pending()
+        batches = batches_at_once(self._tree.n, size)
+        uniforms = [uniforms_for(self.resampling, size, self.rng) for _ in range(batches)]
+        offset = self._uniform_offset
+        idxs = self._tree.draw(np.concatenate(uniforms), offset).reshape(batches, size)
+        total = self._tree.total + offset * self._tree.n
+        self._drawn.fill(idxs, self._tree.get(idxs) + offset, total)
+        return self._drawn.next()
+
+    def end_first_pass(self) -> None:
+        """Draws by score from now on; called by who has seen to it that all examples were seen."""
+        self._first_pass = 0
+
+    def forget_drawn(self) -> None:
+        """Drops batches that were drawn ahead, by scores that may have grown old."""
+        self._drawn.forget()
+
+    def skip_unscored_step(self) -> None:
+        """Counts a step whose scores are not read, so that all scores grow older."""
+        self._step += 1
+
+    # -- learning ---------------------------------------------------------------------------
+
+    def _set_averaging_window(self, steps: int) -> None:
+        """Begins to learn, with so many steps per epoch."""
+        self._window = steps
+        self._cells.epoch = max(1, steps)
+        self._reduction.set_momentum(momentum_over(steps))
+
+    def _after_loading(self) -> None:
+        if self._window:
+            self._reduction.set_momentum(momentum_over(self._window))
+
+    def refit_if_due(self, batch_size: int, drawn: int | None = None) -> None:
+        """Works out anew what to expect of all examples, if it is time; O(N).
+
+        Args:
+            batch_size: int, examples of a uniform step.
+            drawn: int, examples that will be drawn, to which `refresh` refers. Defaults to
+                `batch_size`.
+        """
+        if not self._window:
+            self._set_averaging_window(-(-self._tree.n // batch_size))
+        if self._first_pass <= 0 and self._step >= self._next_refit and not len(self._drawn):
+            self._refit(batch_size)
+        if self.model is not None and self.refresh and self._first_pass <= 0:
+            # Who was seen last, and when; and what is pending must not replace what is newer.
+            self._learn_pending()
+            self._refresher.earn(self.refresh * (batch_size if drawn is None else drawn))
+            for idxs in self._refresher.due(self._seen, batch_size, self._tree.n):
+                rows = self.dataset.train_data[idxs]
+                scores = check_scores(score_rows(self.model, rows, batch_size), idxs)
+                steps = np.full(len(idxs), self._step, np.int32)
+                self._learn(idxs, scores, steps, 1)
+
+    def _refit(self, batch_size: int) -> None:
+        self._learn_pending()
+        self._next_refit = self._step + max(1, self._tree.n // (_REFITS * batch_size))
+
+        def ages(piece: slice) -> np.ndarray:
+            seen = self._seen[piece]
+            return np.where(seen == 0, -1, self._step - seen)
+
+        scores, cell, self._fresh = expected_scores(self._cells, self._bins, ages, self.robust)
+        self._tree.fill(scores.astype(np.float32)[cell])
+
+    def observe(self, step: StepRecord) -> None:
+        """Keeps the scores, and learns what became of the ones seen before.
+
+        Args:
+            step: the step made.
+        """
+        proposal = step.proposal
+        if proposal.by_score:
+            self._reduction.add(proposal.importance_weights, step.scores)
+        self.learn_scores(proposal.idxs, step.scores)
+
+    def learn_scores(self, idxs: np.ndarray, scores: np.ndarray) -> None:
+        """Learns from the scores of one step's examples, however they were drawn.
+
+        Args:
+            idxs: `(b,)` indices.
+            scores: `(b,)` scores of the training pass.
+        """
+        self._step += 1
+        self._pending.add(idxs, scores, self._step)
+        if len(self._pending) >= batches_at_once(self._tree.n, len(scores)):
+            self._learn_pending()
+
+    def _learn_pending(self) -> None:
+        if len(self._pending):
+            batches = len(self._pending)
+            self._learn(*self._pending.take(), batches)
+
+    def _learn(self, idxs: np.ndarray, scores: np.ndarray, steps: np.ndarray, batches: int) -> None:
+        if not self._window:
+            self._set_averaging_window(-(-self._tree.n * batches // len(idxs)))
+        seen = self._seen[idxs]
+        known = seen > 0
+        if known.any():
+            ages = steps[known] - seen[known]
+            self._cells.observe(self._bins[idxs[known]], ages, scores[known], batches)
+        bins = score_bin(scores)
+        # Of an example that comes twice, the last score stays.
+        self._bins[idxs] = bins
+        self._seen[idxs] = np.maximum(steps, 1)
+        if len(self._fresh) > 1:
+            self._tree.set(idxs, self._fresh[bins])
+
+    @property
+    def variance_reduction(self) -> float:
+        """Measured on the examples drawn; 1.0 while draws are uniform."""
+        return self._reduction.value

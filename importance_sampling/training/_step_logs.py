@@ -1,0 +1,97 @@
+"""What the logs of steps and epochs say beside the model's own metrics."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .._state import Stateful
+from ..model_wrappers import StepResult
+from ..proposal import Proposal, StepRecord
+from ..samplers import BaseSampler, VarianceReductionCondition
+
+
+class StepLogs(Stateful):
+    """Mean score, variance reduction, share of steps by score and size of batches.
+
+    Args:
+        sampler: draws the batches; its own estimate of the variance reduction is told, where it
+            has one.
+        batch_size: int, examples of a uniform step.
+    """
+
+    _state: tuple[str, ...] = ("_estimate",)
+
+    def __init__(self, sampler: BaseSampler, batch_size: int):
+        self._sampler = sampler
+        self._estimate = VarianceReductionCondition(sample_size=batch_size)
+        self._varies_batch_size = len(sampler.batch_sizes(batch_size)) > 1
+        self.mean_score = 0.0
+        self.begin_epoch()
+
+    def begin_epoch(self) -> None:
+        """Begins the sums of an epoch anew."""
+        self.steps = 0
+        self._steps_by_score = self._examples = self._scored_examples = 0
+        self._score_sum = 0.0
+
+    def count(self, proposal: Proposal) -> None:
+        """Counts a step that was made.
+
+        Args:
+            proposal: what was trained on.
+        """
+        self.steps += 1
+        self._steps_by_score += proposal.by_score
+        self._examples += len(proposal.idxs)
+
+    def add_scores(self, record: StepRecord) -> Any:
+        """Averages a step's scores in.
+
+        Args:
+            record: the step.
+
+        Returns:
+            The scores: those of the scored pool if there was one, otherwise those of the batch.
+        """
+        proposal = record.proposal
+        known, size = proposal.pool_scores, len(proposal.idxs)
+        if known is None:
+            # Where nothing was scored but the batch, its weights make up for the draw.
+            known = record.scores
+            self.mean_score = float(proposal.importance_weights @ known) / size
+        else:
+            self.mean_score = float(known.mean())
+        self._score_sum += self.mean_score * size
+        self._scored_examples += size
+        if self._sampler.variance_reduction is None and (
+            proposal.pool_scores is not None or not proposal.by_score
+        ):
+            self._estimate.update(known)
+        return known
+
+    def of_epoch(self) -> dict[str, float]:
+        """The logs of the epoch as far as it has come."""
+        scored, estimate = self._scored_examples, self._sampler.variance_reduction
+        logs = {
+            "score": self._score_sum / scored if scored else self.mean_score,
+            "variance_reduction": (
+                self._estimate.variance_reduction if estimate is None else estimate
+            ),
+            "importance_sampling": self._steps_by_score / self.steps if self.steps else 0.0,
+        }
+        if self._varies_batch_size:
+            logs["batch_size"] = self._examples / self.steps if self.steps else 0.0
+        return logs
+
+    def of_step(self, result: StepResult, proposal: Proposal) -> dict[str, Any]:
+        """A step's logs: 0 or 1 for `importance_sampling` instead of a share, its own batch size.
+
+        Args:
+            result: what the model said.
+            proposal: what was trained on.
+        """
+        loss = {"loss": result.logs["loss"]} if "loss" in result.logs else {}
+        own = {**self.of_epoch(), "importance_sampling": float(proposal.by_score)}
+        if self._varies_batch_size:
+            own["batch_size"] = len(proposal.idxs)
+        return {**loss, **result.logs, **own}

@@ -1,0 +1,75 @@
+"""Arrays as training data."""
+
+import tracemalloc
+
+import keras
+import numpy as np
+import pytest
+from helpers import adam_mlp, data
+
+from importance_sampling import ImportanceTraining
+from importance_sampling._arrays import take_rows
+
+exact = pytest.mark.exact
+
+
+@exact
+@pytest.mark.any_backend
+@pytest.mark.parametrize("view", ["columns", "reversed", "transposed", "strided", "read-only"])
+def test_rows_of_a_view_are_taken_without_copying_the_rest(view):
+    whole = np.arange(400_000.0).reshape(20_000, 20)
+    data = {
+        "columns": whole[:, 3:9],
+        "reversed": whole[::-1],
+        "transposed": np.asfortranarray(whole),
+        "strided": whole[::2, 0],
+        "read-only": whole.view(),
+    }[view]
+    data.flags.writeable = view != "read-only"
+    idxs = np.array([0, 7, -1, 7])
+    expected = [data[i].tolist() for i in idxs]
+    tracemalloc.start()
+    rows = take_rows((data, data), idxs)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert rows[0].tolist() == rows[1].tolist() == expected
+    assert peak < 50_000 < data.nbytes
+
+
+@exact
+def test_rows_set_aside_for_validation_are_not_weighted_by_class():
+    x, y = data(64)
+    models = [adam_mlp() for _ in range(2)]
+    models[1].set_weights(models[0].get_weights())
+    arguments = {
+        "class_weight": {0: 5.0, 1: 0.2},
+        "validation_split": 0.25,
+        "batch_size": 16,
+        "shuffle": False,
+        "verbose": 0,
+    }
+    a = models[0].fit(x, y, **arguments).history
+    b = ImportanceTraining(models[1], tau_th=1e9).fit(x, y, **arguments).history
+    for name in ("loss", "val_loss", "val_accuracy"):
+        np.testing.assert_allclose(a[name], b[name], rtol=1e-4)
+
+
+@exact
+@pytest.mark.skipif(not hasattr(keras.config, "set_max_epochs"), reason="Keras has no such limit")
+def test_the_limits_that_keras_sets_for_trial_runs_are_told():
+    x, y = data(64)
+    keras.config.set_max_epochs(2)
+    keras.config.set_max_steps_per_epoch(3)
+    try:
+        with pytest.warns(UserWarning) as said:
+            model = adam_mlp()
+            history = ImportanceTraining(model).fit(x, y, batch_size=8, epochs=5, verbose=0)
+    finally:
+        keras.config.set_max_epochs(None)
+        keras.config.set_max_steps_per_epoch(None)
+    assert history.epoch == [0, 1] and int(model.optimizer.iterations.value) == 6
+    texts = [str(w.message) for w in said if "trial runs" in str(w.message)]
+    assert len(texts) == 2
+    assert "max_epochs()` is set, for trial runs: 2 are trained instead of 5 epochs" in texts[0]
+    assert "3 are trained instead of 8 steps of an epoch" in texts[1]
+    assert said[0].filename == __file__

@@ -1,0 +1,30 @@
+"""Which tests run on which backend; `CI_FULL=1` runs all of them on every backend."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Collection
+
+BACKENDS = ("tensorflow", "jax", "torch")
+# PyTorch compiles nothing, so that a small network takes it a quarter of the others' time.
+SMALL_NETWORKS = ("tensorflow", "jax", "torch", "torch", "torch", "torch")
+
+
+def full() -> bool:
+    """Whether everything is to run everywhere."""
+    return os.environ.get("CI_FULL") == "1"
+
+
+def one_backend(
+    name: str, among: Collection[str] = BACKENDS, shares: tuple[str, ...] = BACKENDS
+) -> str:
+    """The backend to run a test on that runs on one; the same in every run.
+
+    Args:
+        name: what the test is called.
+        among: the backends that it can run on.
+        shares: how tests are to be spread; evenly by default.
+    """
+    spots = [backend for backend in shares if backend in among]
+    return spots[zlib.crc32(name.encode()) % len(spots)]
