@@ -10,13 +10,21 @@ from typing import Any
 _UNLIMITED = 10_000
 
 
-def _table(head: Sequence[str] | None, rows: Iterable[Sequence[str]], left: int) -> Any:
+def _table(
+    head: Sequence[str] | None, rows: Iterable[Sequence[str]], left: int, gap: int = 2
+) -> Any:
     from rich.table import Table
     from rich.text import Text
 
     rows = [list(map(Text, row)) for row in rows]
     columns = len(head) if head else max(map(len, rows), default=0)
-    table = Table(box=None, pad_edge=False, show_header=head is not None, header_style="bold")
+    table = Table(
+        box=None,
+        padding=(0, gap, 0, 0),
+        pad_edge=False,
+        show_header=head is not None,
+        header_style="bold",
+    )
     for i in range(columns):
         table.add_column(
             Text(head[i]) if head else "",
@@ -33,6 +41,7 @@ def text_table(
     rows: Iterable[Sequence[str]],
     left: int = 1,
     width: int = _UNLIMITED,
+    gap: int = 2,
 ) -> str:
     """A table as plain text.
 
@@ -41,6 +50,7 @@ def text_table(
         rows: a sequence of cells for each row.
         left: int, columns at the left whose cells are flush left; figures are flush right.
         width: int, columns of text; longer cells are broken.
+        gap: int, blanks between columns.
 
     Returns:
         str, without a newline at its end.
@@ -49,7 +59,7 @@ def text_table(
 
     stream = io.StringIO()
     console = Console(file=stream, width=width, no_color=True, force_terminal=False)
-    console.print(_table(head, rows, left), highlight=False)
+    console.print(_table(head, rows, left, gap), highlight=False)
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines())
 
 

@@ -196,17 +196,18 @@ def test_auto_trains_and_reports(monkeypatch):
     # Every look at the clock is a millisecond after the last: all kinds of steps take as long.
     ticks = itertools.count()
     monkeypatch.setattr(time, "perf_counter", lambda: 1e-3 * next(ticks))
-    x, y = data(320)
-    model = adam_mlp()
+    x, y = data(640, noise=0.02)
+    model = adam_mlp(0.05)
     before = model.evaluate(x, y, verbose=0)[0]
     training = ImportanceTraining(model, presample="auto", constant="batch_size", seed=0)
     training.fit(x, y, batch_size=16, epochs=12, verbose=0)
     report = training.report()
     # Where drawing by score costs nothing it is turned to, after a pass and a few uniform steps.
-    assert report.steps["uniform"] >= 20 and report.steps_on > 60
-    assert sum(report.steps.values()) == 12 * 20
-    assert report.examples == report.draws.sum() == 12 * 320
-    first = next(c for c in report.choices if not c["choice"].startswith("uniform"))
-    assert 20 <= first["step"] <= 12 * 20 - report.steps_on
+    assert report.steps["uniform"] >= 40 and report.steps["history"] > 120
+    assert sum(report.steps.values()) == 12 * 40
+    assert report.examples == report.draws.sum() == 12 * 640
+    first = report.choices[0]
+    assert first["kind"] == "history" and first["cost"] == pytest.approx(1.0)
+    assert 40 < first["step"] <= 12 * 40 - report.steps_on
     assert f"from step {first['step']}: {first['choice']}" in " ".join(str(report).split())
     assert model.evaluate(x, y, verbose=0)[0] < 0.8 * before

@@ -26,7 +26,7 @@ def describe(report: Report) -> str:
     """
     lines = [*_times(report), *_gains(report), *_draws(report)]
     lines += [("", f"from step {c['step']}: {c['choice']}") for c in report["choices"]]
-    return text_table(None, ((f"{figure:>9}", text) for figure, text in lines), 2, _WIDTH)
+    return text_table(None, ((f"{figure:>9}", text) for figure, text in lines), 2, _WIDTH, gap=1)
 
 
 def _times(report: Report) -> Iterator[tuple[str, str]]:
