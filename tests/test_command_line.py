@@ -235,7 +235,7 @@ def test_mnist_examples(tmp_path, data_folder, name, mode):
         "--epochs",
         "1",
         "--examples",
-        "1280",
+        "512",
         "--data",
         str(data_folder),
         *mode,
@@ -323,7 +323,7 @@ def run_example(name, tmp_path, *more):
 @pytest.mark.any_backend
 @pytest.mark.parametrize("name", ["cifar10_cnn", "cifar10_resnet"])
 def test_cifar_examples(tmp_path, data_folder, name):
-    more = ("--data", str(data_folder / "cifar10_12k.npz"), "--examples", "320", "--epochs", "1")
+    more = ("--data", str(data_folder / "cifar10_12k.npz"), "--examples", "128", "--epochs", "1")
     if name == "cifar10_resnet":
         more = (*more, "--time_budget", "2", "--batch_size", "32")
     out, _ = run_example(name, tmp_path, *more)
