@@ -27,7 +27,15 @@ TRIED_ROWS = 5
 
 
 def map_arrays(function: Callable[[Any], Any], data: Nested) -> Any:
-    """Applies `function` to every array in nested lists, tuples and dicts; None stays None."""
+    """Applies `function` to every array in nested lists, tuples and dicts; None stays None.
+
+    Args:
+        function: called with one array at a time.
+        data: the arrays.
+
+    Returns:
+        What `function` returned, in the structure of `data`.
+    """
     if data is None:
         return None
     if isinstance(data, dict):
@@ -66,7 +74,12 @@ def _like_list(data: Nested, values: list[Any]) -> Any:
 
 
 def like_dict(data: dict, items: Iterable[tuple[Any, Any]]) -> dict:
-    """A dict of `items`, ordered if `data` is: Keras takes the two for different structures."""
+    """A dict of `items`, ordered if `data` is: Keras takes the two for different structures.
+
+    Args:
+        data: the dict whose kind is taken.
+        items: pairs of key and value.
+    """
     return (OrderedDict if isinstance(data, OrderedDict) else dict)(items)
 
 
@@ -78,7 +91,15 @@ def flatten(data: Nested) -> list[Any]:
 
 
 def take_rows(data: Nested, idxs: np.ndarray | slice) -> Any:
-    """Rows of every array in `data`."""
+    """Rows of every array in `data`.
+
+    Args:
+        data: arrays with n rows, nested.
+        idxs: `(m,)` integer or `(n,)` boolean indices, or a slice.
+
+    Returns:
+        Arrays with these rows, in the structure of `data`; of a slice, views.
+    """
     if isinstance(idxs, slice):
         return map_arrays(lambda a: a[idxs], data)
 

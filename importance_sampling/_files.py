@@ -17,6 +17,10 @@ AnyPath: TypeAlias = str | os.PathLike[str]
 def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
     """Lets `write` fill a temporary file beside `path`, which then takes its place.
 
+    Args:
+        path: the file to write.
+        write: called with the path of the temporary file; its errors leave `path` as it was.
+
     Returns:
         The path.
     """
@@ -32,6 +36,13 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
 
 def read_npz(path: Path, required: Sequence[str] = ()) -> dict[str, np.ndarray]:
     """All arrays of a `.npz` file; pickled ones are refused.
+
+    Args:
+        path: the file.
+        required: names of arrays that it must hold. Defaults to none.
+
+    Returns:
+        dict of name to array.
 
     Raises:
         OSError: if it is missing, truncated or no such file; names it.
@@ -68,7 +79,12 @@ def write_npz(path: Path, arrays: Mapping[str, np.ndarray], compressed: bool = F
 
 
 def write_json(path: Path, content: object) -> None:
-    """Writes JSON, whole or not at all."""
+    """Writes JSON, whole or not at all.
+
+    Args:
+        path: the file.
+        content: dicts, lists, strings, numbers, booleans and None.
+    """
     text = json.dumps(content, indent=2) + "\n"
     write_whole(path, lambda temporary: temporary.write_text(text))
 

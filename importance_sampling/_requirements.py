@@ -43,7 +43,19 @@ def check_backend() -> None:
 
 
 def require(module: str, extra: str, purpose: str) -> ModuleType:
-    """Imports an optional module, or raises an ImportError with the command to run."""
+    """Imports an optional module, or raises an ImportError with the command to run.
+
+    Args:
+        module: str, the module's full name.
+        extra: str, the extra of this package that brings it.
+        purpose: str, what it is needed for; the error begins with it.
+
+    Returns:
+        The module.
+
+    Raises:
+        ImportError: if it is not installed.
+    """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:

@@ -200,5 +200,10 @@ class StepRecord:
 
 
 def at_step(step: int, error: InvalidScores) -> InvalidScores:
-    """The same error with the number of the step, counted from 1, before it."""
+    """The same error with the number of the step, counted from 1, before it.
+
+    Args:
+        step: int; 0 if it is not known, which leaves the error as it is.
+        error: what was raised.
+    """
     return InvalidScores(f"At step {step} (counted from 1): {error}") if step else error

@@ -71,7 +71,17 @@ class TransparentModel(keras.Model):
     def call(
         self, inputs: Nested, training: bool | None = None, mask: Nested = None, **kwargs: Any
     ) -> Nested:
-        """The outputs; while a batch is observed, also the observed tensors."""
+        """The outputs; while a batch is observed, also the observed tensors.
+
+        Args:
+            inputs: as for `keras.Model`.
+            training: bool, whether layers behave as in training; None as Keras says.
+            mask: masks of the inputs, or None.
+            **kwargs: further arguments of `keras.Model.call`.
+
+        Returns:
+            The outputs, or `[outputs, observed tensors]`.
+        """
         if self._observing:
             return self._everything()(inputs, training=training, mask=mask)
         return super().call(inputs, training=training, mask=mask, **kwargs)
@@ -84,7 +94,18 @@ class TransparentModel(keras.Model):
         sample_weight: Nested = None,
         training: bool = True,
     ) -> Tensor | None:
-        """Keras' own, of the outputs."""
+        """Keras' own loss, of the outputs.
+
+        Args:
+            x: inputs.
+            y: targets.
+            y_pred: what `call` returned.
+            sample_weight: weights `(n,)`, or None.
+            training: bool, whether it is of a training step. Defaults to `True`.
+
+        Returns:
+            A scalar.
+        """
         if self._observing:
             y_pred = y_pred[0]
         return super().compute_loss(x, y, y_pred, sample_weight, training)
@@ -92,7 +113,17 @@ class TransparentModel(keras.Model):
     def compute_metrics(
         self, x: Nested, y: Nested, y_pred: Nested, sample_weight: Nested = None
     ) -> dict[str, Any]:
-        """Keras' own, of the outputs."""
+        """Keras' own metrics, of the outputs.
+
+        Args:
+            x: inputs.
+            y: targets.
+            y_pred: what `call` returned.
+            sample_weight: weights `(n,)`, or None.
+
+        Returns:
+            dict of logs; while a batch is observed, also the observed tensors.
+        """
         if not self._observing:
             return super().compute_metrics(x, y, y_pred, sample_weight)
         outputs, observed = y_pred
@@ -132,7 +163,15 @@ class TransparentModel(keras.Model):
     def from_config(
         cls, config: dict[str, Any], custom_objects: dict[str, Any] | None = None
     ) -> TransparentModel:
-        """Makes a model that observes nothing."""
+        """Makes a model that observes nothing.
+
+        Args:
+            config: what `get_config` returned.
+            custom_objects: dict of name to class, as in Keras.
+
+        Returns:
+            A `TransparentModel`, not compiled.
+        """
         plain = keras.Model.from_config(config, custom_objects=custom_objects)
         return cls(plain.input, plain.output, name=plain.name)
 
@@ -175,7 +214,17 @@ class TransparentModel(keras.Model):
     def test_on_batch(
         self, x: Nested, y: Nested = None, sample_weight: Nested = None, return_dict: bool = False
     ) -> Any:
-        """Tests on a batch; see `train_on_batch`."""
+        """Tests on a batch.
+
+        Args:
+            x: inputs, as for `keras.Model.test_on_batch`.
+            y: targets.
+            sample_weight: weights.
+            return_dict: bool, whether to return a dict. Defaults to `False`.
+
+        Returns:
+            As `train_on_batch`.
+        """
         if not self._count:
             return super().test_on_batch(x, y, sample_weight, return_dict)
         with self._observe("test_function"):

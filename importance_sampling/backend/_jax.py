@@ -15,7 +15,15 @@ from .base import Tensor
 
 
 def gradient(fn: Callable[..., Tensor], tensors: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """See `base.Backend.gradient`."""
+    """Differentiates a scalar function of tensors; see `base.Backend.gradient`.
+
+    Args:
+        fn: a function of the tensors that returns a scalar.
+        tensors: where to take the gradient.
+
+    Returns:
+        The value of `fn(*tensors)` and its gradient for each tensor.
+    """
     value, gradients = jax.value_and_grad(lambda args: fn(*args))(list(tensors))
     return value, gradients
 
@@ -23,7 +31,14 @@ def gradient(fn: Callable[..., Tensor], tensors: Sequence[Tensor]) -> tuple[Tens
 def tapped_gradient(
     fn: Callable[[Callable[[Tensor], Tensor]], Tensor],
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """See `base.Backend.tapped_gradient`."""
+    """Differentiates by tensors that are met while `fn` runs; see `base.Backend.tapped_gradient`.
+
+    Args:
+        fn: called as `fn(tap)`; returns a scalar.
+
+    Returns:
+        The tensors in the order in which they were tapped, and the gradient for each.
+    """
     shapes: list[Any] = []
 
     def record(tensor: Tensor) -> Tensor:
@@ -50,7 +65,16 @@ def tapped_gradient(
 def sample_gradient_norms(
     fn: Callable[..., Tensor], inputs: Sequence[Tensor], values: Sequence[Tensor]
 ) -> Tensor:
-    """See `base.Backend.sample_gradient_norms`."""
+    """Norms of single samples' gradients, by `jax.vmap`; see `base.Backend`.
+
+    Args:
+        fn: called as `fn(values, *row)` with one row of each input; returns a scalar.
+        inputs: tensors `(n, ...)`.
+        values: where to take the gradient.
+
+    Returns:
+        `(n,)` norms over all `values` together.
+    """
 
     def norm(row: Sequence[Tensor]) -> Tensor:
         gradients = jax.grad(lambda v: fn(v, *row))(list(values))
@@ -112,7 +136,7 @@ class Runtime(base.Runtime):
         return [visible[id(v)] for v in variables]
 
     def compile_train(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """See `base.Runtime.compile_train`."""
+        """Compiles a training step by `jax.jit`; the state it is given is donated, not copied."""
 
         def traced(state: tuple[list[Tensor], ...], tensors: tuple[Any, ...]) -> Any:
             after: list[Any] = []
@@ -135,7 +159,7 @@ class Runtime(base.Runtime):
         return call
 
     def compile_pure(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """See `base.Runtime.compile_pure`."""
+        """Compiles a function that reads the model by `jax.jit`; its state is kept."""
 
         def traced(state: tuple[list[Tensor], ...], tensors: tuple[Any, ...]) -> Any:
             with self._tracing(state):

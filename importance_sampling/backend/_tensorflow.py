@@ -18,7 +18,15 @@ def _dense(gradient: Tensor | None, like: Tensor) -> Tensor:
 
 
 def gradient(fn: Callable[..., Tensor], tensors: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """See `base.Backend.gradient`."""
+    """Differentiates a scalar function of tensors; see `base.Backend.gradient`.
+
+    Args:
+        fn: a function of the tensors that returns a scalar.
+        tensors: where to take the gradient.
+
+    Returns:
+        The value of `fn(*tensors)` and its gradient for each tensor.
+    """
     # Identity gives each tensor a life of its own, so that nothing an outer
     # tape or a cached attribute (Keras keeps logits on tensors) reaches it.
     tensors = [tf.identity(t) for t in tensors]
@@ -32,7 +40,14 @@ def gradient(fn: Callable[..., Tensor], tensors: Sequence[Tensor]) -> tuple[Tens
 def tapped_gradient(
     fn: Callable[[Callable[[Tensor], Tensor]], Tensor],
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """See `base.Backend.tapped_gradient`."""
+    """Differentiates by tensors that are met while `fn` runs; see `base.Backend.tapped_gradient`.
+
+    Args:
+        fn: called as `fn(tap)`; returns a scalar.
+
+    Returns:
+        The tensors in the order in which they were tapped, and the gradient for each.
+    """
     seen: list[Tensor] = []
     with tf.GradientTape(watch_accessed_variables=False) as tape:
 
@@ -50,7 +65,16 @@ def tapped_gradient(
 def sample_gradient_norms(
     fn: Callable[..., Tensor], inputs: Sequence[Tensor], values: Sequence[Tensor]
 ) -> Tensor:
-    """See `base.Backend.sample_gradient_norms`."""
+    """Norms of single samples' gradients, by `tf.vectorized_map`; see `base.Backend`.
+
+    Args:
+        fn: called as `fn(values, *row)` with one row of each input; returns a scalar.
+        inputs: tensors `(n, ...)`.
+        values: where to take the gradient.
+
+    Returns:
+        `(n,)` norms over all `values` together.
+    """
     values = [tf.convert_to_tensor(v) for v in values]
 
     def norm(row: Sequence[Tensor]) -> Tensor:
@@ -155,11 +179,11 @@ class Runtime(base.Runtime):
             )
 
     def compile_train(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """See `base.Runtime.compile_train`."""
+        """Compiles a training step by `tf.function`, unless the model runs eagerly."""
         return self.compile_pure(super().compile_train(step))
 
     def compile_pure(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """See `base.Runtime.compile_pure`."""
+        """Compiles a function of tensors by `tf.function`, unless the model runs eagerly."""
         if self.model.run_eagerly:
             return function
         return _dispatched(
@@ -171,5 +195,5 @@ class Runtime(base.Runtime):
         return tf.convert_to_tensor(array)
 
     def values(self, variables: Sequence[Any]) -> list[Tensor]:
-        """See `base.Runtime.values`."""
+        """The present values of variables as tensors, to differentiate by."""
         return [tf.convert_to_tensor(v.value) for v in variables]

@@ -14,7 +14,15 @@ from .base import Tensor
 
 
 def gradient(fn: Callable[..., Tensor], tensors: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-    """See `base.Backend.gradient`."""
+    """Differentiates a scalar function of tensors; see `base.Backend.gradient`.
+
+    Args:
+        fn: a function of the tensors that returns a scalar.
+        tensors: where to take the gradient.
+
+    Returns:
+        The value of `fn(*tensors)` and its gradient for each tensor.
+    """
     with torch.enable_grad():
         leaves = [t.detach().requires_grad_() for t in tensors]
         # Clones, because Keras multiplies masks into weights in place.
@@ -32,7 +40,14 @@ def _gradients(value: Tensor, leaves: list[Tensor]) -> list[Tensor]:
 def tapped_gradient(
     fn: Callable[[Callable[[Tensor], Tensor]], Tensor],
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """See `base.Backend.tapped_gradient`."""
+    """Differentiates by tensors that are met while `fn` runs; see `base.Backend.tapped_gradient`.
+
+    Args:
+        fn: called as `fn(tap)`; returns a scalar.
+
+    Returns:
+        The tensors in the order in which they were tapped, and the gradient for each.
+    """
     seen: list[Tensor] = []
 
     def tap(tensor: Tensor) -> Tensor:
@@ -66,7 +81,16 @@ class _AnyLayout(torch.overrides.TorchFunctionMode):
 def sample_gradient_norms(
     fn: Callable[..., Tensor], inputs: Sequence[Tensor], values: Sequence[Tensor]
 ) -> Tensor:
-    """See `base.Backend.sample_gradient_norms`."""
+    """Norms of single samples' gradients, by `torch.func.vmap`; see `base.Backend`.
+
+    Args:
+        fn: called as `fn(values, *row)` with one row of each input; returns a scalar.
+        inputs: tensors `(n, ...)`.
+        values: where to take the gradient.
+
+    Returns:
+        `(n,)` norms over all `values` together.
+    """
     values = tuple(v.detach() for v in values)
 
     def norm(row: Nested) -> Tensor:
@@ -95,7 +119,7 @@ class Runtime(base.Runtime):
         self.asynchronous = self.to_device(0.0).device.type != "cpu"
 
     def compile_train(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """See `base.Runtime.compile_train`; `torch.compile` compiles the model's own step only."""
+        """Prepares a training step; with `jit_compile`, the model's own part is compiled."""
         run_train_step = self.model.train_step
         if self.model.jit_compile:
             run_train_step = torch.compile(run_train_step)

@@ -43,7 +43,15 @@ def check_lengths(x: Nested, y: Nested, sample_weight: Nested, what: str = "") -
 
 
 def check_weights(sample_weight: Nested, what: str) -> None:
-    """Raises if any sample weight is NaN or infinite."""
+    """Raises if any sample weight is NaN or infinite.
+
+    Args:
+        sample_weight: weights with n rows, or nests of them; None passes.
+        what: str, the argument they are, for errors.
+
+    Raises:
+        ValueError: if they are no numbers or not finite; names the first row.
+    """
     for array in flatten(sample_weight):
         if array.dtype.kind not in "biuf":
             raise ValueError(f"`{what}` must hold numbers, got the type {array.dtype}.")

@@ -54,8 +54,15 @@ def to_array(leaf: Any, where: str) -> np.ndarray:
 def check_type(array: np.ndarray, where: str) -> np.ndarray:
     """The array, with strings and small floating point types in the form numpy knows best.
 
+    Args:
+        array: of any shape and type.
+        where: str, where it comes from, for errors.
+
+    Returns:
+        The array, or a copy of a type that a network can read.
+
     Raises:
-        ValueError: if its type is none that a network can read.
+        ValueError: if there is no such type.
     """
     kind = array.dtype.kind
     if kind in "biufcUS":
@@ -86,6 +93,13 @@ def is_number(value: object) -> bool:
 
 def numbers_to_array(data: Nested, where: str) -> Nested:
     """Turns lists that hold only numbers, however nested, into arrays; leaves others alone.
+
+    Args:
+        data: lists, tuples and dicts of numbers or arrays.
+        where: str, where they come from, for errors.
+
+    Returns:
+        The same with an array in the place of each list of numbers.
 
     Raises:
         ValueError: if the lists are of different lengths.

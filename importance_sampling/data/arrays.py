@@ -68,7 +68,7 @@ class ArrayAdapter(DataAdapter):
 
     @contextlib.contextmanager
     def training(self, steps_per_epoch: int | None) -> Iterator[TrainingData]:
-        """See `DataAdapter.training`."""
+        """Makes an `ArrayDataset` of the arrays, with the weights of classes if there are any."""
         x, y, sample_weight = self._arrays
         if self._options.class_weight is not None:
             sample_weight = class_weights(y, self._options.class_weight)
@@ -76,11 +76,11 @@ class ArrayAdapter(DataAdapter):
         yield TrainingData(dataset, self._options.batch_size, steps_per_epoch)
 
     def first_rows(self) -> Rows:
-        """See `DataAdapter.first_rows`."""
+        """The first rows of the arrays, dense."""
         return map_arrays(densify, take_rows(self._arrays, slice(0, TRIED_ROWS)))
 
     def keras_arguments(self) -> dict[str, Any] | None:
-        """See `DataAdapter.keras_arguments`."""
+        """The arrays as Keras takes them; a `DatasetSequence` if some are no numpy arrays."""
         x, y, sample_weight = self._arrays
         size = self._options.batch_size
         if all(type(array) is np.ndarray for array in flatten(self._arrays)):
@@ -90,13 +90,13 @@ class ArrayAdapter(DataAdapter):
         return {"x": DatasetSequence(ArrayDataset(x, y, sample_weight), batch_size=size)}
 
     def batches(self, steps: int | None = None) -> Iterator[Rows]:
-        """See `DataAdapter.batches`."""
+        """Dense batches of `batch_size` rows, in order."""
         size, n = self._options.batch_size, count_rows(self._arrays[0])
         for start in range(0, n if steps is None else min(n, steps * size), size):
             yield map_arrays(densify, take_rows(self._arrays, slice(start, start + size)))
 
     def split(self, share: float) -> tuple[DataAdapter, Rows]:
-        """See `DataAdapter.split`; the last rows, as Keras does, before any shuffling."""
+        """Sets aside the last rows, before any shuffling; see `DataAdapter.split`."""
         n = count_rows(self._arrays[0])
         cut = int(np.floor(n * (1.0 - share)))
         if cut in (0, n):
@@ -113,6 +113,16 @@ def to_arrays(data: Nested, where: str) -> Nested:
     """Tensors, pandas objects and lists of numbers as numpy arrays; nothing else is copied.
 
     Memory maps stay on disk and sparse matrices sparse, until rows of them are drawn.
+
+    Args:
+        data: what the user gave, nested or not.
+        where: str, the argument it came as, for errors.
+
+    Returns:
+        numpy arrays and `SparseRows`, in the structure of `data`.
+
+    Raises:
+        ValueError: if it holds what no network can read.
     """
 
     def convert(leaf: Any) -> Any:
@@ -181,7 +191,16 @@ class ArrayDataset(BaseDataset):
 
 
 def same_data(one: object, other: object) -> bool:
-    """Whether two data sets hold the same arrays; both must be alive."""
+    """Whether two data sets hold the same arrays; both must be alive.
+
+    Args:
+        one: a data set.
+        other: a data set.
+
+    Returns:
+        bool; False where one of them is no `ArrayDataset` of numpy arrays, unless they are the same
+        object.
+    """
     if one is other:
         return True
     if not isinstance(one, ArrayDataset) or not isinstance(other, ArrayDataset):

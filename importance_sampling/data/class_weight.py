@@ -25,7 +25,19 @@ def check_class_weight(class_weight: object) -> None:
 
 
 def class_weights(y: object, class_weight: Mapping[int, float]) -> np.ndarray:
-    """The weight of each example's class; classes that are not named weigh 1."""
+    """The weight of each example's class; classes that are not named weigh 1.
+
+    Args:
+        y: targets: labels `(n,)` or `(n, 1)`, or rows `(n, classes)` of which the largest counts;
+            with more axes, labels `(n, ..., classes)`.
+        class_weight: dict of class to weight.
+
+    Returns:
+        float32 array, `(n,)`, or `(n, ...)` with more axes.
+
+    Raises:
+        ValueError: for targets of several outputs, or none.
+    """
     if not isinstance(y, np.ndarray):
         raise ValueError(
             "`class_weight` needs a model with one output, but the targets are "

@@ -28,30 +28,30 @@ class DatasetAdapter(DataAdapter):
 
     @classmethod
     def takes(cls, data: object) -> bool:
-        """See `DataAdapter.takes`."""
+        """Whether `data` has `train_data` and `test_data`."""
         parts = hasattr(data, "train_data") and hasattr(data, "test_data")
         return parts and not isinstance(data, type)
 
     @contextlib.contextmanager
     def training(self, steps_per_epoch: int | None) -> Iterator[TrainingData]:
-        """See `DataAdapter.training`; whoever made the data set closes it."""
+        """Gives the data set as it is; whoever made it closes it."""
         if steps_per_epoch is None and dataset_length(self._data) is None:
             raise ValueError("A stream needs `steps_per_epoch`: it has no length.")
         yield TrainingData(self._data, self._options.batch_size, steps_per_epoch)
 
     def first_rows(self) -> Rows:
-        """See `DataAdapter.first_rows`."""
+        """The first rows of the test data."""
         return take_rows((*next(self.batches()), None)[:3], slice(0, TRIED_ROWS))
 
     def keras_arguments(self) -> dict[str, Any] | None:
-        """See `DataAdapter.keras_arguments`."""
+        """The test data as arrays where it has them, otherwise as a `DatasetSequence`."""
         if not isinstance(self._data, BaseDataset) or not self._data._reads_slices:
             return {"x": self._sequence()}
         arrays = zip(("x", "y", "sample_weight"), self._data.test_data[:], strict=False)
         return {**dict(arrays), "batch_size": self._options.batch_size}
 
     def batches(self, steps: int | None = None) -> Iterator[Rows]:
-        """See `DataAdapter.batches`."""
+        """The test data in batches of `batch_size` rows, in order."""
         sequence = self._sequence()
         for index in range(len(sequence) if steps is None else min(steps, len(sequence))):
             yield check_batch(sequence[index], self.name, needs_targets=False)

@@ -31,7 +31,7 @@ class GeneratorAdapter(StreamAdapter):
 
     @classmethod
     def takes(cls, data: object) -> bool:
-        """See `DataAdapter.takes`."""
+        """Whether `data` is a generator or another iterator."""
         return isinstance(data, Iterator)
 
     def open(self) -> Iterable[Any]:
@@ -59,7 +59,7 @@ class IterableAdapter(StreamAdapter):
 
     @classmethod
     def takes(cls, data: object) -> bool:
-        """See `DataAdapter.takes`."""
+        """Whether `data` can be gone through and is no array, list, tuple, dict or string."""
         arrays = dict | list | tuple | str | bytes | np.ndarray
         return (
             hasattr(data, "__iter__")
@@ -68,5 +68,5 @@ class IterableAdapter(StreamAdapter):
         )
 
     def open(self) -> Iterable[Any]:
-        """See `StreamAdapter.open`."""
+        """Begins to go through it anew."""
         return iter(self._data)

@@ -45,7 +45,7 @@ class GrainAdapter(StreamAdapter):
 
     @classmethod
     def takes(cls, data: object) -> bool:
-        """See `DataAdapter.takes`."""
+        """Whether `data` is a `MapDataset`, `IterDataset` or `DataLoader` of Grain."""
         grain = sys.modules.get("grain")
         kinds = ("MapDataset", "IterDataset", "DataLoader")
         return grain is not None and isinstance(
@@ -53,5 +53,5 @@ class GrainAdapter(StreamAdapter):
         )
 
     def open(self) -> Iterable[Any]:
-        """See `StreamAdapter.open`."""
+        """Begins a pass; single examples are stacked into batches."""
         return iter(self._data) if self._group is None else grouped(self._data, self._group)

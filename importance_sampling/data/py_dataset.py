@@ -45,12 +45,12 @@ class PyDatasetAdapter(StreamAdapter):
 
     @classmethod
     def takes(cls, data: object) -> bool:
-        """See `DataAdapter.takes`."""
+        """Whether `data` is a `keras.utils.PyDataset`."""
         keras = sys.modules.get("keras")
         return keras is not None and isinstance(data, keras.utils.PyDataset)
 
     def open(self) -> Iterable[Any]:
-        """See `StreamAdapter.open`."""
+        """Begins a pass, in random order where the options hold a generator."""
         order: Iterable[int] = itertools.count()
         if not self.infinite:
             # A pass may have another length than the one before.
@@ -64,11 +64,11 @@ class PyDatasetAdapter(StreamAdapter):
         return self._data[0]
 
     def keras_arguments(self) -> dict[str, Any] | None:
-        """See `DataAdapter.keras_arguments`."""
+        """The data set as it is."""
         return {"x": self._data}
 
     def batches(self, steps: int | None = None) -> Iterator[Rows]:
-        """See `DataAdapter.batches`; goes on to the end of a pass, which the data set hears of."""
+        """Batches in order; goes on to the end of a pass, which the data set hears of."""
         return map(self._checked, itertools.islice(self.open(), steps))
 
 

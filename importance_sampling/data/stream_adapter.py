@@ -54,7 +54,7 @@ class StreamAdapter(DataAdapter):
 
     @contextlib.contextmanager
     def training(self, steps_per_epoch: int | None) -> Iterator[TrainingData]:
-        """See `DataAdapter.training`.
+        """Opens the data as a `StreamDataset`, which is closed at the end.
 
         A uniform step takes the next batch, as Keras does, or `batch_size` examples if the
         options say so. By default an epoch has as many steps as uniform ones need for a pass.
@@ -85,7 +85,7 @@ class StreamAdapter(DataAdapter):
             raise ValueError(f"The {self.name} is empty: it gave no batch to train on.") from error
 
     def first_rows(self) -> Rows:
-        """See `DataAdapter.first_rows`."""
+        """The first rows of the first batch, which stays to be read."""
         rows = (*self._checked(self._peek()), None)[:3]
         return take_rows(rows, slice(0, TRIED_ROWS))
 
@@ -94,11 +94,11 @@ class StreamAdapter(DataAdapter):
         return first(self.open(), self.name)
 
     def keras_arguments(self) -> dict[str, Any] | None:
-        """See `DataAdapter.keras_arguments`; by default batches are given to Keras one by one."""
+        """None: by default batches are given to Keras one by one."""
         return None
 
     def batches(self, steps: int | None = None) -> Iterator[Rows]:
-        """See `DataAdapter.batches`."""
+        """Batches of a new pass, checked; of a generator, those that come next."""
         for batch in itertools.islice(iter(self.open()), steps or self.batches_per_pass):
             yield self._checked(batch)
 
@@ -112,6 +112,10 @@ class StreamAdapter(DataAdapter):
 def first(data: Iterable[Any], name: str) -> Any:
     """The first element of `data`.
 
+    Args:
+        data: gone through from its beginning; a generator loses its first element.
+        name: str, what to call it in errors.
+
     Raises:
         ValueError: if there is none.
     """
@@ -121,7 +125,15 @@ def first(data: Iterable[Any], name: str) -> Any:
 
 
 def grouped(examples: Iterable[Any], size: int) -> Iterator[Any]:
-    """Single examples stacked into batches of `size`, of which the last may be smaller."""
+    """Single examples stacked into batches of `size`, of which the last may be smaller.
+
+    Args:
+        examples: tuples of arrays or tensors without a batch axis, all of one structure.
+        size: int, examples per batch.
+
+    Yields:
+        Batches of numpy arrays `(size, ...)`, in the structure of the examples.
+    """
     iterator = iter(examples)
     while group := list(itertools.islice(iterator, size)):
         yield join_arrays(_stack, group)

@@ -40,14 +40,14 @@ class TFDatasetAdapter(StreamAdapter):
 
     @classmethod
     def takes(cls, data: object) -> bool:
-        """See `DataAdapter.takes`."""
+        """Whether `data` is a `tf.data.Dataset`."""
         return array_types.is_tf_dataset(data)
 
     def open(self) -> Iterable[Any]:
-        """See `StreamAdapter.open`."""
+        """Begins a pass over the batches, which `tf.data` fetches ahead."""
         return iter(self._ahead)
 
     def keras_arguments(self) -> dict[str, Any] | None:
-        """See `DataAdapter.keras_arguments`."""
+        """The data set, in batches; None for elements of unknown shape."""
         # Keras on TensorFlow cannot read elements of unknown shape.
         return {"x": self._data} if self._shapes_known else None

@@ -37,13 +37,13 @@ class TorchLoaderAdapter(StreamAdapter):
 
     @classmethod
     def takes(cls, data: object) -> bool:
-        """See `DataAdapter.takes`."""
+        """Whether `data` is a `torch.utils.data.DataLoader`."""
         return array_types.is_torch_loader(data)
 
     def open(self) -> Iterable[Any]:
-        """See `StreamAdapter.open`."""
+        """Begins a pass; single examples are stacked into batches."""
         return iter(self._data) if self._group is None else grouped(self._data, self._group)
 
     def keras_arguments(self) -> dict[str, Any] | None:
-        """See `DataAdapter.keras_arguments`."""
+        """The loader as it is; None for one of single examples."""
         return {"x": self._data} if self._group is None else None

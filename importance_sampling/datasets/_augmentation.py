@@ -15,7 +15,12 @@ _FILL_MODES = ("constant", "nearest", "reflect", "wrap")
 
 
 def zca_matrix(centred: np.ndarray, epsilon: float) -> np.ndarray:
-    """The symmetric matrix that whitens rows, `(d, d)` in float32."""
+    """The symmetric matrix that whitens rows, `(d, d)` in float32.
+
+    Args:
+        centred: `(n, ...)` images whose mean is subtracted; a row is an image with its d values.
+        epsilon: float, added to the eigenvalues of the covariance.
+    """
     rows = centred.reshape(len(centred), -1)
     covariance = np.zeros((rows.shape[1],) * 2)
     for start in range(0, len(rows), 4096):
@@ -140,7 +145,15 @@ class ImageAugmentation:
             self._whitening = zca_matrix(images, self.zca_epsilon)
 
     def change(self, image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """One random change of `(height, width, channels)`; all of it is drawn from `rng`."""
+        """One random change of an image.
+
+        Args:
+            image: `(height, width, channels)`.
+            rng: the generator that all of it is drawn from.
+
+        Returns:
+            float32 array of the same shape.
+        """
         image = np.asarray(image, dtype=np.float32)
         if self._moves:
             image = self._move(image, rng)

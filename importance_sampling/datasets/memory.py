@@ -12,7 +12,18 @@ from ..data.dataset import BaseDataset, output_size, row_shapes
 
 
 def to_categorical(labels: ArrayLike, classes: int | None = None) -> np.ndarray:
-    """One-hot float32 rows from integer labels of shape `(n,)` or `(n, 1)`."""
+    """One-hot float32 rows from integer labels.
+
+    Args:
+        labels: `(n,)` or `(n, 1)`, numbers from 0 on.
+        classes: int, how many classes there are. Defaults to the largest label + 1.
+
+    Returns:
+        `(n, classes)` array.
+
+    Raises:
+        ValueError: if there is more than one label per example, or one below 0.
+    """
     labels = np.asarray(labels)
     labels = labels.reshape(len(labels), -1)
     if labels.shape[1] != 1:

@@ -27,7 +27,14 @@ class UniformTraining(BaseTraining):
     def sampler(
         self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """Makes a `UniformSampler`; see `BaseTraining.sampler` for the arguments."""
+        """Makes a `UniformSampler`.
+
+        Args:
+            dataset: the data set to draw from.
+            batch_size: int, examples per step.
+            steps_per_epoch: int or None.
+            epochs: int.
+        """
         return UniformSampler(dataset, self.reweighting, **self._sampler_options)
 
 
@@ -57,7 +64,14 @@ class RandomSubsetTraining(UniformTraining):
     def sampler(
         self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """Makes the sampler that ignores its scores; see `BaseTraining.sampler`."""
+        """Makes a sampler that pays for scores and draws without them.
+
+        Args:
+            dataset: the data set to draw from.
+            batch_size: int, examples per step.
+            steps_per_epoch: int or None.
+            epochs: int.
+        """
         pool = int(self._presample * batch_size)
         return _IgnoredScores(
             dataset, self.reweighting, self.model, pool, pool, **self._sampler_options

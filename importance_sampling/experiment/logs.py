@@ -56,7 +56,12 @@ class Logs:
             self._files[name] = path.open("a")
 
     def write(self, name: str, rows: Iterable[Sequence[Any]]) -> None:
-        """Adds rows; they are in the file when this returns."""
+        """Adds rows; they are in the file when this returns.
+
+        Args:
+            name: str, one of `COLUMNS`.
+            rows: the cells of each row.
+        """
         file = self._files[name]
         file.write("".join(" ".join(map(_text, row)) + "\n" for row in rows))
         file.flush()
@@ -88,7 +93,14 @@ def _cut(path: Path, size: int) -> None:
 
 
 def read_rows(path: Path, columns: int) -> np.ndarray:
-    """Reads one of the files, `(rows, columns)`; an unfinished last line is left out.
+    """Reads one of the files; an unfinished last line is left out.
+
+    Args:
+        path: the file; a first line with the names of its columns is passed over.
+        columns: int, numbers in a line.
+
+    Returns:
+        float64 array `(rows, columns)`.
 
     Raises:
         OSError: if the file is missing.

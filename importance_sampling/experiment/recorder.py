@@ -72,7 +72,12 @@ class Recorder(keras.callbacks.Callback):
         self._since = time.perf_counter()
 
     def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Sets the learning rate; metrics are of one step each."""
+        """Sets the learning rate; metrics are of one step each.
+
+        Args:
+            batch: int.
+            logs: not looked at.
+        """
         rate = learning_rate(self.hp, self.progress)
         if rate != self._rate:
             # A schedule of the optimizer's own is left alone.
@@ -84,11 +89,23 @@ class Recorder(keras.callbacks.Callback):
     def on_sample(
         self, sampler: Sampler, idxs: np.ndarray, w: np.ndarray, scores: np.ndarray
     ) -> None:
-        """Counts the draws."""
+        """Counts the draws.
+
+        Args:
+            sampler: not looked at.
+            idxs: `(b,)` the examples drawn.
+            w: not looked at.
+            scores: not looked at.
+        """
         np.add.at(self.draws, idxs, 1)
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any]) -> None:
-        """Writes the step down."""
+        """Writes the step down.
+
+        Args:
+            batch: int.
+            logs: the loop's logs of the step.
+        """
         now = time.perf_counter()
         self.seconds += now - self._since
         self._since = now

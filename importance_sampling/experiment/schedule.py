@@ -54,7 +54,12 @@ class Schedule(keras.callbacks.Callback):
         self._start = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any]) -> None:
-        """Counts the step, sets the learning rate and measures now and then."""
+        """Counts the step, sets the learning rate and measures now and then.
+
+        Args:
+            batch: int.
+            logs: the loop's logs of the step.
+        """
         self._step += 1
         share = self._step / self.steps
         percent = int(100 * share)

@@ -18,7 +18,15 @@ _SKELETON = "skeleton"
 
 
 def save_state(path: Path, state: object) -> None:
-    """Writes a state to a `.npz` file, whole or not at all."""
+    """Writes a state to a `.npz` file, whole or not at all.
+
+    Args:
+        path: the file.
+        state: nested dicts and lists of numbers, strings, None and arrays.
+
+    Raises:
+        TypeError: if it holds anything else.
+    """
     arrays: dict[str, np.ndarray] = {}
 
     def skeleton(value: object) -> Any:
@@ -79,6 +87,11 @@ def model_state(model: keras.Model) -> list[np.ndarray]:
 
 
 def load_model_state(model: keras.Model, state: list[np.ndarray]) -> None:
-    """Puts values of `model_state` back."""
+    """Puts values of `model_state` back.
+
+    Args:
+        model: a compiled model of the same architecture.
+        state: what `model_state` returned.
+    """
     for variable, value in zip(variables(model), state, strict=True):
         variable.assign(value)

@@ -132,7 +132,12 @@ class BatchRenormalization(_MovingStatistics):
         )
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
-        """Normalizes; moves the statistics in training."""
+        """Normalizes; moves the statistics in training.
+
+        Args:
+            inputs: `(n, ..., channels)`.
+            training: bool, whether the batch's own statistics count. Defaults to `False`.
+        """
         if not training:
             normal = (inputs - ops.cast(self.moving_mean, inputs.dtype)) / ops.cast(
                 self.moving_spread, inputs.dtype
@@ -188,7 +193,12 @@ class StatsBatchNorm(_MovingStatistics):
         return self.moving_spread
 
     def call(self, inputs: Tensor, training: bool = False) -> Tensor:
-        """Normalizes by the moving statistics."""
+        """Normalizes by the moving statistics.
+
+        Args:
+            inputs: `(n, ..., channels)`.
+            training: bool; with `update_stats`, training moves them then. Defaults to `False`.
+        """
         # Copies, because PyTorch would miss the values that are moved below in the backward pass.
         center = ops.stop_gradient(ops.copy(self.moving_mean))
         sigma = ops.stop_gradient(ops.sqrt(self.moving_spread + self.epsilon))
@@ -243,7 +253,7 @@ class LayerNormalization(keras.layers.Layer):
         self.beta = self.add_weight(shape=shape(self.bias_axes), name="beta", initializer="zeros")
 
     def call(self, inputs: Tensor) -> Tensor:
-        """Normalizes."""
+        """Normalizes each sample by its own mean and deviation."""
         mean, variance = ops.moments(inputs, axes=self._reduced, keepdims=True)
         return self.gamma * (inputs - mean) / ops.sqrt(variance + self.epsilon) + self.beta
 

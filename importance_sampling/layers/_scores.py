@@ -64,7 +64,12 @@ class _PairLayer(keras.layers.Layer):
         self.supports_masking = True
 
     def compute_mask(self, inputs: Nested, previous_mask: Nested) -> None:
-        """There are no steps left to mask."""
+        """None: there are no steps left to mask.
+
+        Args:
+            inputs: what the layer was called with.
+            previous_mask: the masks of the inputs.
+        """
         return None
 
     def compute_output_shape(
@@ -96,7 +101,15 @@ class LossLayer(_PairLayer):
         self.loss = keras.losses.get(loss)
 
     def call(self, inputs: list[Tensor], mask: Nested = None) -> Tensor:
-        """See the call arguments of the class."""
+        """Loss of each sample.
+
+        Args:
+            inputs: `[y_true (n, ...), y_pred (n, ...)]`.
+            mask: booleans for the inputs' first axes, one for both or one each; None if all counts.
+
+        Returns:
+            `(n, 1)`.
+        """
         return per_sample(_values(self.loss, *inputs), _combine(mask))
 
     def get_config(self) -> dict[str, Any]:
@@ -141,7 +154,15 @@ class MetricLayer(_PairLayer):
         return metric
 
     def call(self, inputs: list[Tensor], mask: Nested = None) -> Tensor:
-        """See the call arguments of the class."""
+        """The metric of each sample.
+
+        Args:
+            inputs: `[y_true (n, ...), y_pred (n, ...)]`.
+            mask: booleans for the inputs' first axes, one for both or one each; None if all counts.
+
+        Returns:
+            `(n, 1)`.
+        """
         values = ops.cast(_values(self.metric_func, *inputs), self.compute_dtype)
         return per_sample(values, _combine(mask))
 
@@ -207,7 +228,16 @@ class GradientNormLayer(_PairLayer):
         return self._network[0]
 
     def call(self, inputs: list[Tensor], mask: Nested = None) -> Tensor:
-        """See the call arguments of the class."""
+        """Norm of each sample's gradient.
+
+        Args:
+            inputs: `[y_true, y_pred]` with `fast=True`, otherwise `[y_true, x]`, with n rows.
+            mask: booleans for the inputs' first axes, one for both or one each; None if all counts.
+                With `fast=False` the model makes its own.
+
+        Returns:
+            `(n, 1)`.
+        """
         norms = self._at_outputs(inputs, _combine(mask)) if self.fast else self._exact(inputs)
         return ops.expand_dims(norms, -1)
 

@@ -36,7 +36,14 @@ class TripletLossLayer(keras.layers.Layer):
             )
 
     def call(self, inputs: Tensor) -> Tensor:
-        """See the class."""
+        """How much farther the negative example is than the positive one.
+
+        Args:
+            inputs: `(batch, 3 d)`, embeddings of anchor, positive and negative example in a row.
+
+        Returns:
+            `(batch, 1)`, from -4 to 4.
+        """
         anchor, positive, negative = (
             ops.normalize(part, axis=-1, order=2) for part in ops.split(inputs, 3, axis=-1)
         )

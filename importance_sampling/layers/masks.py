@@ -18,6 +18,12 @@ class _MaskReader(keras.layers.Layer):
         self.mask: Tensor | None = None
 
     def call(self, inputs: Nested, mask: Tensor | None = None) -> Nested:
+        """Keeps the mask and gives its input on.
+
+        Args:
+            inputs: a tensor.
+            mask: the mask it carries, from Keras.
+        """
         self.mask = mask
         return inputs
 
@@ -32,9 +38,21 @@ class _MaskWriter(keras.layers.Layer):
         self._masks = (mask,)
 
     def call(self, inputs: Nested, mask: Tensor | None = None) -> Nested:
+        """Its input, unchanged.
+
+        Args:
+            inputs: a tensor.
+            mask: the mask it carried so far.
+        """
         return inputs
 
     def compute_mask(self, inputs: Nested, previous_mask: Tensor | None) -> Tensor:
+        """The mask to carry.
+
+        Args:
+            inputs: what the layer was called with.
+            previous_mask: the mask it carried so far.
+        """
         return self._masks[0]
 
 

@@ -18,7 +18,15 @@ def _pooled(*filters: int) -> list[keras.Layer]:
 
 
 def small_cnn(input_shape: Sequence[int], output_size: int) -> keras.Model:
-    """Four convolutions of 32 and 64 channels and two hidden layers of 512 units."""
+    """Four convolutions of 32 and 64 channels and two hidden layers of 512 units.
+
+    Args:
+        input_shape: height, width and channels of an image.
+        output_size: int, number of classes.
+
+    Returns:
+        A `keras.Model`, compiled with Adam and categorical cross-entropy.
+    """
     hidden = [*_pooled(32, 32), *_pooled(64, 64), layers.Flatten()]
     hidden += [layers.Dense(512, activation="relu"), layers.Dense(512, activation="relu")]
     return classifier(input_shape, hidden, output_size)
@@ -26,12 +34,29 @@ def small_cnn(input_shape: Sequence[int], output_size: int) -> keras.Model:
 
 @keras.saving.register_keras_serializable("importance_sampling")
 def squared_categorical_crossentropy(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """The square of each example's cross-entropy."""
+    """The square of each example's cross-entropy.
+
+    Args:
+        y_true: `(n, classes)` one-hot targets.
+        y_pred: `(n, classes)` probabilities.
+
+    Returns:
+        `(n,)`.
+    """
     return ops.square(keras.losses.categorical_crossentropy(y_true, y_pred))
 
 
 def small_cnn_sq(input_shape: Sequence[int], output_size: int) -> keras.Model:
-    """`small_cnn` with squared cross-entropy, under which hard examples count for more."""
+    """`small_cnn` with squared cross-entropy, under which hard examples count for more.
+
+    Args:
+        input_shape: height, width and channels of an image.
+        output_size: int, number of classes.
+
+    Returns:
+        A `keras.Model`, compiled with Adam and
+        `squared_categorical_crossentropy`.
+    """
     model = small_cnn(input_shape, output_size)
     model.compile("adam", squared_categorical_crossentropy, metrics=["accuracy"])
     return model
@@ -45,7 +70,15 @@ def _renormalized(filters: int, kernel: int = 3, strides: int = 1) -> list[keras
 
 
 def cnn(input_shape: Sequence[int], output_size: int) -> keras.Model:
-    """Six convolutions of 64 to 256 channels with batch renormalization and dropout."""
+    """Six convolutions of 64 to 256 channels with batch renormalization and dropout.
+
+    Args:
+        input_shape: height, width and channels of an image.
+        output_size: int, number of classes.
+
+    Returns:
+        A `keras.Model`, compiled with Adam and categorical cross-entropy.
+    """
     hidden: list[keras.Layer] = []
     for filters in (64, 128, 256):
         hidden += [*_renormalized(filters), *_renormalized(filters)]
@@ -61,7 +94,15 @@ def _momentum() -> keras.Optimizer:
 
 
 def all_conv(input_shape: Sequence[int], output_size: int) -> keras.Model:
-    """Convolutions only, near the "All-CNN" of [1412.6806](https://arxiv.org/abs/1412.6806)."""
+    """Convolutions only, near the "All-CNN" of [1412.6806](https://arxiv.org/abs/1412.6806).
+
+    Args:
+        input_shape: height, width and channels of an image.
+        output_size: int, number of classes.
+
+    Returns:
+        A `keras.Model`, compiled with momentum (SGD) and categorical cross-entropy.
+    """
     stack: list[keras.Layer] = []
     for filters in (96, 192):
         stack += [*_renormalized(filters), *_renormalized(filters)]
@@ -72,7 +113,14 @@ def all_conv(input_shape: Sequence[int], output_size: int) -> keras.Model:
 
 def elu_cnn(input_shape: Sequence[int], output_size: int) -> keras.Model:
     """Eighteen convolutions with ELU, near the network of
-    [1511.07289](https://arxiv.org/abs/1511.07289); images of at least 32 x 32.
+    [1511.07289](https://arxiv.org/abs/1511.07289).
+
+    Args:
+        input_shape: height, width and channels of an image, at least 32 x 32.
+        output_size: int, number of classes.
+
+    Returns:
+        A `keras.Model`, compiled with momentum (SGD) and categorical cross-entropy.
     """
     # (how many, channels, kernel) of each group between poolings
     groups = [

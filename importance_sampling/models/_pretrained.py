@@ -55,13 +55,29 @@ def _embedding(
 
 @keras.saving.register_keras_serializable("importance_sampling")
 def triplet_loss(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """By how much the margin `y_true` is missed; `y_pred` is as of `TripletLossLayer`."""
+    """By how much the margin is missed.
+
+    Args:
+        y_true: `(n, 1)` margins.
+        y_pred: `(n, 1)`, what `TripletLossLayer` gives.
+
+    Returns:
+        `(n,)`, 0 where the negative example is farther by the margin.
+    """
     return ops.mean(ops.relu(y_true - y_pred), axis=-1)
 
 
 @keras.saving.register_keras_serializable("importance_sampling")
 def neg_minus_pos(y_true: Tensor, y_pred: Tensor) -> Tensor:
-    """How much nearer the positive example is than the negative one."""
+    """How much nearer the positive example is than the negative one.
+
+    Args:
+        y_true: not looked at.
+        y_pred: `(n, 1)`, what `TripletLossLayer` gives.
+
+    Returns:
+        `y_pred`.
+    """
     return y_pred
 
 
@@ -92,7 +108,16 @@ def triplet(network: str | Builder) -> Builder:
 
 
 def face(network: str | Builder, embedding: int) -> Builder:
-    """A classifier of persons by an embedding of their face; targets are integers."""
+    """A classifier of persons by an embedding of their face; targets are integers.
+
+    Args:
+        network: name of a network in `pretrained`, or a function of `(input_shape, output_size)`.
+        embedding: int, size of the embedding.
+
+    Returns:
+        A function of `(input_shape, output_size)`, the image's shape and the number of persons,
+        that returns a compiled `keras.Model`; with a name it also takes `weights`.
+    """
 
     def build(
         input_shape: Sequence[int], output_size: int, *, weights: AnyPath | None = "imagenet"

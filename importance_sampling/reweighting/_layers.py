@@ -35,7 +35,14 @@ class ExternalReweighting(keras.layers.Layer):
     """
 
     def call(self, inputs: list[Tensor]) -> Tensor:
-        """See the call arguments of the class."""
+        """The weights as they came, without a gradient.
+
+        Args:
+            inputs: `[scores (b, 1), weights (b, 1)]`.
+
+        Returns:
+            `(b, 1)`.
+        """
         return ops.stop_gradient(inputs[1])
 
     def compute_output_shape(
@@ -69,7 +76,14 @@ class AdjustedBiasedReweighting(keras.layers.Layer):
         self.k = check_bias(k)
 
     def call(self, inputs: list[Tensor]) -> Tensor:
-        """See the call arguments of the class."""
+        """Weights from the scores of this pass.
+
+        Args:
+            inputs: `[scores (b, 1), (N, S_1, times drawn) (b, 3)]`.
+
+        Returns:
+            `(b, 1)`, without a gradient.
+        """
         scores, pool = inputs
         scores = ops.maximum(scores, keras.config.epsilon())
         size, outside, times = pool[:1, :1], pool[:1, 1:2], pool[:, 2:3]
@@ -117,7 +131,14 @@ class CorrectingReweighting(keras.layers.Layer):
         self.max_increase = max_increase
 
     def call(self, inputs: list[Tensor]) -> Tensor:
-        """See the call arguments of the class."""
+        """Weights corrected by predicted / actual score.
+
+        Args:
+            inputs: `[scores (b, 1), (weight, predicted score) (b, 2)]`.
+
+        Returns:
+            `(b, 1)`, without a gradient.
+        """
         scores, given = inputs
         weights, predicted = given[:, :1], given[:, 1:2]
         ratio = predicted / ops.maximum(scores, keras.config.epsilon())

@@ -160,7 +160,7 @@ class AutoSampler(BaseSampler):
         self._told_from = 0
 
     def restore_history(self, other: BaseSampler) -> None:
-        """See `BaseSampler.restore_history`; `choices` tell of the steps to come alone.
+        """Goes on with what an earlier `AutoSampler` learnt; `choices` are those to come alone.
 
         Args:
             other: the sampler of an earlier call of `fit`.

@@ -145,13 +145,13 @@ class LSTMSampler(ClassPoolSampler):
         return [*self.network.variables, *self.network.optimizer.variables]
 
     def state_dict(self) -> dict[str, Any]:
-        """See `Stateful.state_dict`; the network's variables are part of it."""
+        """All that changes, the network's variables among it; see `Stateful.state_dict`."""
         self._build_optimizer()
         network = [np.array(v.numpy()) for v in self._variables()]
         return {**super().state_dict(), "network": network}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `Stateful.load_state_dict`.
+        """Goes back to where `state_dict` was taken, the network as well.
 
         Args:
             state: what `state_dict` returned.

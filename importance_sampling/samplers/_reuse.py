@@ -69,7 +69,10 @@ class PoolReuseSampler(SamplerDecorator):
             super().prepare(batch_size)
 
     def state_dict(self) -> dict[str, Any]:
-        """See `Stateful.state_dict`. Of a stream's pool nothing is kept: it is read past."""
+        """All that changes, with the present pool.
+
+        Of a stream's pool nothing is kept: it is read past. See `Stateful.state_dict`.
+        """
         pool = None
         if self._pool is not None and self._positions and self._indices.n is not None:
             pool = {
@@ -80,7 +83,7 @@ class PoolReuseSampler(SamplerDecorator):
         return {**super().state_dict(), "pool": pool}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `Stateful.load_state_dict`; reads the pool's rows again.
+        """Goes back to where `state_dict` was taken; reads the pool's rows again.
 
         Args:
             state: what `state_dict` returned.

@@ -79,7 +79,11 @@ class SelectiveBackpropSampler(BaseSampler):
         self._kept: list[tuple[np.ndarray, Any, np.ndarray, np.ndarray]] = []
 
     def begin_epoch(self, epoch: int) -> None:
-        """See `BaseSampler.begin_epoch`. What was scored beyond the last epoch's end counts."""
+        """Begins to count the batches scored; those beyond the last epoch's end count in.
+
+        Args:
+            epoch: int, counted from 0.
+        """
         self._scored = max(0, self._scored - (self._batches_per_epoch() or self._scored))
 
     def _batches_per_epoch(self) -> int | None:
@@ -166,7 +170,10 @@ class SelectiveBackpropSampler(BaseSampler):
         return 1.0
 
     def state_dict(self) -> dict[str, Any]:
-        """See `Stateful.state_dict`. Of a stream, what was kept is lost: it is read past."""
+        """All that changes, with the examples kept and not trained on yet.
+
+        Of a stream these are lost: it is read past. See `Stateful.state_dict`.
+        """
         idxs, chances, weights = np.zeros(0, np.int64), np.zeros(0), np.zeros(0)
         if self._kept and self._indices.n is not None:
             idxs, chances, weights = (
@@ -176,7 +183,7 @@ class SelectiveBackpropSampler(BaseSampler):
         return {**super().state_dict(), "kept": kept}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """See `Stateful.load_state_dict`; reads the rows kept again.
+        """Goes back to where `state_dict` was taken; reads the rows kept again.
 
         Args:
             state: what `state_dict` returned.

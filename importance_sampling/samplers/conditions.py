@@ -209,7 +209,12 @@ class MeasuredReductionCondition(VarianceReductionCondition):
         self._probe_on = True
 
     def record_step_time(self, proposal: Proposal, seconds: float) -> None:
-        """See `Condition.record_step_time`."""
+        """Keeps the time by the kind of step, and makes the threshold of the medians.
+
+        Args:
+            proposal: what was trained on.
+            seconds: float; NaN if it is not known, which changes nothing.
+        """
         if np.isnan(seconds):
             return
         if proposal.by_score:
@@ -230,7 +235,7 @@ class MeasuredReductionCondition(VarianceReductionCondition):
         return (scored + (self.reuse - 1) * rest) / (self.reuse * off)
 
     def decide(self) -> bool:
-        """See `Condition.decide`; counts the decision, and now and then begins to measure."""
+        """Decides how the next batch is drawn; now and then begins to measure."""
         self._decisions += 1
         if self._probes == 0:
             if self._average.known and self.cost is None and self._times.known("off"):

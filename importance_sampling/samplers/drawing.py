@@ -62,6 +62,16 @@ def draw_positions(
     """Draws `size` positions, each with probability `s_i / sum(s)`.
 
     Inverts the cumulative sum, O(B + b log B), with no Python loop.
+
+    Args:
+        scores: `(B,)` scores, not all of them 0.
+        size: int, how many.
+        rng: the training's generator.
+        resampling: `"multinomial"`, independent draws, or `"systematic"`; see `uniforms_for`.
+            Defaults to `"multinomial"`.
+
+    Returns:
+        `(size,)` positions, of which some may be equal.
     """
     cumulative = np.cumsum(scores)
     positions = np.searchsorted(

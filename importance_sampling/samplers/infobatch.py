@@ -40,7 +40,12 @@ class _KeptExamples(Stateful):
         return len(self.order)
 
     def begin(self, order: np.ndarray, position: int = 0) -> None:
-        """Begins a pass, or goes to a position in it."""
+        """Begins a pass, or goes to a position in it.
+
+        Args:
+            order: `(n,)` the examples in the order in which they come.
+            position: int, how many of them were drawn. Defaults to `0`.
+        """
         self.order, self.position = order, position
 
     @property
@@ -154,7 +159,11 @@ class InfoBatchSampler(BaseSampler):
         self._reduction = MeasuredReduction()
 
     def begin_epoch(self, epoch: int) -> None:
-        """See `BaseSampler.begin_epoch`."""
+        """Begins to count anew what an epoch goes through.
+
+        Args:
+            epoch: int, counted from 0; it says whether examples are left out.
+        """
         self._epoch = epoch
         self._covered = 0
         if self._epoch_size % len(self._losses) == 0:

@@ -67,7 +67,12 @@ class SumTree:
         return self._leaves.reshape(-1)[idxs].astype(np.float64)
 
     def set(self, idxs: np.ndarray, values: ArrayLike) -> None:
-        """Sets the values at `idxs`; of an index that comes twice, the last one stays."""
+        """Sets some values, and adds up anew the blocks they are in.
+
+        Args:
+            idxs: `(b,)` which; of an index that comes twice, the last value stays.
+            values: `(b,)` numbers of at least 0, or one for all.
+        """
         self._leaves.reshape(-1)[idxs] = values
         if len(idxs) * _BLOCK > self.n:
             # Most blocks have changed.

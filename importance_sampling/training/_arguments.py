@@ -21,21 +21,49 @@ Callbacks: TypeAlias = Sequence[keras.callbacks.Callback] | keras.callbacks.Call
 
 
 def check_count(name: str, value: object, least: int = 1) -> int:
-    """An integer of at least `least`, or an error that says what was given."""
+    """An integer of at least `least`, or an error that says what was given.
+
+    Args:
+        name: str, the argument.
+        value: what was given.
+        least: int, the smallest value allowed. Defaults to `1`.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
         raise ValueError(f"`{name}` must be an integer of at least {least}, got {value!r}.")
     return int(value)
 
 
 def check_optional_count(name: str, value: object, least: int = 1) -> int | None:
-    """As `check_count`; None stays None."""
+    """As `check_count`; None stays None.
+
+    Args:
+        name: str, the argument.
+        value: what was given.
+        least: int, the smallest value allowed. Defaults to `1`.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
     return None if value is None else check_count(name, value, least)
 
 
 def check_number(
     name: str, value: object, least: float = -math.inf, open_end: bool = False
 ) -> float:
-    """A finite number of at least (above, if `open_end`) `least`."""
+    """A finite number, as a float.
+
+    Args:
+        name: str, the argument.
+        value: what was given.
+        least: float, the lower bound. Defaults to none.
+        open_end: bool, whether the bound itself is not allowed. Defaults to `False`.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
     if (
         not _is_number(value)
         or not math.isfinite(value)
@@ -85,7 +113,15 @@ def check_validation_freq(freq: object) -> int | Container[int]:
 
 
 def check_hook(name: str, hook: object) -> None:
-    """None or something that can be called."""
+    """Raises unless a hook is a function or None.
+
+    Args:
+        name: str, the argument.
+        hook: what was given.
+
+    Raises:
+        TypeError: if it cannot be called.
+    """
     if hook is not None and not callable(hook):
         raise TypeError(f"`{name}` must be a function or None, got {hook!r}.")
 
@@ -98,7 +134,18 @@ def check_validation_split(share: object) -> float:
 
 
 def check_epochs(epochs: object, initial_epoch: object) -> tuple[int, int]:
-    """Both as integers; Keras' own cap on epochs, for trial runs, is kept, with a warning."""
+    """Both as integers; Keras' own cap on epochs, for trial runs, is kept, with a warning.
+
+    Args:
+        epochs: int of at least 0, the epoch to stop at.
+        initial_epoch: int of at least 0, the epoch to start at.
+
+    Returns:
+        `(epochs, initial_epoch)`.
+
+    Raises:
+        ValueError: if one of them is no such integer.
+    """
     epochs = check_count("epochs", epochs, 0)
     initial_epoch = check_count("initial_epoch", initial_epoch, 0)
     cap = _cap("max_epochs")

@@ -12,7 +12,15 @@ _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_tr
 def callback_list(
     model: keras.Model, callbacks: Callbacks, verbose: Verbose, epochs: int, steps: int | None
 ) -> keras.callbacks.CallbackList:
-    """The user's callbacks with the history and the progress bar; a `CallbackList` as it is."""
+    """The user's callbacks with the history and the progress bar; a `CallbackList` as it is.
+
+    Args:
+        model: the user's model, which callbacks see.
+        callbacks: list of callbacks, a `CallbackList`, or None.
+        verbose: "auto" or int, as in Keras; 0 for no progress bar.
+        epochs: int, for the progress bar.
+        steps: int, steps of an epoch, for the progress bar; None if nobody knows.
+    """
     if isinstance(callbacks, keras.callbacks.CallbackList):
         if not any(isinstance(c, keras.callbacks.History) for c in callbacks.callbacks):
             callbacks.append(keras.callbacks.History())
@@ -37,6 +45,11 @@ def first_epoch(
 
     `BackupAndRestore` tells where an interrupted run had come to by setting an attribute on the
     model, which is the only way it has; Keras' own `fit` reads it there.
+
+    Args:
+        model: the user's model.
+        callbacks: those that were told.
+        initial_epoch: int, the epoch to begin with where nothing was restored.
     """
     restores = any(isinstance(c, keras.callbacks.BackupAndRestore) for c in callbacks.callbacks)
     restored = vars(model).get("_initial_epoch") if restores else None

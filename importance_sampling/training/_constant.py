@@ -41,7 +41,15 @@ def _obstacle(wrapper: OracleWrapper) -> str:
 
 
 def check_smallest(smallest: object, constant: Constant) -> int | None:
-    """The argument `min_batch_size`, or an error where it would have no effect."""
+    """The argument `min_batch_size`, or an error where it would have no effect.
+
+    Args:
+        smallest: what was given; an int of at least 1, or None.
+        constant: what draws by score keep of uniform ones.
+
+    Raises:
+        ValueError: if it is no such int, or `constant` is not `"variance"`.
+    """
     smallest = check_optional_count("min_batch_size", smallest)
     if smallest is not None and constant != "variance":
         raise ValueError(

@@ -94,7 +94,22 @@ class HistoryImportanceTraining(BaseTraining):
     def make_sampler(
         self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.make_sampler`."""
+        """Makes a `HistoryMixtureSampler`.
+
+        Args:
+            dataset: the data set to draw from.
+            batch_size: int, examples per step.
+            steps_per_epoch: int; None if only the first pass can tell.
+            epochs: int.
+
+        Returns:
+            A `BaseSampler`.
+
+        Raises:
+            NotImplementedError: for a stream.
+            ValueError: if the model cannot be trained on batches of several sizes, which
+                `constant="variance"` asks for.
+        """
         smallest = self._min_batch_size
         if self._constant == "variance":
             smallest = smallest_batch(self.model, batch_size, smallest)

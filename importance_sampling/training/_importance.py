@@ -175,7 +175,20 @@ class ImportanceTraining(BaseTraining):
     def make_sampler(
         self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.make_sampler`."""
+        """Makes an `AutoSampler`, or a `ModelSampler` with a condition around it.
+
+        Args:
+            dataset: the data set to draw from.
+            batch_size: int, examples per step.
+            steps_per_epoch: int; None if only the first pass can tell.
+            epochs: int.
+
+        Returns:
+            A `BaseSampler`.
+
+        Raises:
+            ValueError: if `constant="variance"` cannot be had of this model or data.
+        """
         if self._chooses_itself:
             if self._constant == "variance" and dataset_length(dataset) is None:
                 raise ValueError(

@@ -71,7 +71,21 @@ class InfoBatchTraining(BaseTraining):
     def make_sampler(
         self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.make_sampler`."""
+        """Makes an `InfoBatchSampler`.
+
+        Args:
+            dataset: the data set to draw from.
+            batch_size: int, examples per step.
+            steps_per_epoch: int; None if only the first pass can tell.
+            epochs: int.
+
+        Returns:
+            A `BaseSampler`.
+
+        Raises:
+            NotImplementedError: for a stream.
+            ValueError: for a model that was built for one batch size.
+        """
         size = self.model.fixed_batch_size
         if size is not None and size > 1:
             raise ValueError(
@@ -171,7 +185,17 @@ class SelectiveBackpropTraining(BaseTraining):
     def make_sampler(
         self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.make_sampler`."""
+        """Makes a `SelectiveBackpropSampler`.
+
+        Args:
+            dataset: the data set to draw from.
+            batch_size: int, examples per step.
+            steps_per_epoch: int; None if only the first pass can tell.
+            epochs: int.
+
+        Returns:
+            A `BaseSampler`.
+        """
         return SelectiveBackpropSampler(
             dataset,
             self.reweighting,

@@ -63,7 +63,17 @@ class BiasedImportanceTraining(BaseTraining):
     def make_sampler(
         self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.make_sampler`."""
+        """Makes a `ModelSampler`, smoothed where that was asked for.
+
+        Args:
+            dataset: the data set to draw from.
+            batch_size: int, examples per step.
+            steps_per_epoch: int; None if only the first pass can tell.
+            epochs: int.
+
+        Returns:
+            A `BaseSampler`.
+        """
         sampler = ModelSampler(
             dataset,
             self.reweighting,
@@ -117,7 +127,20 @@ class ApproximateImportanceTraining(BaseTraining):
     def make_sampler(
         self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.make_sampler`."""
+        """Makes an `LSTMSampler`, smoothed where that was asked for.
+
+        Args:
+            dataset: the data set to draw from.
+            batch_size: int, examples per step.
+            steps_per_epoch: int; None if only the first pass can tell.
+            epochs: int.
+
+        Returns:
+            A `BaseSampler`.
+
+        Raises:
+            NotImplementedError: for a stream.
+        """
         sampler = LSTMSampler(
             dataset, self.reweighting, presample=self._presample, **self._sampler_options
         )
@@ -163,7 +186,17 @@ class ConstantVarianceImportanceTraining(BaseTraining):
     def make_sampler(
         self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.make_sampler`."""
+        """Makes a `ConstantVarianceSampler`.
+
+        Args:
+            dataset: the data set to draw from.
+            batch_size: int, examples per step.
+            steps_per_epoch: int; None if only the first pass can tell.
+            epochs: int.
+
+        Returns:
+            A `BaseSampler`.
+        """
         return ConstantVarianceSampler(
             dataset,
             self.reweighting,
@@ -209,7 +242,17 @@ class ConstantTimeImportanceTraining(BaseTraining):
     def make_sampler(
         self, dataset: Dataset, batch_size: int, steps_per_epoch: int | None, epochs: int
     ) -> BaseSampler:
-        """See `BaseTraining.make_sampler`."""
+        """Makes a `ConstantTimeSampler`.
+
+        Args:
+            dataset: the data set to draw from.
+            batch_size: int, examples per step.
+            steps_per_epoch: int; None if only the first pass can tell.
+            epochs: int.
+
+        Returns:
+            A `BaseSampler`.
+        """
         return ConstantTimeSampler(
             dataset,
             self.reweighting,

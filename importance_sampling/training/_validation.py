@@ -61,7 +61,13 @@ class Validation:
 
     @classmethod
     def of_dataset(cls, dataset: Any, batch_size: int, wrapper: Any = None) -> Validation | None:
-        """Validation on a data set's test data, or None where it has none."""
+        """Validation on a data set's test data, or None where it has none.
+
+        Args:
+            dataset: a data set.
+            batch_size: int, examples per batch.
+            wrapper: the wrapped model, as for the class.
+        """
         has_some = known_length(dataset.test_data)
         return cls(dataset, batch_size, wrapper=wrapper) if has_some else None
 

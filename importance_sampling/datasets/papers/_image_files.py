@@ -100,6 +100,10 @@ class LabelledImages:
 def directory(path: AnyPath, expected: str) -> Path:
     """The path of an existing directory.
 
+    Args:
+        path: where it should be.
+        expected: str, what should be in it, for the error.
+
     Raises:
         NotADirectoryError: says what was expected there.
     """

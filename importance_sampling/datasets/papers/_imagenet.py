@@ -17,6 +17,10 @@ _CLASSES = 1000
 def load_npy(path: Path, mmap: bool = False) -> np.ndarray:
     """Loads a `.npy` file, never a pickled one.
 
+    Args:
+        path: the file.
+        mmap: bool, whether to map it to memory instead of reading it whole. Defaults to `False`.
+
     Raises:
         OSError: if it is missing, truncated or no such file; names it.
     """

@@ -93,6 +93,15 @@ for _core in ("numpy.core", "numpy._core"):
 
 class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
+        """Gives the harmless stand-in of a name.
+
+        Args:
+            module: str, the module that the file names.
+            name: str, what it wants of it.
+
+        Raises:
+            RefusedPickle: for every name but those of arrays.
+        """
         try:
             return _NAMES[module, name]
         except KeyError:

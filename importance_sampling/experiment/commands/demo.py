@@ -98,7 +98,12 @@ class _Share(keras.callbacks.Callback):
     value = 0.0
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any]) -> None:
-        """Remembers the share."""
+        """Remembers the share.
+
+        Args:
+            epoch: int.
+            logs: those of the epoch.
+        """
         self.value = float(logs["importance_sampling"])
 
 

@@ -11,14 +11,27 @@ from .location import location
 
 
 def distances(representations: np.ndarray, pairs: np.ndarray) -> np.ndarray:
-    """Squared distances of pairs of representations, each scaled to length one, `(n,)`."""
+    """Squared distances of pairs of representations, each scaled to length one.
+
+    Args:
+        representations: `(N, d)`.
+        pairs: `(n, 2)` their indices.
+
+    Returns:
+        `(n,)` array, from 0 to 4.
+    """
     lengths = np.linalg.norm(representations, axis=1, keepdims=True)
     unit = representations / np.maximum(lengths, 1e-12)
     return np.square(unit[pairs[:, 0]] - unit[pairs[:, 1]]).sum(axis=1)
 
 
 def best_threshold(values: np.ndarray, same: np.ndarray) -> float:
-    """The distance below which to say "the same person", so that most pairs come out right."""
+    """The distance below which to say "the same person", so that most pairs come out right.
+
+    Args:
+        values: `(n,)` distances.
+        same: `(n,)`, 1 for the same person and 0 for two.
+    """
     order = np.argsort(values, kind="stable")
     values, same = values[order], same[order]
     # Right answers with the first i pairs called the same, for i = 0 ... n.
