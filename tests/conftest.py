@@ -68,6 +68,17 @@ def data_folder() -> Path:
 
 
 @pytest.fixture(scope="session")
+def few_images(data_folder, tmp_path_factory) -> Path:
+    """A folder with the first images of mnist.npz and cifar10_12k.npz, for whole programs."""
+    folder = tmp_path_factory.mktemp("images")
+    for name in ("mnist.npz", "cifar10_12k.npz"):
+        with np.load(data_folder / name) as images:
+            first = {part: images[part][: 640 if "train" in part else 256] for part in images}
+        np.savez(folder / name, **first)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def mnist(data_folder):
     """`x_train, y_train, x_test, y_test`: float32 rows of 784 and integer labels."""
     with np.load(data_folder / "mnist.npz") as data:

@@ -229,7 +229,7 @@ def test_intro_example(tmp_path):
 @pytest.mark.any_backend
 @pytest.mark.parametrize("mode", [(), ("--uniform",)], ids=["importance", "uniform"])
 @pytest.mark.parametrize("name", ["mnist_mlp", "mnist_cnn"])
-def test_mnist_examples(tmp_path, data_folder, name, mode):
+def test_mnist_examples(tmp_path, few_images, name, mode):
     result = run(
         str(ROOT / "examples" / f"{name}.py"),
         "--epochs",
@@ -237,7 +237,7 @@ def test_mnist_examples(tmp_path, data_folder, name, mode):
         "--examples",
         "512",
         "--data",
-        str(data_folder),
+        str(few_images),
         *mode,
         cwd=tmp_path,
     )
@@ -322,8 +322,8 @@ def run_example(name, tmp_path, *more):
 
 @pytest.mark.any_backend
 @pytest.mark.parametrize("name", ["cifar10_cnn", "cifar10_resnet"])
-def test_cifar_examples(tmp_path, data_folder, name):
-    more = ("--data", str(data_folder / "cifar10_12k.npz"), "--examples", "128", "--epochs", "1")
+def test_cifar_examples(tmp_path, few_images, name):
+    more = ("--data", str(few_images / "cifar10_12k.npz"), "--examples", "128", "--epochs", "1")
     if name == "cifar10_resnet":
         more = (*more, "--time_budget", "2", "--batch_size", "32")
     out, _ = run_example(name, tmp_path, *more)

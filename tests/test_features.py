@@ -63,8 +63,8 @@ def test_a_column_that_stays_uniform_is_found_out(training, tmp_path, monkeypatc
         return UniformSampler(dataset, self.reweighting)
 
     for kind in type(features.TRAININGS[training](adam_mlp())).__mro__:
-        if "sampler" in vars(kind):
-            monkeypatch.setattr(kind, "sampler", uniform)
+        if "make_sampler" in vars(kind):
+            monkeypatch.setattr(kind, "make_sampler", uniform)
     row = features.Feature("data", "any", "", lambda cell: cell.fit(adam_mlp(), *data(48)))
     with pytest.raises(AssertionError):
         features.run(row, features.Cell(training, tmp_path))

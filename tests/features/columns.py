@@ -6,6 +6,7 @@ Each is so set that it draws by score within the two short epochs of a row.
 from __future__ import annotations
 
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from importance_sampling import (
     RobustImportanceTraining,
     SelectiveBackpropTraining,
 )
+from importance_sampling.proposal import StepRecord
 
 MAIN = "importance"
 # Steps after which a measurement has been decided by, on data of some hundred rows.
@@ -34,8 +36,8 @@ class _ConstantTime(ConstantTimeImportanceTraining):
     average, which keeps what it was told for some twenty steps.
     """
 
-    def sampler(self, *args: Any) -> Any:
-        sampler = super().sampler(*args)
+    def make_sampler(self, *args: Any) -> Any:
+        sampler = super().make_sampler(*args)
         # One of a hundred examples has all of the gradient: a variance reduction of ten.
         idxs = np.arange(100)
         sampler.update(idxs, (idxs == 0).astype("float64"))
@@ -50,12 +52,12 @@ class _Auto(ImportanceTraining):
     eight is much harder than the others.
     """
 
-    def sampler(self, dataset: Any, batch_size: int, steps_per_epoch: Any, epochs: int) -> Any:
-        sampler = super().sampler(dataset, batch_size, 10**6, 10**3)
-        for _ in range(_MOST_STEPS):
-            draw = sampler.sample(batch_size)
-            sampler.update_from(draw, np.where(draw[0] % 8 == 0, 12.0, 1.0))
-            sampler.timed(draw, 1.0)
+    def make_sampler(self, dataset: Any, batch_size: int, *steps: Any) -> Any:
+        sampler = super().make_sampler(dataset, batch_size, 10**6, 10**3)
+        for step in range(1, _MOST_STEPS):
+            proposal = sampler.propose(batch_size)
+            outcome = SimpleNamespace(scores=np.where(proposal.idxs % 8 == 0, 12.0, 1.0))
+            sampler.observe(StepRecord(proposal, outcome, step, seconds=1.0))
             if sampler.choices:
                 break
         return sampler
