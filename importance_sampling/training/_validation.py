@@ -7,7 +7,7 @@ which cannot be read again, are kept until they heard.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 import keras
@@ -15,7 +15,9 @@ import keras
 from .._arrays import known_length
 from ..data import adapt_validation
 from ..data.adapter import Rows
+from ..model_wrappers import ModelWrapper
 from ..model_wrappers.signals import is_heard
+from ..protocols import Dataset
 from ._arguments import check_count, check_optional_count, check_validation_freq
 
 
@@ -42,9 +44,9 @@ class Validation:
         data: Any,
         batch_size: int,
         steps: int | None = None,
-        freq: Any = 1,
+        freq: int | Container[int] = 1,
         inputs: Mapping[str, Any] | None = None,
-        wrapper: Any = None,
+        wrapper: ModelWrapper | None = None,
     ):
         batch_size = check_count("validation_batch_size", batch_size)
         self._steps = check_optional_count("validation_steps", steps)
@@ -60,7 +62,9 @@ class Validation:
         self._kept: list[Rows] | None = None
 
     @classmethod
-    def of_dataset(cls, dataset: Any, batch_size: int, wrapper: Any = None) -> Validation | None:
+    def of_dataset(
+        cls, dataset: Dataset, batch_size: int, wrapper: ModelWrapper | None = None
+    ) -> Validation | None:
         """Validation on a data set's test data, or None where it has none.
 
         Args:
