@@ -10,7 +10,7 @@ import numpy as np
 from helpers import CLASSES, adam_mlp, data
 
 from . import refused, works
-from .columns import FEWER_STEPS, FIRST_PASS, SURELY_ON
+from .columns import FEWER_STEPS, FIRST_PASS, SMALLER_STEPS, SURELY_ON
 
 
 class Batches(keras.utils.PyDataset):
