@@ -120,6 +120,9 @@ def memory_maps(cell):
     else:
         # Four pools of at most 32 rows, two more scored ahead or read ahead: far from all 480.
         size, steps, least, most = 8, 2, 16, 6 * 32
+        if cell.training in SMALLER_STEPS:
+            # Fewer than the batch size, and some of them more than once.
+            least = 2
     view = mapped.view(Watched)
     cell.fit(adam_mlp(), view, y, batch_size=size, steps_per_epoch=steps, callbacks=[begin])
     assert least <= len(set(read)) and len(read) <= most
