@@ -88,7 +88,8 @@ class FitMethods:
             validation_data: `(x, y)` or `(x, y, sample_weight)` to validate on, or data in
                 batches.
             steps_per_epoch: int, optimizer steps per epoch. Defaults to as many as uniform
-                steps need for one pass over the data, the last, smaller batch included.
+                steps need for one pass over the data, the last, smaller batch included. A
+                generator has one pass: training stops where it ends.
             on_sample: called as `on_sample(sampler, idxs, w, predicted_scores)` after each draw.
             on_scores: called as `on_scores(sampler, scores)` with the scores of each step's
                 pool, or of its batch where no pool was scored.
@@ -185,8 +186,8 @@ class FitMethods:
         Args:
             train: yields `(x, y)` or `(x, y, sample_weight)`; or any other data in batches
                 that `fit` takes.
-            steps_per_epoch: int, optimizer steps per epoch; required, unless `train` knows its
-                own length.
+            steps_per_epoch: int, optimizer steps per epoch. Defaults to as many as uniform steps
+                need for one pass; a generator ends with its first.
             batch_size: int, examples per step. Defaults to `32`.
             epochs: int. Defaults to `1`.
             verbose: "auto", 0, 1 or 2, as in Keras. Defaults to `1`.
