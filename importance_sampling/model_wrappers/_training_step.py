@@ -107,7 +107,8 @@ class TrainingStep:
             logs = run_train_step(data)
         if self._users_step and not batch.loss_called:
             raise ValueError(_checks.no_compute_loss(self.model))
-        values = batch.values
+        # Taken out: deferred values hold the batch, and a circle would keep its tensors.
+        values, batch.values = batch.values, None
         if values is None:
             values = self._values_of(batch, x, *(batch.outputs or (y, self._forward(x))))
         self.verified = True
