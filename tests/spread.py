@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 BACKENDS = ("tensorflow", "jax", "torch")
 # PyTorch compiles nothing, so that a small network takes it a quarter of the others' time.
-SMALL_NETWORKS = ("tensorflow", "jax", "torch", "torch", "torch", "torch")
+SMALL_NETWORKS = ("tensorflow", "jax", *8 * ("torch",))
 
 
 def full() -> bool:

@@ -25,6 +25,8 @@ from importance_sampling.samplers import (
     SelectiveBackpropSampler,
 )
 
+pytestmark = pytest.mark.any_backend
+
 exact = pytest.mark.exact
 statistical = pytest.mark.statistical
 end_to_end = pytest.mark.end_to_end

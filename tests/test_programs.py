@@ -61,14 +61,14 @@ def test_few_programs_are_refused_or_not_exact():
 
 
 @pytest.mark.exact
-def test_every_pair_runs_on_one_backend_and_off_on_all(monkeypatch):
+def test_every_pair_runs_on_one_backend_and_off_on_two(monkeypatch):
     monkeypatch.delenv("CI_FULL", raising=False)
     cells = {backend: programs.cells(backend) for backend in programs.BACKENDS}
     times = Counter(cell for found in cells.values() for cell in found)
     for one in PROGRAMS.values():
         for way in programs.WAYS:
-            everywhere = way == "off" and not one.refused
-            assert times[one.name, way] == (len(one.backends) if everywhere else 1)
+            twice = way == "off" and not one.refused
+            assert times[one.name, way] == (min(len(one.backends), 2) if twice else 1)
     # Each way and each refusal on each backend.
     assert all({way for _, way in found} == set(programs.WAYS) for found in cells.values())
     assert all(any(PROGRAMS[name].refused for name, _ in found) for found in cells.values())

@@ -9,6 +9,8 @@ from importance_sampling.datasets import InMemoryDataset
 from importance_sampling.reweighting import UNBIASED, BiasedReweightingPolicy
 from importance_sampling.training import ApproximateImportanceTraining, ImportanceTraining
 
+pytestmark = pytest.mark.any_backend
+
 exact = pytest.mark.exact
 end_to_end = pytest.mark.end_to_end
 

@@ -27,6 +27,8 @@ from importance_sampling.data.torch_loader import TorchLoaderAdapter
 from importance_sampling.datasets import InMemoryDataset
 from importance_sampling.model_wrappers import OracleWrapper
 
+pytestmark = pytest.mark.any_backend
+
 exact = pytest.mark.exact
 
 

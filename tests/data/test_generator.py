@@ -10,6 +10,8 @@ from like_keras import BATCH, SHAPES, N, check_weights_after_two_epochs
 
 from importance_sampling import ImportanceTraining, SelectiveBackpropTraining
 
+pytestmark = pytest.mark.any_backend
+
 exact = pytest.mark.exact
 
 

@@ -4,6 +4,8 @@ import keras
 import pytest
 from like_keras import BATCH, SHAPES, check_weights_after_two_epochs
 
+pytestmark = pytest.mark.any_backend
+
 
 def grain(*arrays):
     import grain

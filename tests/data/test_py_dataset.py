@@ -10,6 +10,8 @@ from like_keras import BATCH, SHAPES, check_weights_after_two_epochs
 from importance_sampling import ImportanceTraining
 from importance_sampling.data import adapt
 
+pytestmark = pytest.mark.any_backend
+
 exact = pytest.mark.exact
 
 

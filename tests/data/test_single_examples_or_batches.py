@@ -4,6 +4,8 @@ import pytest
 
 from importance_sampling.data._elements import holds_single_examples, shapes_only
 
+pytestmark = pytest.mark.any_backend
+
 exact = pytest.mark.exact
 
 

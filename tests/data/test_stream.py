@@ -7,6 +7,8 @@ import pytest
 
 from importance_sampling.data import StreamDataset, StreamEnded
 
+pytestmark = pytest.mark.any_backend
+
 exact = pytest.mark.exact
 
 

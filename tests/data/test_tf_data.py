@@ -9,6 +9,8 @@ from like_keras import BATCH, SHAPES, N, check_weights_after_two_epochs
 
 from importance_sampling import ImportanceTraining
 
+pytestmark = pytest.mark.any_backend
+
 exact = pytest.mark.exact
 
 

@@ -3,6 +3,8 @@
 import pytest
 from like_keras import BATCH, SHAPES, check_weights_after_two_epochs
 
+pytestmark = pytest.mark.any_backend
+
 
 def loader(*arrays):
     import torch

@@ -114,17 +114,25 @@ def load() -> dict[str, Program]:
 def cells(backend: str) -> list[tuple[str, str]]:
     """Pairs of program and way to run on this backend.
 
-    `off` runs on all backends of a program; each other way, and what is refused, on one of them.
-    CI_FULL=1 asks for every pair everywhere.
+    `off` runs on PyTorch and on one of the backends that compile; each other way, and what is
+    refused, on one backend. CI_FULL=1 asks for every pair everywhere.
     """
     found = []
     for one in load().values():
         for way in WAYS:
-            everywhere = full() or (way == "off" and not one.refused)
-            spot = one_backend(f"{one.name}-{way}", one.backends, SMALL_NETWORKS)
-            if backend in one.backends if everywhere else spot == backend:
+            if backend in _backends(one, way):
                 found.append((one.name, way))
     return found
+
+
+def _backends(one: Program, way: str) -> set[str]:
+    name = f"{one.name}-{way}"
+    if full():
+        return set(one.backends)
+    if way != "off" or one.refused:
+        return {one_backend(name, one.backends, SMALL_NETWORKS)}
+    compiling = [backend for backend in one.backends if backend != "torch"]
+    return {"torch"} & {*one.backends} | {one_backend(name, compiling) for _ in compiling[:1]}
 
 
 def alone(backend: str) -> list[str]:
