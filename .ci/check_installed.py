@@ -28,7 +28,8 @@ said = subprocess.run([command, "--version"], capture_output=True, text=True, ch
 if said.stdout.strip() != version:
     sys.exit(f"importance-sampling --version says {said.stdout!r}")
 
-sdist, wheel = sorted(sys.argv[1:])
+wheel = next(name for name in sys.argv[1:] if name.endswith(".whl"))
+sdist = next(name for name in sys.argv[1:] if name.endswith(".tar.gz"))
 package = root / "importance_sampling"
 wanted = {p.relative_to(root).as_posix() for p in package.rglob("*.py")}
 wanted.add("importance_sampling/py.typed")
