@@ -6,10 +6,10 @@ import contextlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
-import keras
 import numpy as np
 
 from .._arrays import Nested, count_rows, take_rows
+from ..backend.array_types import tensor_to_numpy
 from ..backend.base import Runtime
 from ..proposal import Proposal
 from ._step_result import StepResult
@@ -274,4 +274,7 @@ def _named(metrics: Any, metrics_names: Sequence[str], n: int) -> dict[str, floa
 def _count_steps(optimizer: Any) -> int:
     """How many steps an optimizer has made; 0 where it does not say."""
     iterations = getattr(optimizer, "iterations", None)
-    return 0 if iterations is None else int(keras.ops.convert_to_numpy(iterations))
+    if iterations is None:
+        return 0
+    # A variable, or a tensor where gradients are accumulated.
+    return int(tensor_to_numpy(getattr(iterations, "value", iterations)))
