@@ -220,34 +220,33 @@ def activity_regularizer(cell):
     assert np.abs(regular.get_weights()[0]).mean() < before
 
 
+def alike(cell, net):
+    """Whatever way a model is compiled in, scores and steps are those of another way."""
+    x, y = data(48)
+    other = mlp()
+    trainings = [cell.wrap(net), cell.wrap(other)]
+    cell.fit(net, x, y, training=trainings[0])
+    other.set_weights(net.get_weights())
+    scores = []
+    for training in trainings:
+        scores.append(training.model.score(x, y, batch_size=48))
+        training.model.train_batch(x[:16], y[:16], np.ones((16, 1)))
+    np.testing.assert_allclose(*scores, rtol=1e-3)
+    for a, b in zip(net.get_weights(), other.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
 @works("`run_eagerly=True`")
 def eager(cell):
-    x, y = data(48)
     calls = []
 
     def loss(y_true, y_pred):
         calls.append(1)
         return keras.losses.sparse_categorical_crossentropy(y_true, y_pred)
 
-    def eagerly():
-        return mlp(run_eagerly=True, loss=loss, optimizer="adam")
-
-    # Called in every step, and not only when something is traced.
-    cell.fit(eagerly(), x, y)
-    before = len(calls)
-    assert before >= 6
-    case = ((x, y), {})
-    cell.fit_alike(eagerly, case, (*case, lambda: mlp(optimizer="adam")))
-    assert len(calls) >= before + 6
-
-
-def alike_compiled(cell, jit_compile):
-    """Compiled in this way the steps are those that are compiled as Keras chooses."""
-    case = (data(48), {})
-    chosen = "auto" if jit_compile is False or keras.backend.backend() == "torch" else False
-    cell.fit_alike(
-        lambda: mlp(jit_compile=jit_compile), case, (*case, lambda: mlp(jit_compile=chosen))
-    )
+    alike(cell, mlp(run_eagerly=True, loss=loss))
+    # In every step, and not only when something is traced.
+    assert len(calls) >= 6
 
 
 @works(
@@ -257,12 +256,12 @@ def alike_compiled(cell, jit_compile):
     once=("torch",),
 )
 def jit(cell):
-    alike_compiled(cell, True)
+    alike(cell, mlp(jit_compile=True))
 
 
 @works("`jit_compile=False`")
 def no_jit(cell):
-    alike_compiled(cell, False)
+    alike(cell, mlp(jit_compile=False))
 
 
 @refused(

@@ -62,16 +62,20 @@ def one_row(cell):
 def missing_axis(cell):
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(50, 8, 8)).astype("float32"), rng.integers(0, CLASSES, 50)
-    net = keras.Sequential(
-        [
-            layers.Input((8, 8, 1)),
-            layers.Conv2D(2, 3, activation="relu"),
-            layers.Flatten(),
-            layers.Dense(CLASSES, activation="softmax"),
-        ]
-    )
-    net.compile("adam", "sparse_categorical_crossentropy")
-    cell.fit_alike(lambda: keras.models.clone_model(net), ((x, y), {}), ((x[..., None], y), {}))
+
+    def make():
+        net = keras.Sequential(
+            [
+                layers.Input((8, 8, 1)),
+                layers.Conv2D(2, 3, activation="relu"),
+                layers.Flatten(),
+                layers.Dense(CLASSES, activation="softmax"),
+            ]
+        )
+        net.compile("adam", "sparse_categorical_crossentropy")
+        return net
+
+    cell.fit_alike(make, ((x, y), {}), ((x[..., None], y), {}))
 
 
 @works("Scalars in batches", "`(b,)` of a `tf.data.Dataset` into `Input((1,))`", kind="stream")
