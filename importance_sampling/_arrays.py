@@ -111,6 +111,36 @@ def take_rows(data: Nested, idxs: np.ndarray | slice) -> Any:
     return map_arrays(rows, data)
 
 
+def stack_arrays(parts: Sequence[np.ndarray], room: int) -> np.ndarray:
+    """Arrays of the same shape as the first rows of one array, `(room, *shape)`.
+
+    Slices of one array that follow each other, as batches do that were read together, are not
+    copied if they fill it.
+
+    Args:
+        parts: arrays of the same shape and type.
+        room: int, rows of the result; those beyond the parts hold anything.
+    """
+    first, whole = parts[0], parts[0].base
+    shape = (room, *first.shape)
+    if len(parts) == room and type(whole) is np.ndarray and whole.flags.c_contiguous:
+        place = first.__array_interface__["data"][0]
+        fits = whole.dtype == first.dtype and whole.shape[1:] == first.shape[1:] and first.nbytes
+        if fits and all(
+            part.base is whole
+            and part.flags.c_contiguous
+            and part.__array_interface__["data"][0] == place + i * first.nbytes
+            for i, part in enumerate(parts)
+        ):
+            row = first.nbytes // len(first)
+            start = (place - whole.__array_interface__["data"][0]) // row
+            return whole[start : start + room * len(first)].reshape(shape)
+    stacked = np.empty(shape, first.dtype)
+    for i, part in enumerate(parts):
+        stacked[i] = part
+    return stacked
+
+
 def count_rows(data: Nested) -> int:
     """Number of rows of the first array in `data`."""
     return len(flatten(data)[0])

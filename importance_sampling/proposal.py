@@ -168,12 +168,15 @@ class StepRecord:
         seconds: float, from the draw to the last thing done for it; NaN if that is not known.
             Callbacks are not in it. Where the device works asynchronously, what it did of the
             step before is.
+        steps_in_call: int, how many steps were made by the same call of the device, of whose
+            time `seconds` is the share.
     """
 
     proposal: Proposal
     outcome: Outcome
     step: int = 0
     seconds: float = float("nan")
+    steps_in_call: int = 1
 
     @cached_property
     def scores(self) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -83,6 +84,36 @@ def sample_gradient_norms(
     return jax.vmap(norm)(inputs)
 
 
+def _loop(stateless: Callable[..., Any], state: Any, count: Tensor, tensors: Any) -> Any:
+    """Makes `count` steps; a loop and no scan, so that what is compiled serves any number."""
+    tree = jax.tree_util
+
+    def row(i: Any) -> Any:
+        return tree.tree_map(lambda t: jax.lax.dynamic_index_in_dim(t, i, 0, False), tensors)
+
+    def in_place_of(new: Tensor, old: Tensor) -> Tensor:
+        # A Python number in the state would be of another type after the first step.
+        return jax.lax.convert_element_type(new, old.dtype)
+
+    def body(carry: Any) -> Any:
+        i, state, found = carry
+        outputs, new = stateless(state, row(i))
+        found = tree.tree_map(
+            lambda kept, value: jax.lax.dynamic_update_index_in_dim(kept, value, i, 0),
+            found,
+            outputs,
+        )
+        return i + 1, tree.tree_map(in_place_of, new, state), found
+
+    most = len(tree.tree_leaves(tensors)[0])
+    shapes, _ = jax.eval_shape(stateless, state, row(0))
+    found = tree.tree_map(lambda s: jax.numpy.zeros((most, *s.shape), s.dtype), shapes)
+    carry = (jax.numpy.int32(0), state, found)
+    _, state, found = jax.lax.while_loop(lambda carry: carry[0] < count, body, carry)
+    last = tree.tree_map(lambda kept: kept[count - 1], found[0])
+    return (last, *found), state
+
+
 class Runtime(base.Runtime):
     """Runs compiled functions over explicit state, which is outside the model while it trains.
 
@@ -135,10 +166,10 @@ class Runtime(base.Runtime):
         visible = {id(v): value for v, value in self._visible}
         return [visible[id(v)] for v in variables]
 
-    def compile_train(self, step: Callable[..., Any]) -> Callable[..., Any]:
-        """Compiles a training step by `jax.jit`; the state it is given is donated, not copied."""
+    def _stateless(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """A training step as a function from `(state, tensors)` to `(outputs, state)`."""
 
-        def traced(state: tuple[list[Tensor], ...], tensors: tuple[Any, ...]) -> Any:
+        def stateless(state: tuple[list[Tensor], ...], tensors: tuple[Any, ...]) -> Any:
             after: list[Any] = []
 
             def run_train_step(data: Any) -> Any:
@@ -150,10 +181,28 @@ class Runtime(base.Runtime):
                 outputs = step(run_train_step, *tensors)
             return outputs, after[0]
 
-        function = jax.jit(traced, donate_argnums=0) if self.traces else traced
+        return stateless
+
+    def compile_train(self, step: Callable[..., Any]) -> Callable[..., Any]:
+        """See `base.Runtime.compile_train`."""
+        stateless = self._stateless(step)
+        function = jax.jit(stateless, donate_argnums=0) if self.traces else stateless
 
         def call(*tensors: Any) -> Any:
             outputs, self._state = function(self._current(), tensors)
+            return outputs
+
+        return call
+
+    def compile_train_many(self, step: Callable[..., Any]) -> Callable[..., Any] | None:
+        """See `base.Runtime.compile_train_many`; a loop over the donated state."""
+        if not self.traces:
+            return None
+        stateless = self._stateless(step)
+        function = jax.jit(functools.partial(_loop, stateless), donate_argnums=0)
+
+        def call(count: int, *tensors: Any) -> Any:
+            outputs, self._state = function(self._current(), count, tensors)
             return outputs
 
         return call

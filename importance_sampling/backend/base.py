@@ -54,6 +54,20 @@ class Runtime:
         run_train_step = self.model.train_step
         return lambda *tensors: step(run_train_step, *tensors)
 
+    def compile_train_many(self, step: Callable[..., Any]) -> Callable[..., Any] | None:
+        """Compiles several training steps, one after the other, into one function.
+
+        Args:
+            step: as for `compile_train`; returns `(logs, values)`.
+
+        Returns:
+            A function `(count, *tensors)` of the number of steps to make and of tensors that hold
+            a step's in each row, as many or more. It returns `(logs, all_logs, values)`: the logs
+            of the last step, and those and the values of all steps, a row for each. None where
+            nothing is gained by it.
+        """
+        return None
+
     def compile_pure(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compiles a function of tensors that reads the model and changes nothing."""
         return function

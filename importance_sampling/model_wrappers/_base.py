@@ -111,6 +111,24 @@ class ModelWrapper:
         logs = {"loss": float(np.mean(losses)), **metrics}
         return StepResult(logs, lambda: (losses, scores))
 
+    def train_many(self, proposals: Sequence[Proposal], room: int = 0) -> list[StepResult]:
+        """Several optimizer steps, one after the other; in one call where `trains_many`.
+
+        Args:
+            proposals: the mini-batches, with their weights.
+            room: int, the most steps that any call will make, so that one compiled function
+                serves all. Defaults to as many as these.
+
+        Returns:
+            A `StepResult` for each.
+        """
+        return [self.train(proposal) for proposal in proposals]
+
+    @property
+    def trains_many(self) -> bool:
+        """Whether `train_many` makes its steps in one call of the device."""
+        return False
+
     # -- scores, evaluation -------------------------------------------------------------------
 
     def _batches(

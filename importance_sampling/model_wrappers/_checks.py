@@ -35,11 +35,6 @@ def check_model(model: object) -> None:
             "`loss`, or override `compute_loss` and multiply `sample_weight` into the loss of "
             "each sample."
         )
-    if getattr(model, "steps_per_execution", 1) not in (None, 1):
-        raise ValueError(
-            f"The model was compiled with steps_per_execution={model.steps_per_execution}, but the "
-            "next batch depends on the scores of this one. Compile it with steps_per_execution=1."
-        )
 
 
 def no_compute_loss(model: keras.Model) -> str:

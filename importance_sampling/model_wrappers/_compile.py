@@ -92,6 +92,11 @@ def compile_model(
             stacklevel=2,
         )
     step = TrainingStep(model, objective, reweighting, metrics)
+    unknown_valid_steps = ops.zeros((len(info.masked),), "float32")
+    many = None
+    if not objective.loss.has_masked_timesteps:
+        # Else each step would have to know what the one before has counted.
+        many = runtime.compile_train_many(lambda *batch: step(*batch, unknown_valid_steps))
     return CompiledModel(
         # Only now: building may have made variables.
         made_for=CompiledFor.of(model),
@@ -100,11 +105,12 @@ def compile_model(
         objective=objective,
         step=step,
         train_function=runtime.compile_train(step),
+        train_many_function=many,
         score_function=runtime.compile_pure(make_scoring(objective, score.dtype)),
         gradient_function=runtime.compile_pure(make_gradient(objective)),
         evaluate_function=runtime.compile_pure(make_evaluation(objective, metric_names)),
         metric_names=metric_names,
         label_limits=label_limits,
-        unknown_valid_steps=ops.zeros((len(info.masked),), "float32"),
+        unknown_valid_steps=unknown_valid_steps,
         seen={_dry_run.signature(x, y, sample_weight)},
     )

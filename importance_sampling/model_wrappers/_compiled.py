@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,6 +18,7 @@ from ..reweighting import ReweightingPolicy
 from . import _build, _dry_run, _labels
 from ._casts import cast_array, cast_floats
 from ._evaluation import ExampleColumns, ExampleValues, as_columns
+from ._many_steps import stack_rows, stack_weights
 from ._objective import Objective
 from ._passes import Scored
 from ._step_values import DeferredValues, SampleValues
@@ -77,6 +78,8 @@ class CompiledModel:
         step: the training step.
         train_function: `(x, y, sample_weight, weights, metric_weights, mean_valid_steps)`, the
             step compiled; see `TrainingStep`.
+        train_many_function: the same for several steps, `(steps, x, y, sample_weight, weights,
+            metric_weights)`; see `Runtime.compile_train_many`. None where nothing is gained.
         score_function: `(x, y, sample_weight)`; see `make_scoring`.
         gradient_function: `(x, y, sample_weight, weights, mean_valid_steps)`; see `make_gradient`.
         evaluate_function: `(x, y)`; see `make_evaluation`.
@@ -84,7 +87,8 @@ class CompiledModel:
         label_limits: for each output what its labels may be.
         unknown_valid_steps: `(outputs,)` zeros, which say that their mean is not known.
         seen: signatures of rows that the model was tried on.
-        uniform_weights: weights of uniform batches on the device, by the size of the batch.
+        uniform_weights: weights of uniform batches on the device, by their number, 0 for one
+            that is not stacked, and the size of the batch.
     """
 
     made_for: CompiledFor
@@ -93,6 +97,7 @@ class CompiledModel:
     objective: Objective
     step: TrainingStep
     train_function: Callable[..., tuple[dict[str, Any], SampleValues | DeferredValues]]
+    train_many_function: Callable[..., Any] | None
     score_function: Callable[..., Scored]
     gradient_function: Callable[..., list[Tensor]]
     evaluate_function: Callable[..., ExampleValues]
@@ -100,7 +105,7 @@ class CompiledModel:
     label_limits: list[_labels.LabelLimit | None]
     unknown_valid_steps: Tensor
     seen: set[Any]
-    uniform_weights: dict[int, Tensor] = field(default_factory=dict)
+    uniform_weights: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
     def train(
         self, proposal: Proposal, mean_valid_steps: np.ndarray | None
@@ -136,6 +141,26 @@ class CompiledModel:
             return _deferred(self.train_function(*data))
         with _build.restored_on_refusal(self.step.model):
             return _deferred(self.train_function(*data))
+
+    def train_many(
+        self, proposals: Sequence[Proposal], room: int
+    ) -> tuple[dict[str, Any], dict[str, Tensor], SampleValues]:
+        """Several optimizer steps in one call, where there is a `train_many_function`.
+
+        Args:
+            proposals: what to train on, step by step; all alike.
+            room: int, steps that what is compiled has room for.
+
+        Returns:
+            `(logs, all_logs, values)` as of `Runtime.compile_train_many`.
+        """
+        data = self.to_device(*stack_rows(proposals, room))
+        weights = stack_weights(proposals, room)
+        if weights is None:
+            data += (self._uniform_weights(len(proposals[0].weights), room), None)
+        else:
+            data += self.to_device(*weights)
+        return self.train_many_function(len(proposals), *data)
 
     def score(self, x: Nested, y: Nested, sample_weight: Nested = None) -> Scored:
         """Scores a batch by one forward pass; tensors, still being computed.
@@ -186,12 +211,14 @@ class CompiledModel:
             return self.runtime.to_device(cast_array(part))
         return map_arrays(lambda array: self.runtime.to_device(cast_array(array)), part)
 
-    def _uniform_weights(self, n: int) -> Tensor:
-        """Weights of a uniform batch, which stay on the device: batches come in few sizes."""
-        known = self.uniform_weights.get(n)
+    def _uniform_weights(self, n: int, steps: int = 0) -> Tensor:
+        """Weights of uniform batches, which stay on the device: batches come in few sizes."""
+        known = self.uniform_weights.get((steps, n))
         if known is None:
             weights = cast_floats(self.reweighting.uniform_weights(n))
-            known = self.uniform_weights[n] = ops.convert_to_tensor(weights)
+            if steps:
+                weights = np.repeat(weights[None], steps, axis=0)
+            known = self.uniform_weights[steps, n] = ops.convert_to_tensor(weights)
         return known
 
     def _valid_steps_to_device(self, mean_valid_steps: np.ndarray | None) -> Tensor:

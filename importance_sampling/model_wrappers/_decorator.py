@@ -10,7 +10,8 @@ from ._base import ModelWrapper
 # For each method that a decorator may implement, the methods of `ModelWrapper` that call it. The
 # loop calls these, and what they call must be the decorator's.
 _CALLED_BY = {
-    "train_batch": ("train",),
+    "train_batch": ("train", "train_many", "trains_many"),
+    "train": ("train_many", "trains_many"),
     "score": ("score_later",),
     "score_batch": ("score", "score_later"),
     "evaluate_batch": ("evaluates_itself", "evaluate_batches"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import keras
 import numpy as np
@@ -14,6 +14,7 @@ from ..reweighting import ReweightingPolicy
 from ._casts import cast_floats
 from ._compiled_wrapper import CompiledWrapper
 from ._evaluation import ExampleColumns, join_columns
+from ._many_steps import ManyResults, are_alike
 from ._passes import Scored
 from ._step_result import StepResult
 from .signals import is_heard, send
@@ -230,6 +231,43 @@ class OracleWrapper(CompiledWrapper):
         if self._overrides("train_batch"):
             return super().train(proposal)
         return self._train(proposal)
+
+    def train_many(self, proposals: Sequence[Proposal], room: int = 0) -> list[StepResult]:
+        """Several optimizer steps in one call; see `ModelWrapper.train_many`.
+
+        Batches that differ in shape or type are trained on one by one.
+
+        Args:
+            proposals: the mini-batches, with their weights.
+            room: int, the most steps that any call will make.
+
+        Returns:
+            A `StepResult` for each.
+        """
+        if not self.trains_many or not are_alike(proposals):
+            return super().train_many(proposals)
+        compiled = self._compile(*proposals[0].rows[:3])
+        for proposal in proposals:
+            _check_weights(proposal, self.reweighting)
+        found = compiled.train_many(proposals, max(room, len(proposals)))
+        if not self._in_loop:
+            compiled.runtime.sync()
+        return ManyResults(*found, len(proposals), self._without_overflow).of_each_step()
+
+    @property
+    def trains_many(self) -> bool:
+        """Whether nothing needs the host between one step and the next.
+
+        Not for a subclass with a `train` or `train_batch` of its own, listeners to the signal
+        `is.training`, or a model whose steps count masked time steps for each other.
+        """
+        own = self._overrides("train") or self._overrides("train_batch")
+        return (
+            self._compiled is not None
+            and self._compiled.train_many_function is not None
+            and not own
+            and not is_heard("is.training")
+        )
 
     def _train(self, proposal: Proposal, evaluated: ExampleColumns | None = None) -> StepResult:
         compiled = self._compile(*proposal.rows[:3])

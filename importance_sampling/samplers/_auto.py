@@ -175,6 +175,44 @@ class AutoSampler(BaseSampler):
         n = self._indices.n
         return n is not None and self._seen >= n
 
+    def batches_ahead(self, batch_size: int) -> int:
+        """Many within a phase; single steps before a decision, which is made by their times.
+
+        Args:
+            batch_size: int, examples of a uniform step.
+        """
+        if self._next_decision is None or self._phase is Phase.TRIAL:
+            return 1
+        # Two more than it takes: the first is left out, the last may come late.
+        left = self._next_decision - self._step - (ENOUGH + 2)
+        if left <= 1 or self._strategy.kind is Kind.POOL:
+            return 1
+        if self._strategy.kind is Kind.HISTORY and self._history is not None:
+            return min(left, self._history.batches_ahead(batch_size))
+        return min(left, self._rows.whole_batches(batch_size))
+
+    def propose_many(self, batch_size: int, count: int) -> list[Proposal]:
+        """Draws the next mini-batches; see `BaseSampler`."""
+        if count == 1:
+            return [self.propose(batch_size)]
+        if self._strategy.kind is Kind.HISTORY and self._history is not None:
+            self._history.refit_if_due(batch_size)
+            self._step += count
+            return self._history.propose_many_by_score(
+                batch_size,
+                count,
+                self._estimates.stored.ratio,
+                lambda: self._estimates.seconds_by_size(batch_size),
+            )
+        if self._history is not None and self._knows_all_examples:
+            self._history.end_first_pass()
+            self._history.refit_if_due(batch_size)
+        proposals = []
+        for idxs, rows in self._rows.next_batches(batch_size, count):
+            self._step += 1
+            proposals.append(self._uniform_batch(idxs, rows))
+        return proposals
+
     def propose(self, batch_size: int) -> Proposal:
         """Draws the next mini-batch in the way that is due.
 
@@ -201,7 +239,7 @@ class AutoSampler(BaseSampler):
             )
         if strategy.kind is Kind.POOL:
             return self._propose_from_pool(strategy, batch_size)
-        return self._propose_a_uniform_batch(batch_size)
+        return self._uniform_batch(*self._rows.next_batch(batch_size))
 
     def _propose_from_pool(self, strategy: Strategy, batch_size: int) -> Proposal:
         size = strategy.pool * batch_size
@@ -210,8 +248,7 @@ class AutoSampler(BaseSampler):
         self._pool.reuse = strategy.reuse
         return self._pool.propose(batch_size)
 
-    def _propose_a_uniform_batch(self, batch_size: int) -> Proposal:
-        idxs, rows = self._rows.next_batch(batch_size)
+    def _uniform_batch(self, idxs: np.ndarray, rows: tuple[Any, ...]) -> Proposal:
         self._seen += len(idxs)
         reads_scores = self._phase is Phase.WARMUP or (
             self._phase is Phase.CHOSEN and self._step % _LOOK == 0
@@ -243,7 +280,7 @@ class AutoSampler(BaseSampler):
             step: the step made.
         """
         proposal = step.proposal
-        self._estimates.add_time(proposal, step.seconds)
+        self._estimates.add_time(proposal, step.seconds, step.steps_in_call)
         if not proposal.reads_scores:
             return
         would_be = None

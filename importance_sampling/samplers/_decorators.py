@@ -9,7 +9,7 @@ import numpy as np
 
 from ..proposal import Pool, Proposal, StepRecord
 from ._pool import UniformSampler
-from .base import BaseSampler
+from .base import BaseSampler, batches_ahead
 from .conditions import Condition
 from .variance import MovingAverage
 
@@ -70,6 +70,16 @@ class SamplerDecorator(BaseSampler):
         if self._leaves_pools_alone:
             return self.sampler.propose(batch_size)
         return super().propose(batch_size)
+
+    def propose_many(self, batch_size: int, count: int) -> list[Proposal]:
+        """Draws the next mini-batches; see `BaseSampler`."""
+        if self._leaves_pools_alone and count > 1:
+            return self.sampler.propose_many(batch_size, count)
+        return super().propose_many(batch_size, count)
+
+    def batches_ahead(self, batch_size: int) -> int:
+        """Those of the decorated sampler; one, where the decorator draws by scores of its own."""
+        return batches_ahead(self.sampler, batch_size) if self._leaves_pools_alone else 1
 
     def observe(self, step: StepRecord) -> None:
         """Passes the step on to the decorated sampler."""

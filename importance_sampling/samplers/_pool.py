@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._arrays import dataset_length
-from ..proposal import Pool
+from ..proposal import Pool, Proposal
 from ..protocols import AsynchronousScoringModel, Dataset, ScoringModel
 from ._model_scores import score_rows, score_rows_later
 from .base import BaseSampler
@@ -41,6 +41,10 @@ class UniformSampler(BaseSampler):
     def idxs(self, idxs: ArrayLike) -> None:
         self._chosen = np.asarray(idxs)
 
+    def batches_ahead(self, batch_size: int) -> int:
+        """The whole batches left of the pass, for nothing is learnt; see `BaseSampler`."""
+        return 1 if self._chosen is not None else self._rows.whole_batches(batch_size)
+
     def candidates(self, batch_size: int) -> Pool:
         """The next batch of the pass; the chosen examples, where `idxs` was assigned.
 
@@ -51,6 +55,10 @@ class UniformSampler(BaseSampler):
             return Pool(self._chosen)
         idxs, rows = self._rows.next_batch(batch_size)
         return Pool(idxs, None, rows)
+
+    def propose_many(self, batch_size: int, count: int) -> list[Proposal]:
+        """Draws the next mini-batches; see `BaseSampler`."""
+        return self._propose_many_uniformly(batch_size, count)
 
 
 class ModelSampler(BaseSampler):

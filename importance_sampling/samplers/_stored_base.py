@@ -85,7 +85,20 @@ class StoredScoreSampler(BaseSampler):
         Args:
             batch_size: int, number of examples.
         """
-        idxs, scores, total = self._draw_stored(batch_size)
+        drawn = self._draw_stored(batch_size)
+        return self._proposal_of(*drawn, self.dataset.train_data[drawn[0]])
+
+    def _proposal_of(
+        self, idxs: np.ndarray, scores: np.ndarray, total: float, rows: tuple[Any, ...]
+    ) -> Proposal:
+        """The proposal of what `_draw_stored` drew.
+
+        Args:
+            idxs: `(b,)` indices.
+            scores: `(b,)` scores they were drawn by.
+            total: float, the sum of all scores.
+            rows: data of the examples.
+        """
         n = self._tree.n
         weights = None
         if has_drawn_weights(self.reweighting):
@@ -95,7 +108,6 @@ class StoredScoreSampler(BaseSampler):
         # E[s_i] under the draw is sum(s^2) / sum(s), of which the variance reduction is made.
         self._average.add(np.sqrt(max(scores.mean() * n / total, 1.0)))
         importance_weights = unbiased_weights(scores, total, n)
-        rows = self.dataset.train_data[idxs]
         return self._proposal_by_score(
             idxs, rows, weights, scores, importance_weights, kind=Kind.HISTORY
         )

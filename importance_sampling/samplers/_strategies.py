@@ -105,18 +105,22 @@ class StrategyEstimates(Stateful):
             # What its probabilities give, or would have given, on what was drawn anyway.
             self.stored.add(weights, scores, would_be)
 
-    def add_time(self, proposal: Proposal, seconds: float) -> None:
+    def add_time(self, proposal: Proposal, seconds: float, steps_in_call: int = 1) -> None:
         """Learns how long a step took.
 
         Args:
             proposal: what was trained on.
             seconds: float; NaN if it is not known.
+            steps_in_call: int, steps made by the same call. Only those made alone are compared.
         """
         if np.isnan(seconds):
             return
         if self.first_step is None:
             self.first_step = seconds
         self.elapsed += seconds
+        if steps_in_call > 1:
+            self._times.interrupt()
+            return
         size = len(proposal.idxs)
         if proposal.kind is Kind.UNIFORM:
             # Whoever trains uniformly need not read scores, which is not free.

@@ -132,6 +132,13 @@ class BaseSampler(Stateful):
         idxs, rows = self._rows.next_batch(batch_size)
         return self._draw(Pool(idxs, None, rows), batch_size)
 
+    def _propose_many_uniformly(self, batch_size: int, count: int) -> list[Proposal]:
+        """The next whole batches of a pass over the data, read together."""
+        if count == 1:
+            return [self.propose(batch_size)]
+        batches = self._rows.next_batches(batch_size, count)
+        return [self._draw(Pool(idxs, None, rows), batch_size) for idxs, rows in batches]
+
     def _draw(self, pool: Pool, batch_size: int) -> Proposal:
         """Draws a batch from a pool."""
         if pool.scores is None:
@@ -220,6 +227,29 @@ class BaseSampler(Stateful):
         """
         return self.reweighting.unbiased and weights.shape[1] == 1
 
+    def propose_many(self, batch_size: int, count: int) -> list[Proposal]:
+        """Draws the next mini-batches, of which there may be `batches_ahead`.
+
+        Args:
+            batch_size: int, number of examples of a uniform step.
+            count: int, how many batches.
+
+        Returns:
+            The proposals that as many calls of `propose` would return.
+        """
+        return [self.propose(batch_size) for _ in range(count)]
+
+    def batches_ahead(self, batch_size: int) -> int:
+        """How many batches can be proposed now with no step observed in between.
+
+        They are the same that would be proposed one by one, all of one size. One, unless a sampler
+        says otherwise; a subclass that changes how batches are drawn or learnt from says it anew.
+
+        Args:
+            batch_size: int, number of examples of a uniform step.
+        """
+        return 1
+
     # -- observing --------------------------------------------------------------------------
 
     def observe(self, step: StepRecord) -> None:
@@ -288,6 +318,36 @@ class BaseSampler(Stateful):
 
 
 compatibility.add_old_names(BaseSampler)
+
+# What `batches_ahead` of a class makes a statement about.
+_DRAWS_OR_LEARNS = frozenset(
+    [
+        "propose",
+        "propose_many",
+        "candidates",
+        "transform",
+        "observe",
+        "sample",
+        "update",
+        "_get_samples_with_scores",
+        "_draw_stored",
+    ]
+)
+
+
+def batches_ahead(sampler: BaseSampler, batch_size: int) -> int:
+    """What a sampler says of itself; one where a subclass draws or learns in its own way.
+
+    Args:
+        sampler: the sampler.
+        batch_size: int, number of examples of a uniform step.
+    """
+    for kind in type(sampler).__mro__:
+        if "batches_ahead" in vars(kind):
+            return max(1, sampler.batches_ahead(batch_size))
+        if not _DRAWS_OR_LEARNS.isdisjoint(vars(kind)):
+            return 1
+    return 1
 
 
 def announced(proposal: Proposal) -> Proposal:

@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 
-from .._arrays import count_rows
+from .._arrays import count_rows, take_rows
 from .._state import Stateful
 from ..protocols import Dataset
 
@@ -140,6 +140,17 @@ class IndexStream(Stateful):
         left = self.n - self._position
         return left if left == self.n % size else size
 
+    def whole_batches(self, size: int) -> int:
+        """How many batches of `size` are left of the pass, at least one.
+
+        Args:
+            size: int, the batch size.
+        """
+        if self.n is None:
+            return 1
+        left = self.n - self._position if self._started else self.n
+        return max(1, left // size)
+
     def peek(self, size: int) -> np.ndarray | None:
         """The next `size` indices, which stay; None where they are not settled yet.
 
@@ -218,6 +229,26 @@ class RowReader:
             return _counted(self._dataset.read_batch(size))
         return self._read_next(self._indices.rows_in_batch(size))
 
+    def next_batches(self, size: int, count: int) -> list[tuple[np.ndarray, tuple[Any, ...]]]:
+        """Batches as from so many calls of `next_batch`, read together.
+
+        Args:
+            size: int, the batch size.
+            count: int, how many; at most `whole_batches`.
+        """
+        if hasattr(self._dataset, "read_batch") or self._reads_ahead:
+            return [self.next_batch(size) for _ in range(count)]
+        idxs = self._indices.next(count * size)
+        return split_rows(idxs, self._dataset.train_data[idxs], size)
+
+    def whole_batches(self, size: int) -> int:
+        """How many batches of `size` are left of the pass, at least one; one for a stream.
+
+        Args:
+            size: int, the batch size.
+        """
+        return self._indices.whole_batches(size)
+
     def next_pool(self, size: int) -> tuple[np.ndarray, tuple[Any, ...]]:
         """Indices and data of the next examples to draw from, from the next pass where one ends.
 
@@ -254,6 +285,20 @@ class RowReader:
         thread, self._thread, self._ahead = self._thread, None, None
         if thread is not None:
             thread.shutdown(wait=False, cancel_futures=True)
+
+
+def split_rows(
+    idxs: np.ndarray, rows: tuple[Any, ...], size: int
+) -> list[tuple[np.ndarray, tuple[Any, ...]]]:
+    """Examples in batches, without copying.
+
+    Args:
+        idxs: indices.
+        rows: the data at them.
+        size: int, examples in each batch.
+    """
+    pieces = [slice(start, start + size) for start in range(0, len(idxs), size)]
+    return [(idxs[piece], take_rows(rows, piece)) for piece in pieces]
 
 
 def _counted(rows: tuple[Any, ...]) -> tuple[np.ndarray, tuple[Any, ...]]:

@@ -14,7 +14,7 @@ from ._history_store import DrawnBatches, PendingScores, Refresher, batches_at_o
 from ._model_scores import score_rows
 from ._stored_base import StoredScoreSampler
 from .batch_size import BatchSizer, Constant, batch_sizes, check_constant
-from .drawing import Resampling, uniforms_for
+from .drawing import Resampling, split_rows, uniforms_for
 from .score_cells import ScoreCells, expected_scores, score_bin
 from .variance import MeasuredReduction, momentum_over
 
@@ -194,6 +194,58 @@ class HistoryMixtureSampler(StoredScoreSampler):
             seconds: gives the measured times of a step by size; see `BatchSizer`.
         """
         return super().propose(self._next_size(batch_size, ratio, seconds))
+
+    def propose_many_by_score(
+        self,
+        batch_size: int,
+        count: int,
+        ratio: float,
+        seconds: Callable[[], Mapping[int, float]] | None = None,
+    ) -> list[Proposal]:
+        """As `propose_by_score`, several batches; there may be `batches_ahead`.
+
+        Args:
+            batch_size: int, the size of uniform batches.
+            count: int, how many batches.
+            ratio: float, as for `propose_by_score`.
+            seconds: as for `propose_by_score`.
+        """
+        return self._propose_drawn(self._next_size(batch_size, ratio, seconds), count)
+
+    def propose_many(self, batch_size: int, count: int) -> list[Proposal]:
+        """Draws the next mini-batches; see `BaseSampler`."""
+        if count == 1:
+            return [self.propose(batch_size)]
+        if self._first_pass > 0:
+            self.refit_if_due(batch_size)
+            self._first_pass -= count * batch_size
+            return self._propose_many_uniformly(batch_size, count)
+        size = self._next_size(batch_size, self._reduction.ratio)
+        self.refit_if_due(batch_size, size)
+        return self._propose_drawn(size, count)
+
+    def _propose_drawn(self, size: int, count: int) -> list[Proposal]:
+        """Batches that were drawn together, their data read together."""
+        drawn = [self._draw_stored(size) for _ in range(count)]
+        idxs = np.concatenate([batch[0] for batch in drawn])
+        batches = split_rows(idxs, self.dataset.train_data[idxs], size)
+        return [
+            self._proposal_of(*batch, rows) for batch, (_, rows) in zip(drawn, batches, strict=True)
+        ]
+
+    def batches_ahead(self, batch_size: int) -> int:
+        """Whole batches left of the first pass; then those drawn by the same probabilities.
+
+        Args:
+            batch_size: int, examples of a uniform step.
+        """
+        if self._first_pass > 0:
+            return min(self._first_pass // batch_size, self._rows.whole_batches(batch_size))
+        if self.refresh:
+            # Some examples may have to be scored between any two steps.
+            return 1
+        # A size that is yet to be chosen is not larger, and has not fewer batches.
+        return len(self._drawn) or batches_at_once(self._tree.n, batch_size)
 
     def _next_size(
         self,

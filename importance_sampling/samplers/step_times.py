@@ -41,6 +41,10 @@ class StepTimes(Generic[K]):
             self._times.setdefault(kind, deque(maxlen=_WINDOW)).append(seconds)
         self._group = group
 
+    def interrupt(self) -> None:
+        """Says that steps came in between which are not told of; as a change of kind."""
+        self._group = None
+
     def known(self, kind: K, enough: int = ENOUGH) -> bool:
         """Whether the kind was seen often enough.
 

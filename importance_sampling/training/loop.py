@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import itertools
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import keras
 import numpy as np
@@ -19,15 +18,31 @@ from ..datasets import StreamEnded
 from ..model_wrappers import ModelWrapper
 from ..proposal import InvalidScores, Proposal, StepRecord, at_step
 from ..samplers import BaseSampler
+from ..samplers.base import batches_ahead
 from ._announce import announced
 from ._arguments import Callbacks, Verbose
-from ._callbacks import callback_list, first_epoch, looks_at_batches
+from ._callbacks import callback_list, first_epoch, has_batch_hooks, looks_at_batches
 from ._report import TrainingReport
 from ._step_logs import StepLogs
+from ._steps_per_call import StepsPerCall, given_steps
 from ._validation import Validation
 
 OnSample = Callable[[BaseSampler, np.ndarray, np.ndarray, np.ndarray], Any]
 OnScores = Callable[[BaseSampler, np.ndarray], Any]
+
+
+class _Drawn(NamedTuple):
+    """The batches of one call.
+
+    Attributes:
+        proposals: what to train on, step by step.
+        seconds: float, how long it took to draw them.
+        waiting: float, seconds spent on the steps before, by whose scores they are drawn.
+    """
+
+    proposals: list[Proposal]
+    seconds: float
+    waiting: float
 
 
 class Loop(Stateful):
@@ -71,7 +86,12 @@ class Loop(Stateful):
         self.step = 0
         self.logs = StepLogs(sampler, batch_size)
         self.report = TrainingReport.of(sampler, batch_size)
-        self._pending: StepRecord | None = None
+        # Steps that were made and not yet observed, first to last.
+        self._pending: list[StepRecord] = []
+        self._told_together = given_steps(model)
+        self._calls = StepsPerCall(None, False)
+        self._steps_per_epoch: int | None = None
+        self._last_step: int | None = None
         self._last_logs: dict[str, Any] = {}
 
     def run(
@@ -102,6 +122,7 @@ class Loop(Stateful):
         hooks = callback_list(model, callbacks, verbose, epochs, steps)
         # Callbacks of the user's may hold the model itself, past `Callback.model`.
         exposed = any(looks_at_batches(c) for c in hooks.callbacks)
+        self._plan_calls(hooks, steps, epochs - initial_epoch)
         model.stop_training = False
         logs: dict[str, Any] = {}
         with self.wrapper.attached() as runtime:
@@ -127,6 +148,18 @@ class Loop(Stateful):
         hooks.on_train_end(logs)
         return model.history
 
+    def _plan_calls(
+        self, hooks: keras.callbacks.CallbackList, steps_per_epoch: int | None, epochs: int
+    ) -> None:
+        """Settles whether steps go to the device together, and how many the user wants there."""
+        given = self._told_together
+        one_by_one = given is None and any(has_batch_hooks(c) for c in hooks.callbacks)
+        sizes = len(self.sampler.batch_sizes(self.batch_size))
+        allowed = self.wrapper.trains_many and not one_by_one and not self.wait
+        self._calls = StepsPerCall(given, allowed, sizes)
+        self._steps_per_epoch = steps_per_epoch
+        self._last_step = None if steps_per_epoch is None else self.step + epochs * steps_per_epoch
+
     def _epoch(
         self,
         steps: int | None,
@@ -137,19 +170,18 @@ class Loop(Stateful):
         """Runs one epoch; True if the data ended with it."""
         self._last_logs = {}
         dataset = self.sampler.dataset
-        for step in itertools.count():
+        step = 0
+        while True:
             # Of data that nobody knows the length of, the first pass that was read tells.
             end = steps_per_pass(dataset, self.batch_size) if steps is None else steps
             if (end is not None and step >= end) or (step and self.sampler.epoch_over):
                 break
             if exposed:
                 runtime.sync()
-            if not self.sampler.overlaps:
-                self._observe_pending()
-            began = time.perf_counter()
+            most = self._steps_told_together(step, end)
             # Drawn before the callbacks hear of the step, which a stream may not have any more.
             try:
-                proposal = self._propose()
+                drawn = self._draw(most)
             except StreamEnded:
                 if self.step == 0:
                     raise
@@ -169,48 +201,95 @@ class Loop(Stateful):
                 if not self.model.stop_training:
                     raise
                 break
-            drawing = time.perf_counter() - began
             callbacks.on_train_batch_begin(step)
-            if self.on_sample is not None:
-                self.on_sample(
-                    self.sampler, proposal.idxs, proposal.weights, proposal.predicted_scores
-                )
-            self._train(proposal, drawing, at_once=step == 0 or self.wait)
+            begun = step
+            step += self._train(drawn, first=step == 0)
+            while step - begun < most and not (self.model.stop_training or self.sampler.epoch_over):
+                # Steps that the user wants to be told of together, as many as fit into a call.
+                try:
+                    drawn = self._draw(begun + most - step)
+                except StreamEnded:
+                    # The next draw says so, once the callbacks have heard of these.
+                    break
+                step += self._train(drawn)
             if exposed:
                 runtime.sync()
-            callbacks.on_train_batch_end(step, self._last_logs)
+            callbacks.on_train_batch_end(step - 1, self._last_logs)
             if self.model.stop_training:
                 break
         self._finish_epoch()
         return False
 
-    def _propose(self) -> Proposal:
+    def _steps_told_together(self, step: int, end: int | None) -> int:
+        """How many steps callbacks are told of at once, from this one on."""
+        most = self._told_together or self._calls.most
+        return most if end is None else min(most, end - step)
+
+    def _draw(self, most: int) -> _Drawn:
+        """The batches of the next call, `most` at most.
+
+        A sampler that overlaps has then observed all steps but the last, which is what it is
+        told when it draws one by one, too: draws do not depend on how many go into a call.
+        """
+        if not self.sampler.overlaps:
+            self._observe_pending()
+        most = min(most, self._calls.most)
+        waiting = time.perf_counter()
+        self._observe_pending(keep=1)
+        began = time.perf_counter()
         try:
-            return self.sampler.propose(self.batch_size)
+            if most > 1:
+                most = min(most, batches_ahead(self.sampler, self.batch_size))
+            proposals = self.sampler.propose_many(self.batch_size, most)
         except InvalidScores as error:
             raise at_step(self.step + 1, error) from error
+        return _Drawn(proposals, time.perf_counter() - began, began - waiting)
 
-    def _train(self, proposal: Proposal, drawing: float, at_once: bool) -> None:
-        """Makes the step; the one before is observed meanwhile, this one too if `at_once`."""
+    def _train(self, drawn: _Drawn, first: bool = False) -> int:
+        """Makes the steps of a call; those before are observed meanwhile, these too if `wait`.
+
+        Args:
+            drawn: what `_draw` returned.
+            first: bool, whether they are the first of an epoch, whose logs want a score.
+
+        Returns:
+            How many steps were made.
+        """
+        proposals, drawing, waiting = drawn
+        count = len(proposals)
+        for proposal in proposals if self.on_sample is not None else ():
+            self.on_sample(self.sampler, proposal.idxs, proposal.weights, proposal.predicted_scores)
         began = time.perf_counter()
         if self.sampler.overlaps and not self.wait and self.wrapper.asynchronous:
             self.sampler.prepare(self.batch_size)
-        result = self.wrapper.train(proposal)
+        if count == 1:
+            results = [self.wrapper.train(proposals[0])]
+        else:
+            results = self.wrapper.train_many(proposals, self._calls.most)
         self._observe_pending()
-        self.step += 1
-        self.logs.count(proposal)
-        record = StepRecord(proposal, result, self.step)
+        records = []
+        for proposal, result in zip(proposals, results, strict=True):
+            self.step += 1
+            self.logs.count(proposal)
+            records.append(StepRecord(proposal, result, self.step, steps_in_call=count))
+        at_once = first or self.wait
         if at_once:
             # The first logs want a score; one that is not finite is told after the callbacks.
             with contextlib.suppress(InvalidScores):
-                self._wait_for_scores(record)
-        seconds = drawing + time.perf_counter() - began
-        self._pending = record.with_seconds(seconds)
+                self._wait_for_scores(records[0])
+        drawing /= count
+        seconds = drawing + (waiting + time.perf_counter() - began) / count
+        self._pending = [record.with_seconds(seconds) for record in records]
         if at_once:
             with contextlib.suppress(InvalidScores):
-                self._observe_pending()
-        self._last_logs = self.logs.of_step(result, proposal)
-        self.report.add(proposal, seconds, drawing, self._last_logs["variance_reduction"])
+                self._observe_pending(keep=count - 1)
+        self._last_logs = self.logs.of_step(results[-1], proposals[-1])
+        for proposal in proposals:
+            self.report.add(proposal, seconds, drawing, self._last_logs["variance_reduction"])
+        if count == 1:
+            left = None if self._last_step is None else self._last_step - self.step
+            self._calls.add(seconds, self._steps_per_epoch, left)
+        return count
 
     def _wait_for_scores(self, record: StepRecord) -> bool:
         """Whether logs or a hook want a step's scores; those of its own pass are fetched then."""
@@ -221,18 +300,21 @@ class Loop(Stateful):
             return len(record.scores) > 0
         return wanted
 
-    def _observe_pending(self) -> None:
-        """Tells the sampler of the last step, and the logs of its scores."""
-        record = self._pending
-        if record is None:
-            return
-        wanted = self._wait_for_scores(record)
-        self._pending = None
-        self.sampler.observe(record)
-        if wanted:
-            scores = self.logs.add_scores(record)
-            if self.on_scores is not None:
-                self.on_scores(self.sampler, scores)
+    def _observe_pending(self, keep: int = 0) -> None:
+        """Tells the sampler of steps in order, but for the last few, and the logs of their scores.
+
+        Args:
+            keep: int, how many steps it is told of later.
+        """
+        while len(self._pending) > keep:
+            record = self._pending[0]
+            wanted = self._wait_for_scores(record)
+            del self._pending[0]
+            self.sampler.observe(record)
+            if wanted:
+                scores = self.logs.add_scores(record)
+                if self.on_scores is not None:
+                    self.on_scores(self.sampler, scores)
 
     def _finish_epoch(self) -> None:
         try:
@@ -241,5 +323,5 @@ class Loop(Stateful):
             # Somebody has seen it, as `TerminateOnNaN` does, and wants to stop in good order.
             if not self.model.stop_training:
                 raise
-            self._pending = None
+            self._pending = []
         self._last_logs |= self.logs.of_epoch()

@@ -1,0 +1,363 @@
+"""Several steps in one call of the device: everything as with one step after the other."""
+
+import keras
+import numpy as np
+import pytest
+from helpers import data, mlp
+from keras import layers, ops
+
+from importance_sampling import HistoryImportanceTraining, ImportanceTraining
+from importance_sampling.samplers import UniformSampler
+from importance_sampling.samplers.base import batches_ahead
+from importance_sampling.training import BaseTraining
+from importance_sampling.training._steps_per_call import StepsPerCall
+
+end_to_end = pytest.mark.end_to_end
+exact = pytest.mark.exact
+
+ROWS, BATCH = 520, 8
+"""Of which the last batch of a pass is whole, and eight batches are drawn at once."""
+
+
+class Seen(keras.callbacks.Callback):
+    """Is told of batches, so that steps go one by one, unless the user wants them together."""
+
+    def __init__(self):
+        super().__init__()
+        self.begun, self.ended = [], []
+
+    def on_train_batch_begin(self, batch, logs=None):
+        self.begun.append(batch)
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.ended.append((batch, {name: float(value) for name, value in logs.items()}))
+
+
+def functional(*body, **compile_arguments):
+    inputs = x = keras.Input((6,))
+    for layer in body:
+        x = layer(x)
+    model = keras.Model(inputs, layers.Dense(4, activation="softmax")(x))
+    model.compile(**{"loss": "sparse_categorical_crossentropy"} | compile_arguments)
+    return model
+
+
+def adam(**kwargs):
+    return keras.optimizers.Adam(0.01, **kwargs)
+
+
+def plain(**kwargs):
+    return mlp(optimizer=adam(), metrics=["accuracy"], **kwargs)
+
+
+def dropout(**kwargs):
+    return functional(
+        layers.Dense(16, activation="relu"), layers.Dropout(0.5, seed=3), optimizer=adam(), **kwargs
+    )
+
+
+def batch_normalization(**kwargs):
+    return functional(
+        layers.Dense(16, activation="relu"), layers.BatchNormalization(), optimizer=adam(), **kwargs
+    )
+
+
+def regularized(**kwargs):
+    dense = layers.Dense(
+        16, activation="relu", kernel_regularizer="l2", activity_regularizer=keras.regularizers.L2()
+    )
+    return functional(dense, optimizer=adam(), metrics=["accuracy"], **kwargs)
+
+
+def accumulating(**kwargs):
+    return functional(
+        layers.Dense(16, activation="relu"),
+        optimizer=adam(gradient_accumulation_steps=3),
+        **kwargs,
+    )
+
+
+def averaging(**kwargs):
+    return functional(
+        layers.Dense(16, activation="relu"),
+        optimizer=adam(use_ema=True, ema_momentum=0.9),
+        **kwargs,
+    )
+
+
+def scaled(**kwargs):
+    return functional(
+        layers.Dense(16, activation="relu"),
+        optimizer=keras.optimizers.LossScaleOptimizer(adam()),
+        **kwargs,
+    )
+
+
+def scheduled(**kwargs):
+    rate = keras.optimizers.schedules.ExponentialDecay(0.02, 10, 0.9)
+    return functional(
+        layers.Dense(16, activation="relu"), optimizer=keras.optimizers.Adam(rate), **kwargs
+    )
+
+
+class OwnStep(keras.Model):
+    """Counts its steps around Keras' own."""
+
+    def __init__(self, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.norm = keras.metrics.Mean(name="own")
+
+    def train_step(self, *args):
+        result = super().train_step(*args)
+        return result
+
+
+def own_step(**kwargs):
+    inputs = keras.Input((6,))
+    x = layers.Dense(16, activation="relu")(inputs)
+    model = OwnStep(inputs, layers.Dense(4, activation="softmax")(x))
+    model.compile(adam(), "sparse_categorical_crossentropy", metrics=["accuracy"], **kwargs)
+    return model
+
+
+def two_outputs(**kwargs):
+    inputs = keras.Input((6,))
+    x = layers.Dense(16, activation="relu")(inputs)
+    outputs = {
+        "a": layers.Dense(4, activation="softmax", name="a")(x),
+        "b": layers.Dense(1, name="b")(x),
+    }
+    model = keras.Model(inputs, outputs)
+    losses = {"a": "sparse_categorical_crossentropy", "b": "mse"}
+    model.compile(adam(), losses, metrics={"a": ["accuracy"]}, **kwargs)
+    return model
+
+
+NETWORKS = [
+    plain,
+    dropout,
+    batch_normalization,
+    regularized,
+    accumulating,
+    averaging,
+    scaled,
+    scheduled,
+    own_step,
+    two_outputs,
+]
+
+
+def train(network, make=HistoryImportanceTraining, together=1, epochs=2, rows=ROWS, **options):
+    """Trains from the same weights with the same seed; what was drawn and what became of it."""
+    keras.utils.set_random_seed(1)
+    model = network(steps_per_execution=together)
+    x, y = data(rows)
+    if network is two_outputs:
+        y = {"a": y, "b": x[:, :1] * 2}
+    drawn, scores = [], []
+    seen = Seen()
+    fit_arguments = options.pop("fit", {})
+    training = make(model, seed=5, **options)
+    history = training.fit(
+        x,
+        y,
+        batch_size=BATCH,
+        epochs=epochs,
+        verbose=0,
+        callbacks=[seen],
+        on_sample=lambda sampler, idxs, w, s: drawn.append((idxs.copy(), w.copy())),
+        on_scores=lambda sampler, s: scores.append(s.copy()),
+        **fit_arguments,
+    )
+    return model, history.history, seen, drawn, scores, training
+
+
+def same(one, other):
+    """Everything but when callbacks were told is the same."""
+    for a, b in zip(one[0].get_weights(), other[0].get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+    for a, b in zip(one[0].optimizer.variables, other[0].optimizer.variables, strict=True):
+        a, b = ops.convert_to_numpy(a), ops.convert_to_numpy(b)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    assert one[1].keys() == other[1].keys()
+    for name in one[1]:
+        np.testing.assert_allclose(one[1][name], other[1][name], rtol=1e-4, err_msg=name)
+    assert len(one[3]) == len(other[3]) and len(one[4]) == len(other[4])
+    for (idxs, w), (other_idxs, other_w) in zip(one[3], other[3], strict=True):
+        np.testing.assert_array_equal(idxs, other_idxs)
+        np.testing.assert_allclose(w, other_w, rtol=1e-4)
+    for a, b in zip(one[4], other[4], strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
+
+
+@exact
+@pytest.mark.parametrize("network", NETWORKS, ids=lambda f: f.__name__)
+def test_training_is_the_same(network):
+    one, many = train(network), train(network, together=8)
+    same(one, many)
+    assert len(one[2].ended) == 2 * 65
+    # The last call of an epoch makes what is left.
+    assert [batch for batch, _ in many[2].ended] == 2 * [*range(7, 64, 8), 64]
+    assert many[2].begun == 2 * [*range(0, 65, 8)]
+    told = dict(one[2].ended[65:])
+    for batch, logs in many[2].ended[9:]:
+        np.testing.assert_allclose(logs["loss"], told[batch]["loss"], rtol=1e-4)
+
+
+@exact
+@pytest.mark.parametrize("k", [0.5, 0.0])
+def test_biased_weights_and_the_metrics_own(k):
+    same(train(plain, k=k), train(plain, k=k, together=4))
+
+
+@exact
+def test_sample_weights():
+    weights = {"sample_weight": np.random.default_rng(0).random(ROWS)}
+    same(train(plain, fit=weights), train(plain, fit=weights, together=8))
+
+
+@exact
+@pytest.mark.parametrize("options", [{"constant": "variance"}, {"refresh": 0.5}], ids=str)
+def test_options_of_the_history(options):
+    same(
+        train(plain, epochs=3, **options),
+        train(plain, epochs=3, together=8, **options),
+    )
+
+
+@exact
+def test_short_last_batch_and_a_number_that_does_not_divide():
+    same(train(plain, rows=517), train(plain, rows=517, together=5))
+    steps = {"steps_per_epoch": 11}
+    same(train(plain, epochs=9, fit=steps), train(plain, epochs=9, together=8, fit=steps))
+
+
+@exact
+def test_pools_are_trained_on_one_by_one():
+    pools = {"make": ImportanceTraining, "tau_th": 1.01}
+    one, many = train(plain, **pools), train(plain, together=4, **pools)
+    same(one, many)
+    assert one[1]["importance_sampling"][-1] > 0
+    assert [batch for batch, _ in many[2].ended] == 2 * [*range(3, 64, 4), 64]
+
+
+class Uniform(BaseTraining):
+    def __init__(self, model, seed):
+        from importance_sampling.reweighting import BiasedReweightingPolicy
+
+        super().__init__(model, BiasedReweightingPolicy(1.0), seed=seed)
+
+    def make_sampler(self, dataset, batch_size, steps_per_epoch, epochs):
+        return UniformSampler(dataset, self.reweighting, **self._sampler_options)
+
+
+@exact
+@pytest.mark.parametrize("rows", [520, 517])
+def test_uniform_draws(rows):
+    same(train(plain, Uniform, rows=rows), train(plain, Uniform, rows=rows, together=8))
+
+
+@exact
+def test_steps_go_together_in_one_call_of_the_device(monkeypatch):
+    calls = []
+    from importance_sampling.model_wrappers import OracleWrapper
+
+    whole = OracleWrapper.train_many
+
+    def counted(self, proposals, room=0):
+        calls.append(len(proposals))
+        return whole(self, proposals, room)
+
+    monkeypatch.setattr(OracleWrapper, "train_many", counted)
+    training = train(plain, together=8)[-1]
+    if training.model.trains_many:
+        assert calls == 2 * 8 * [8]
+
+
+@exact
+def test_a_callback_that_changes_the_learning_rate_sees_every_batch():
+    def fitted(together_if_it_may):
+        keras.utils.set_random_seed(1)
+        model = plain()
+        x, y = data(ROWS)
+
+        def slower(batch, logs):
+            model.optimizer.learning_rate = 0.01 / (1 + batch)
+
+        training = HistoryImportanceTraining(model, seed=5)
+        callback = keras.callbacks.LambdaCallback(on_train_batch_end=slower)
+        callbacks = [callback, *together_if_it_may]
+        training.fit(x, y, batch_size=BATCH, epochs=2, verbose=0, callbacks=callbacks)
+        return model.get_weights()
+
+    for a, b in zip(fitted([]), fitted([Seen()]), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@exact
+def test_stop_training_between_calls():
+    class Stop(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            self.model.stop_training = batch >= 20
+
+    model = plain(steps_per_execution=8)
+    x, y = data(ROWS)
+    HistoryImportanceTraining(model, seed=5).fit(
+        x, y, batch_size=BATCH, epochs=2, verbose=0, callbacks=[Stop()]
+    )
+    assert int(ops.convert_to_numpy(model.optimizer.iterations)) == 24
+
+
+@exact
+def test_scores_that_are_not_finite_name_the_step_and_the_rows():
+    x, y = data(ROWS)
+    x[123] = np.nan
+    told = []
+    for together in (1, 8):
+        training = HistoryImportanceTraining(plain(steps_per_execution=together), seed=5)
+        with pytest.raises(ValueError, match="index") as error:
+            training.fit(x, y, batch_size=BATCH, epochs=2, verbose=0)
+        told.append(str(error.value))
+    assert told[0].split("(")[0] == told[1].split("(")[0] and "123" in told[1]
+
+
+@exact
+def test_a_subclass_that_draws_in_its_own_way_is_asked_step_by_step():
+    class Own(UniformSampler):
+        def propose(self, batch_size):
+            return super().propose(batch_size)
+
+    class Learns(UniformSampler):
+        def update(self, idxs, results):
+            pass
+
+    from importance_sampling.datasets import InMemoryDataset
+    from importance_sampling.reweighting import UNBIASED
+
+    x, y = data(ROWS)
+    dataset = InMemoryDataset(x, y, x, y, False)
+    assert batches_ahead(UniformSampler(dataset, UNBIASED), BATCH) == 65
+    for kind in (Own, Learns):
+        assert batches_ahead(kind(dataset, UNBIASED), BATCH) == 1
+
+
+def measured(seconds, first, epoch=100, left=10**6, programs=1):
+    calls = StepsPerCall(None, True, programs)
+    for value in [first, *20 * [seconds]]:
+        calls.add(value, epoch, left)
+    return calls.most
+
+
+@exact
+def test_how_many_steps_a_call_makes():
+    assert measured(1e-3, 0.5) == 8
+    # No longer than 30 ms, and an eighth of an epoch.
+    assert measured(5e-3, 0.5) == 4
+    assert measured(1e-1, 0.5) == 1
+    assert measured(1e-3, 0.5, epoch=20) == 2
+    # Not where compiling costs more than is saved.
+    assert measured(1e-3, 0.5, left=1000) == 1
+    assert measured(1e-3, 0.5, left=2000) == 8
+    assert measured(1e-3, 0.5, left=2000, programs=6) == 1
+    assert StepsPerCall(None, False).most == 1
+    assert StepsPerCall(16, True).most == 16
