@@ -163,6 +163,55 @@ def _any_rows(tensor: Any, rows: int | None) -> Any:
     return tf.TensorSpec((None, *tensor.shape[1:]), tensor.dtype)
 
 
+def _with_rows(shape: tf.TensorShape, rows: int | None) -> tf.TensorShape:
+    """The shape with the size of the batch where a number of rows is not known."""
+    if shape.rank is None:
+        return shape
+    return tf.TensorShape([rows if size is None else size for size in shape])
+
+
+def _loop(step: Callable[..., Any], count: Tensor, tensors: Sequence[Any]) -> Any:
+    """Makes `count` steps with the rows of tensors, in a loop inside the traced function."""
+    flat = tf.nest.flatten(tensors)
+    present = [t for t in flat if t is not None]
+    made_of: list[Any] = []
+
+    def flat_step(*row: Any) -> list[Tensor]:
+        rest = iter(row)
+        parts = [None if t is None else next(rest) for t in flat]
+        outputs = step(*tf.nest.pack_sequence_as(tensors, parts))
+        made_of[:] = [tf.nest.map_structure(lambda value: value is not None, outputs)]
+        return [tf.convert_to_tensor(v) for v in tf.nest.flatten(outputs) if v is not None]
+
+    # Traced before the loop is, which must know what it collects; for any number of rows where
+    # that works, as single steps are: Keras weighs some means by rows if it knows their number.
+    traced = tf.function(flat_step, autograph=False).get_concrete_function
+    specs = [tf.TensorSpec(t.shape[1:], t.dtype) for t in present]
+    rows = _rows(specs)
+    try:
+        one = traced(*[_any_rows(spec, rows) for spec in specs])
+    except Exception:  # noqa: BLE001 - whatever a model says to a batch of unknown size
+        one = traced(*specs)
+    room = present[0].shape[0]
+    kept = [
+        tf.TensorArray(v.dtype, room, element_shape=_with_rows(v.shape, rows))
+        for v in one.structured_outputs
+    ]
+
+    def body(i: Tensor, *kept: Any) -> tuple[Any, ...]:
+        outputs = one(*[t[i] for t in present])
+        return i + 1, *[array.write(i, v) for array, v in zip(kept, outputs, strict=True)]
+
+    _, *kept = tf.while_loop(
+        lambda i, *_: i < count, body, (0, *kept), parallel_iterations=1, maximum_iterations=room
+    )
+    found = iter([array.stack() for array in kept])
+    logs, values = tf.nest.map_structure(
+        lambda is_there: next(found) if is_there else None, made_of[0]
+    )
+    return tf.nest.map_structure(lambda steps: steps[count - 1], logs), logs, values
+
+
 class Runtime(base.Runtime):
     """Runs functions compiled by `tf.function` over state that stays in the model's variables."""
 
@@ -181,6 +230,15 @@ class Runtime(base.Runtime):
     def compile_train(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Compiles a training step by `tf.function`, unless the model runs eagerly."""
         return self.compile_pure(super().compile_train(step))
+
+    def compile_train_many(self, step: Callable[..., Any]) -> Callable[..., Any] | None:
+        """See `base.Runtime.compile_train_many`; a loop inside the `tf.function`."""
+        if not self.traces:
+            return None
+        one = super().compile_train(step)
+        # With the number of steps first, all shapes are taken as they are.
+        function = self.compile_pure(lambda count, *tensors: _loop(one, count, tensors))
+        return lambda count, *tensors: function(tf.constant(count), *tensors)
 
     def compile_pure(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compiles a function of tensors by `tf.function`, unless the model runs eagerly."""

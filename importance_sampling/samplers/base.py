@@ -320,19 +320,10 @@ class BaseSampler(Stateful):
 compatibility.add_old_names(BaseSampler)
 
 # What `batches_ahead` of a class makes a statement about.
-_DRAWS_OR_LEARNS = frozenset(
-    [
-        "propose",
-        "propose_many",
-        "candidates",
-        "transform",
-        "observe",
-        "sample",
-        "update",
-        "_get_samples_with_scores",
-        "_draw_stored",
-    ]
-)
+_DRAWS_OR_LEARNS = {
+    *("propose", "propose_many", "candidates", "transform", "observe"),
+    *("sample", "_get_samples_with_scores", "update", "_draw_stored"),
+}
 
 
 def batches_ahead(sampler: BaseSampler, batch_size: int) -> int:
