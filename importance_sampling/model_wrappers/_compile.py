@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import partial
 
 import keras
 from keras import ops
@@ -96,7 +97,7 @@ def compile_model(
     many = None
     if not objective.loss.has_masked_timesteps:
         # Else each step would have to know what the one before has counted.
-        many = runtime.compile_train_many(lambda *batch: step(*batch, unknown_valid_steps))
+        many = runtime.compile_train_many(partial(step, mean_valid_steps=unknown_valid_steps))
     return CompiledModel(
         # Only now: building may have made variables.
         made_for=CompiledFor.of(model),

@@ -154,6 +154,8 @@ class CompiledModel:
         Returns:
             `(logs, all_logs, values)` as of `Runtime.compile_train_many`.
         """
+        if self.train_many_function is None:
+            raise RuntimeError("This model trains step by step.")
         data = self.to_device(*stack_rows(proposals, room))
         weights = stack_weights(proposals, room)
         if weights is None:

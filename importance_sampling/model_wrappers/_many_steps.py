@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import flatten, join_arrays, stack_arrays
+from .._arrays import Nested, flatten, join_arrays, stack_arrays
 from ..backend.array_types import tensor_to_numpy
-from ..backend.base import Nested, Tensor
+from ..backend.base import Tensor
 from ..proposal import Proposal
 from ._step_result import StepResult
 from ._step_values import SampleValues

@@ -196,6 +196,9 @@ class Indices(Protocol):
     def peek(self, size: int) -> np.ndarray | None:
         """The next `size` indices, which stay; None where they are not settled yet."""
 
+    def whole_batches(self, size: int) -> int:
+        """How many whole batches are left of the pass."""
+
 
 class RowReader:
     """The data of the next uniformly drawn examples.

@@ -61,6 +61,14 @@ class _KeptExamples(Stateful):
         """How many the next batch takes; the last of a pass may be smaller."""
         return min(size, self.left)
 
+    def whole_batches(self, size: int) -> int:
+        """How many whole batches are left of the pass.
+
+        Args:
+            size: int, the batch size.
+        """
+        return self.left // size
+
     def next(self, size: int) -> np.ndarray:
         """The next `size` indices."""
         part = self.order[self.position : self.position + size]

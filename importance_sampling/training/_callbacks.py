@@ -66,7 +66,7 @@ def looks_at_batches(callback: keras.callbacks.Callback) -> bool:
     return has_batch_hooks(callback) and not getattr(callback, "reaches_model_by_property", False)
 
 
-def has_batch_hooks(callback: Any) -> bool:
+def has_batch_hooks(callback: keras.callbacks.Callback) -> bool:
     """Whether a callback of the user's own is called at batches: it may change something there."""
     kind = type(callback)
     if kind.__module__.startswith("keras.") and kind is not keras.callbacks.LambdaCallback:

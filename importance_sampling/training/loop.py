@@ -257,8 +257,9 @@ class Loop(Stateful):
         """
         proposals, drawing, waiting = drawn
         count = len(proposals)
-        for proposal in proposals if self.on_sample is not None else ():
-            self.on_sample(self.sampler, proposal.idxs, proposal.weights, proposal.predicted_scores)
+        if self.on_sample is not None:
+            for p in proposals:
+                self.on_sample(self.sampler, p.idxs, p.weights, p.predicted_scores)
         began = time.perf_counter()
         if self.sampler.overlaps and not self.wait and self.wrapper.asynchronous:
             self.sampler.prepare(self.batch_size)
