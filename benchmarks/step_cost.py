@@ -13,8 +13,13 @@ them (compiled, inference mode), without any score.
 `--model stream` is a small network on a `tf.data` pipeline of small rows (32 a batch, shuffled),
 where a step is little more than reading: `fit`, `off` and `auto` (`presample="auto"`, uniform).
 
+`--model small` is networks of two hidden layers of 64 on 2 and on 10 features, where a step is little
+more than the host's work: `fit`, `off`, `history` and `auto`, with steps made one by one and, as
+`... xK`, with `steps_per_execution=K` (`--together`).
+
 Examples:
 
+    KERAS_BACKEND=jax python benchmarks/step_cost.py --model small --steps 469 --together 8
     KERAS_BACKEND=torch python benchmarks/step_cost.py --model mlp --output step_cost_torch.json
     KERAS_BACKEND=jax python benchmarks/step_cost.py --model stream --steps 500
 """
@@ -22,6 +27,7 @@ Examples:
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import platform
@@ -37,12 +43,17 @@ from typing import Any
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--backend", default=os.environ.get("KERAS_BACKEND", "tensorflow"))
-    parser.add_argument("--model", choices=["mlp", "small_cnn", "both", "stream"], default="both")
+    parser.add_argument(
+        "--model", choices=["mlp", "small_cnn", "both", "stream", "small"], default="both"
+    )
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--pool", type=int, default=384)
     parser.add_argument("--steps", type=int, default=60, help="steps per timing")
     parser.add_argument("--rounds", type=int, default=7, help="timings of each kind")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds of the data")
+    parser.add_argument(
+        "--together", type=int, nargs="+", default=[8], help="steps in one call, with `small`"
+    )
     parser.add_argument("--output", type=Path, help="JSON file to write")
     return parser.parse_args()
 
@@ -191,6 +202,63 @@ def measure_stream(options: argparse.Namespace, seed: int) -> dict[str, float]:
     return result
 
 
+def measure_small(options: argparse.Namespace, features: int, seed: int) -> dict[str, float]:
+    """Small networks, with steps one by one and with several in a call."""
+    import keras
+    import numpy as np
+    from keras import layers
+
+    from importance_sampling import HistoryImportanceTraining, ImportanceTraining
+
+    class OneByOne(keras.callbacks.Callback):
+        """Is called at batches, so that each step is a call; costs nothing else."""
+
+        reaches_model_by_property = True
+
+        def on_train_batch_end(self, batch, logs=None):
+            pass
+
+    def network(together: int):
+        hidden = [layers.Dense(64, activation="relu") for _ in range(2)]
+        last = layers.Dense(10, activation="softmax")
+        model = keras.Sequential([layers.Input((features,)), *hidden, last])
+        model.compile(
+            "adam",
+            "sparse_categorical_crossentropy",
+            metrics=["accuracy"],
+            steps_per_execution=together,
+        )
+        return model
+
+    rng = np.random.default_rng(seed)
+    n = options.batch * options.steps
+    x, y = rng.random((n, features), dtype=np.float32), rng.integers(0, 10, n)
+    makers: dict[str, Callable[[Any], Any]] = {
+        "fit": lambda model: model,
+        "off": lambda model: ImportanceTraining(model, tau_th=1e9, seed=seed),
+        "history": lambda model: HistoryImportanceTraining(model, seed=seed),
+        "auto": lambda model: ImportanceTraining(model, presample="auto", seed=seed),
+    }
+    runs: dict[str, Callable[[], Any]] = {}
+    for together in (1, *options.together):
+        for kind, make in makers.items():
+            one_by_one = [OneByOne()] if together == 1 and kind != "fit" else None
+            runs[kind if together == 1 else f"{kind} x{together}"] = functools.partial(
+                make(network(together)).fit,
+                x,
+                y,
+                batch_size=options.batch,
+                verbose=0,
+                callbacks=one_by_one,
+            )
+    times = alternate(runs, options)
+    result = {f"{kind}_ms": statistics.median(values) for kind, values in times.items()}
+    for kind in runs:
+        pairs = zip(times[kind], times["fit"], strict=True)
+        result[f"{kind} / fit"] = statistics.median(a / b for a, b in pairs)
+    return result
+
+
 def environment() -> dict[str, str]:
     """Where and when a table was made."""
     versions = {name: version(name) for name in ("keras", "numpy", "tensorflow", "jax", "torch")}
@@ -207,11 +275,22 @@ def main() -> None:
     os.environ["KERAS_BACKEND"] = options.backend
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     names = ["mlp", "small_cnn"] if options.model == "both" else [options.model]
+    if options.model == "small":
+        names = [f"{features}-64-64-10" for features in (2, 10)]
     table = []
     for name in names:
         for seed in options.seeds:
             row = {"backend": options.backend, "model": name, "seed": seed}
             row |= environment()
+            if options.model == "small":
+                row |= measure_small(options, int(name.split("-")[0]), seed)
+                table.append(row)
+                kinds = [key.removesuffix("_ms") for key in row if key.endswith("_ms")]
+                told = "   ".join(
+                    f"{k} {row[f'{k}_ms']:.3f} ({row[f'{k} / fit']:.2f})" for k in kinds
+                )
+                print(f"{options.backend:<10} {name:<11} {told}", flush=True)
+                continue
             if name == "stream":
                 row |= measure_stream(options, seed)
                 table.append(row)

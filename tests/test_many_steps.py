@@ -1,5 +1,7 @@
 """Several steps in one call of the device: everything as with one step after the other."""
 
+import contextlib
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +10,7 @@ from keras import layers, ops
 
 from importance_sampling import HistoryImportanceTraining, ImportanceTraining
 from importance_sampling.samplers import UniformSampler
-from importance_sampling.samplers.base import batches_ahead
+from importance_sampling.samplers.ahead import batches_ahead
 from importance_sampling.training import BaseTraining
 from importance_sampling.training._steps_per_call import StepsPerCall
 
@@ -290,6 +292,25 @@ def test_a_callback_that_changes_the_learning_rate_sees_every_batch():
 
 
 @exact
+@pytest.mark.parametrize("steps", [None, 7])
+def test_streams_of_unknown_length_end_where_they_end(steps):
+    x, y = data(80)
+
+    def batches():
+        for start in range(0, 80, 8):
+            yield x[start : start + 8], y[start : start + 8]
+
+    seen = Seen()
+    options = {"tau_th": 1e9, "seed": 0}
+    training = ImportanceTraining(plain(steps_per_execution=4), **options)
+    with pytest.warns(UserWarning, match="ended after") if steps else contextlib.nullcontext():
+        training.fit(batches(), epochs=3, verbose=0, callbacks=[seen], steps_per_epoch=steps)
+    ended = [batch for batch, _ in seen.ended]
+    # Of a generator, which comes to an end, there is one pass.
+    assert ended == ([3, 6, 2] if steps else [3, 7, 9])
+
+
+@exact
 def test_stop_training_between_calls():
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
@@ -355,4 +376,5 @@ def test_how_many_steps_a_call_makes():
     assert measured(1e-3, 0.5, left=2000) == 8
     assert measured(1e-3, 0.5, left=2000, programs=6) == 1
     assert StepsPerCall(None, False).most == 1
-    assert StepsPerCall(16, True).most == 16
+    given = StepsPerCall(16, True)
+    assert given.most == 16 and [given.room(n) for n in (2, 8, 9, 16)] == [8, 8, 16, 16]

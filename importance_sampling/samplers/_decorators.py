@@ -10,7 +10,8 @@ import numpy as np
 from ..proposal import Pool, Proposal, StepRecord
 from ._history_store import batches_at_once
 from ._pool import UniformSampler
-from .base import BaseSampler, batches_ahead
+from .ahead import batches_ahead
+from .base import BaseSampler
 from .conditions import Condition
 from .variance import MovingAverage
 

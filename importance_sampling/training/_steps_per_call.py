@@ -48,6 +48,14 @@ class StepsPerCall:
         self._programs = programs
         self._seconds: list[float] = []
 
+    def room(self, count: int) -> int:
+        """For how many steps to compile what makes some: for few of them less, where many may come.
+
+        Args:
+            count: int, the steps to make, at most `most`.
+        """
+        return self.most if count > _MOST else min(self.most, _MOST)
+
     def add(self, seconds: float, steps_per_epoch: int | None, steps_left: int | None) -> None:
         """Learns how long a single step took.
 

@@ -18,7 +18,7 @@ from ..datasets import StreamEnded
 from ..model_wrappers import ModelWrapper
 from ..proposal import InvalidScores, Proposal, StepRecord, at_step
 from ..samplers import BaseSampler
-from ..samplers.base import batches_ahead
+from ..samplers.ahead import batches_ahead
 from ._announce import announced
 from ._arguments import Callbacks, Verbose
 from ._callbacks import callback_list, first_epoch, has_batch_hooks, looks_at_batches
@@ -169,16 +169,13 @@ class Loop(Stateful):
     ) -> bool:
         """Runs one epoch; True if the data ended with it."""
         self._last_logs = {}
-        dataset = self.sampler.dataset
         step = 0
-        while True:
-            # Of data that nobody knows the length of, the first pass that was read tells.
-            end = steps_per_pass(dataset, self.batch_size) if steps is None else steps
-            if (end is not None and step >= end) or (step and self.sampler.epoch_over):
-                break
+        while not self._is_over(step, steps):
             if exposed:
                 runtime.sync()
-            most = self._steps_told_together(step, end)
+            most = self._told_together or self._calls.most
+            if steps is not None:
+                most = min(most, steps - step)
             # Drawn before the callbacks hear of the step, which a stream may not have any more.
             try:
                 drawn = self._draw(most)
@@ -204,12 +201,12 @@ class Loop(Stateful):
             callbacks.on_train_batch_begin(step)
             begun = step
             step += self._train(drawn, first=step == 0)
-            while step - begun < most and not (self.model.stop_training or self.sampler.epoch_over):
-                # Steps that the user wants to be told of together, as many as fit into a call.
+            while step - begun < most and not self._is_over(step, steps):
+                # More steps that the user wants to be told of together.
                 try:
                     drawn = self._draw(begun + most - step)
-                except StreamEnded:
-                    # The next draw says so, once the callbacks have heard of these.
+                except (StreamEnded, InvalidScores):
+                    # The next draw says so again, once the callbacks have heard of these.
                     break
                 step += self._train(drawn)
             if exposed:
@@ -220,10 +217,12 @@ class Loop(Stateful):
         self._finish_epoch()
         return False
 
-    def _steps_told_together(self, step: int, end: int | None) -> int:
-        """How many steps callbacks are told of at once, from this one on."""
-        most = self._told_together or self._calls.most
-        return most if end is None else min(most, end - step)
+    def _is_over(self, step: int, steps: int | None) -> bool:
+        """Whether an epoch of so many steps, or of a pass, is over before a step."""
+        if steps is None:
+            # Of data that nobody knows the length of, the first pass that was read tells.
+            steps = steps_per_pass(self.sampler.dataset, self.batch_size)
+        return (steps is not None and step >= steps) or bool(step and self.sampler.epoch_over)
 
     def _draw(self, most: int) -> _Drawn:
         """The batches of the next call, `most` at most.
@@ -266,7 +265,7 @@ class Loop(Stateful):
         if count == 1:
             results = [self.wrapper.train(proposals[0])]
         else:
-            results = self.wrapper.train_many(proposals, self._calls.most)
+            results = self.wrapper.train_many(proposals, self._calls.room(count))
         self._observe_pending()
         records = []
         for proposal, result in zip(proposals, results, strict=True):
