@@ -13,9 +13,9 @@ them (compiled, inference mode), without any score.
 `--model stream` is a small network on a `tf.data` pipeline of small rows (32 a batch, shuffled),
 where a step is little more than reading: `fit`, `off` and `auto` (`presample="auto"`, uniform).
 
-`--model small` is networks of two hidden layers of 64 on 2 and on 10 features, where a step is little
-more than the host's work: `fit`, `off`, `history` and `auto`, with steps made one by one and, as
-`... xK`, with `steps_per_execution=K` (`--together`).
+`--model small` is networks of two hidden layers of 64 on 2 and on 10 features, where a step is
+little more than the host's work: `fit`, `off`, `history` and `auto`, with steps made one by one
+and, as `... xK`, with `steps_per_execution=K` (`--together`).
 
 Examples:
 
