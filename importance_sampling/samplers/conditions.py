@@ -103,8 +103,8 @@ class _AverageCondition(Condition):
         return self._average.known and self._average.value > self.threshold
 
     def uniform_draws(self, most: int) -> int:
-        """All, for an average moves slowly, once there is one; see `Condition.uniform_draws`."""
-        return most if self._average.known else 1
+        """All: an average moves slowly; see `Condition.uniform_draws`."""
+        return most
 
     def update(self, scores: np.ndarray) -> None:
         """Averages the statistic of these scores in."""
