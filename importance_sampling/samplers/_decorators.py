@@ -8,7 +8,6 @@ from typing import Any, cast
 import numpy as np
 
 from ..proposal import Pool, Proposal, StepRecord
-from ._history_store import batches_at_once
 from ._pool import UniformSampler
 from .ahead import batches_ahead
 from .base import BaseSampler
@@ -198,23 +197,18 @@ class PowerSmoothingSampler(SamplerDecorator):
 class ConditionalStartSampler(SamplerDecorator):
     """Draws uniformly while a condition does not hold, and from a sampler while it does.
 
-    In data sets of many batches, conditions on averages are asked once in up to eight uniform
-    draws (`Condition.uniform_draws`), so that these can be made together.
-
     Args:
         sampler: the sampler to decorate.
         condition: a `Condition`.
     """
 
-    _state: tuple[str, ...] = (*SamplerDecorator._state, "condition", "_uniform_left")
+    _state: tuple[str, ...] = (*SamplerDecorator._state, "condition")
 
     def __init__(self, sampler: BaseSampler, condition: Condition):
         super().__init__(sampler)
         self.condition = condition
         self.uniform = UniformSampler(sampler.dataset, sampler.reweighting)
         self.uniform._share_index_stream(self)
-        # Uniform draws that were decided on and not made yet.
-        self._uniform_left = 0
 
     def candidates(self, batch_size: int) -> Pool:
         """A uniform batch or the decorated sampler's candidates, as the condition decides.
@@ -222,43 +216,13 @@ class ConditionalStartSampler(SamplerDecorator):
         Args:
             batch_size: int, how many will be drawn.
         """
-        if self._decides_uniformly(batch_size):
-            self._uniform_left -= 1
+        # What was prepared while the condition held is used, whatever it says now.
+        if not self.prepared and not self.condition.decide():
             return self.uniform.candidates(batch_size)
-        return self._scored_pool(batch_size)
-
-    def _scored_pool(self, batch_size: int) -> Pool:
         pool = self.sampler.candidates(batch_size)
         if pool.scores is not None:
             self.condition.update(pool.scores)
         return pool
-
-    def _decides_uniformly(self, batch_size: int) -> bool:
-        """Asks the condition, if it is time to."""
-        # What was prepared while the condition held is used, whatever it says now.
-        if not self._uniform_left and not self.prepared and not self.condition.decide():
-            most = 1 if self._indices.n is None else batches_at_once(self._indices.n, batch_size)
-            self._uniform_left = self.condition.uniform_draws(most)
-        return self._uniform_left > 0
-
-    def batches_ahead(self, batch_size: int) -> int:
-        """What is uniform before the condition is asked again; as many as may be, if it is now."""
-        n = self._indices.n
-        if n is None or self.prepared or self.condition.previously_satisfied:
-            return 1
-        left = self._uniform_left or batches_at_once(n, batch_size)
-        return min(left, self._rows.whole_batches(batch_size))
-
-    def propose_many(self, batch_size: int, count: int) -> list[Proposal]:
-        """Draws the next mini-batches: one, if the condition has come to hold."""
-        if count == 1:
-            return [self.propose(batch_size)]
-        if not self._decides_uniformly(batch_size):
-            return [self._draw(self._scored_pool(batch_size), batch_size)]
-        count = min(count, self._uniform_left)
-        if count > 1:
-            self._uniform_left -= count
-        return self._propose_many_uniformly(batch_size, count)
 
     def observe(self, step: StepRecord) -> None:
         """Tells the condition, of the scores while draws are uniform, and the decorated sampler."""

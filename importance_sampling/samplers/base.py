@@ -235,7 +235,7 @@ class BaseSampler(Stateful):
             count: int, how many batches.
 
         Returns:
-            The proposals that as many calls of `propose` would return, or the first of them.
+            The proposals that as many calls of `propose` would return.
         """
         return [self.propose(batch_size) for _ in range(count)]
 

@@ -32,17 +32,6 @@ class Condition(Stateful):
         self._decided = bool(self.satisfied)
         return self._decided
 
-    def uniform_draws(self, most: int) -> int:
-        """How many draws are uniform before it is asked again, when it has just said no.
-
-        Args:
-            most: int, draws that are few beside an epoch.
-
-        Returns:
-            One, unless a condition says otherwise.
-        """
-        return 1
-
     def _holds(self) -> bool:
         raise NotImplementedError(f"{type(self).__name__} must implement satisfied")
 
@@ -78,10 +67,6 @@ class WarmupCondition(Condition):
     def _holds(self) -> bool:
         return self._iterations >= self.warmup
 
-    def uniform_draws(self, most: int) -> int:
-        """As many as are left; see `Condition.uniform_draws`."""
-        return max(1, min(most, self.warmup - self._iterations))
-
     def update(self, scores: np.ndarray) -> None:
         """Counts one step."""
         self._iterations += 1
@@ -101,10 +86,6 @@ class _AverageCondition(Condition):
 
     def _holds(self) -> bool:
         return self._average.known and self._average.value > self.threshold
-
-    def uniform_draws(self, most: int) -> int:
-        """All: an average moves slowly; see `Condition.uniform_draws`."""
-        return most
 
     def update(self, scores: np.ndarray) -> None:
         """Averages the statistic of these scores in."""
@@ -265,10 +246,6 @@ class MeasuredReductionCondition(VarianceReductionCondition):
         decided = super().decide()
         self._probes = max(self._probes - 1, 0)
         return decided
-
-    def uniform_draws(self, most: int) -> int:
-        """One: draws are counted, and some of them measured."""
-        return 1
 
     def _holds(self) -> bool:
         return self._probe_on if self._probes > 0 else super()._holds()
