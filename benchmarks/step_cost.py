@@ -210,14 +210,6 @@ def measure_small(options: argparse.Namespace, features: int, seed: int) -> dict
 
     from importance_sampling import HistoryImportanceTraining, ImportanceTraining
 
-    class OneByOne(keras.callbacks.Callback):
-        """Is called at batches, so that each step is a call; costs nothing else."""
-
-        reaches_model_by_property = True
-
-        def on_train_batch_end(self, batch, logs=None):
-            pass
-
     def network(together: int):
         hidden = [layers.Dense(64, activation="relu") for _ in range(2)]
         last = layers.Dense(10, activation="softmax")
@@ -242,14 +234,12 @@ def measure_small(options: argparse.Namespace, features: int, seed: int) -> dict
     runs: dict[str, Callable[[], Any]] = {}
     for together in (1, *options.together):
         for kind, make in makers.items():
-            one_by_one = [OneByOne()] if together == 1 and kind != "fit" else None
             runs[kind if together == 1 else f"{kind} x{together}"] = functools.partial(
                 make(network(together)).fit,
                 x,
                 y,
                 batch_size=options.batch,
                 verbose=0,
-                callbacks=one_by_one,
             )
     times = alternate(runs, options)
     result = {f"{kind}_ms": statistics.median(values) for kind, values in times.items()}

@@ -277,26 +277,6 @@ def test_steps_go_together_in_one_call_of_the_device(monkeypatch):
 
 
 @exact
-def test_a_callback_that_changes_the_learning_rate_sees_every_batch():
-    def fitted(together_if_it_may):
-        keras.utils.set_random_seed(1)
-        model = plain()
-        x, y = data(ROWS)
-
-        def slower(batch, logs):
-            model.optimizer.learning_rate = 0.01 / (1 + batch)
-
-        training = HistoryImportanceTraining(model, seed=5)
-        callback = keras.callbacks.LambdaCallback(on_train_batch_end=slower)
-        callbacks = [callback, *together_if_it_may]
-        training.fit(x, y, batch_size=BATCH, epochs=2, verbose=0, callbacks=callbacks)
-        return model.get_weights()
-
-    for a, b in zip(fitted([]), fitted([Seen()]), strict=True):
-        np.testing.assert_array_equal(a, b)
-
-
-@exact
 @pytest.mark.parametrize("steps", [None, 7])
 def test_streams_of_unknown_length_end_where_they_end(steps):
     x, y = data(80)
@@ -362,24 +342,15 @@ def test_a_subclass_that_draws_in_its_own_way_is_asked_step_by_step():
         assert batches_ahead(kind(dataset, UNBIASED), BATCH) == 1
 
 
-def measured(seconds, first, epoch=100, left=10**6, programs=1):
-    calls = StepsPerCall(None, True, programs)
-    for value in [first, *20 * [seconds]]:
-        calls.add(value, epoch, left)
-    return calls.most
-
-
 @exact
 def test_how_many_steps_a_call_makes():
-    assert measured(1e-3, 0.5) == 8
-    # No longer than 30 ms, and an eighth of an epoch.
-    assert measured(5e-3, 0.5) == 4
-    assert measured(1e-1, 0.5) == 1
-    assert measured(1e-3, 0.5, epoch=20) == 2
-    # Not where compiling costs more than is saved.
-    assert measured(1e-3, 0.5, left=1000) == 1
-    assert measured(1e-3, 0.5, left=2000) == 8
-    assert measured(1e-3, 0.5, left=2000, programs=6) == 1
-    assert StepsPerCall(None, False).most == 1
-    given = StepsPerCall(16, True)
-    assert given.most == 16 and [given.room(n) for n in (2, 8, 9, 16)] == [8, 8, 16, 16]
+    calls = StepsPerCall(plain(steps_per_execution=16))
+    assert (calls.told, calls.most) == (16, 1)
+    calls.allow(True)
+    assert calls.most == 16 and [calls.room(n) for n in (2, 8, 9, 16)] == [8, 8, 16, 16]
+    calls.allow(False)
+    assert (calls.told, calls.most, calls.room(1)) == (16, 1, 1)
+    # One step after the other, unless it is asked for.
+    calls = StepsPerCall(plain())
+    calls.allow(True)
+    assert (calls.told, calls.most) == (1, 1)

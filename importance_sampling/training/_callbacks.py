@@ -63,12 +63,9 @@ def looks_at_batches(callback: keras.callbacks.Callback) -> bool:
     reaches the model only through `Callback.model`, which does so by itself, can save that time
     with an attribute `reaches_model_by_property = True`.
     """
-    return has_batch_hooks(callback) and not getattr(callback, "reaches_model_by_property", False)
-
-
-def has_batch_hooks(callback: keras.callbacks.Callback) -> bool:
-    """Whether a callback of the user's own is called at batches: it may change something there."""
     kind = type(callback)
+    if getattr(callback, "reaches_model_by_property", False):
+        return False
     if kind.__module__.startswith("keras.") and kind is not keras.callbacks.LambdaCallback:
         return False
     base = keras.callbacks.Callback

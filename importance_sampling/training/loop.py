@@ -21,10 +21,10 @@ from ..samplers import BaseSampler
 from ..samplers.ahead import batches_ahead
 from ._announce import announced
 from ._arguments import Callbacks, Verbose
-from ._callbacks import callback_list, first_epoch, has_batch_hooks, looks_at_batches
+from ._callbacks import callback_list, first_epoch, looks_at_batches
 from ._report import TrainingReport
 from ._step_logs import StepLogs
-from ._steps_per_call import StepsPerCall, given_steps
+from ._steps_per_call import StepsPerCall
 from ._validation import Validation
 
 OnSample = Callable[[BaseSampler, np.ndarray, np.ndarray, np.ndarray], Any]
@@ -88,10 +88,7 @@ class Loop(Stateful):
         self.report = TrainingReport.of(sampler, batch_size)
         # Steps that were made and not yet observed, first to last.
         self._pending: list[StepRecord] = []
-        self._told_together = given_steps(model)
-        self._calls = StepsPerCall(None, False)
-        self._steps_per_epoch: int | None = None
-        self._last_step: int | None = None
+        self._calls = StepsPerCall(model)
         self._last_logs: dict[str, Any] = {}
 
     def run(
@@ -122,7 +119,7 @@ class Loop(Stateful):
         hooks = callback_list(model, callbacks, verbose, epochs, steps)
         # Callbacks of the user's may hold the model itself, past `Callback.model`.
         exposed = any(looks_at_batches(c) for c in hooks.callbacks)
-        self._plan_calls(hooks, steps, epochs - initial_epoch)
+        self._calls.allow(self.wrapper.trains_many and not self.wait)
         model.stop_training = False
         logs: dict[str, Any] = {}
         with self.wrapper.attached() as runtime:
@@ -148,18 +145,6 @@ class Loop(Stateful):
         hooks.on_train_end(logs)
         return model.history
 
-    def _plan_calls(
-        self, hooks: keras.callbacks.CallbackList, steps_per_epoch: int | None, epochs: int
-    ) -> None:
-        """Settles whether steps go to the device together, and how many the user wants there."""
-        given = self._told_together
-        one_by_one = given is None and any(has_batch_hooks(c) for c in hooks.callbacks)
-        sizes = len(self.sampler.batch_sizes(self.batch_size))
-        allowed = self.wrapper.trains_many and not one_by_one and not self.wait
-        self._calls = StepsPerCall(given, allowed, sizes)
-        self._steps_per_epoch = steps_per_epoch
-        self._last_step = None if steps_per_epoch is None else self.step + epochs * steps_per_epoch
-
     def _epoch(
         self,
         steps: int | None,
@@ -173,7 +158,7 @@ class Loop(Stateful):
         while not self._is_over(step, steps):
             if exposed:
                 runtime.sync()
-            most = self._told_together or self._calls.most
+            most = self._calls.told
             if steps is not None:
                 most = min(most, steps - step)
             # Drawn before the callbacks hear of the step, which a stream may not have any more.
@@ -286,9 +271,6 @@ class Loop(Stateful):
         self._last_logs = self.logs.of_step(results[-1], proposals[-1])
         for proposal in proposals:
             self.report.add(proposal, seconds, drawing, self._last_logs["variance_reduction"])
-        if count == 1:
-            left = None if self._last_step is None else self._last_step - self.step
-            self._calls.add(seconds, self._steps_per_epoch, left)
         return count
 
     def _wait_for_scores(self, record: StepRecord) -> bool:
