@@ -320,3 +320,15 @@ def test_variable_batch_sizes_compile_few_functions():
     assert len(set(sizes)) > 1
     if compiled.runtime.traces:
         assert len(traces) <= len(set(sizes)) <= 16
+
+
+@end_to_end
+def test_averaged_weights_go_on_in_a_second_fit():
+    x, y = data(64)
+    model = mlp(optimizer=keras.optimizers.Adam(0.01, use_ema=True))
+    training = ImportanceTraining(model, tau_th=0.0, seed=0)
+    losses = [training.fit(x, y, batch_size=16, verbose=0).history["loss"][0] for _ in range(3)]
+    # The average of few steps lags behind, so that the loss need not fall from fit to fit.
+    assert (
+        np.isfinite(losses).all() and keras.ops.convert_to_numpy(model.optimizer.iterations) == 12
+    )

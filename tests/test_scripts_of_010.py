@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from helpers import CLASSES, adam_mlp, data, mlp, numbered
+from helpers import CLASSES, adam_mlp, data, mlp, numbered, observe
 
 from importance_sampling import samplers
 from importance_sampling.datasets import InMemoryDataset
@@ -247,3 +247,91 @@ def test_the_class_of_rows_of_targets_is_the_argmax(name):
     training = ApproximateImportanceTraining(model, presample=32, seed=0)
     history = training.fit(x, y, batch_size=16, epochs=2, verbose=0).history
     assert np.isfinite(history["loss"]).all() and history["importance_sampling"] == [1, 1]
+
+
+@end_to_end
+@pytest.mark.parametrize("depth", [1, 2, 3])
+def test_any_number_of_decorators_of_users_leave_uniform_draws_uniform(depth):
+    class Own(samplers.SamplerDecorator):
+        def _get_samples_with_scores(self, batch_size):
+            idxs, scores, xy = self.sampler._get_samples_with_scores(batch_size)
+            return idxs, scores**2, xy
+
+    def stack(training, dataset, default):
+        for _ in range(depth):
+            default = Own(default)
+        return default
+
+    x, y = data(96)
+    for threshold, expected in ((1e9, {"uniform": 12}), (0.0, {"uniform": 1, "pool": 11})):
+        training = training_with(stack, tau_th=threshold)
+        training.fit(x, y, batch_size=16, epochs=2, verbose=0)
+        assert training.report().steps == expected
+
+
+@exact
+def test_names_of_both_releases_mix_in_one_hierarchy():
+    called = []
+
+    class Old(samplers.UniformSampler):
+        def sample(self, batch_size):
+            called.append("sample")
+            return super().sample(batch_size)
+
+        def _get_samples_with_scores(self, batch_size):
+            called.append("get")
+            return super()._get_samples_with_scores(batch_size)
+
+        def update(self, idxs, results):
+            called.append("update")
+            super().update(idxs, results)
+
+    class New(Old):
+        def propose(self, batch_size):
+            called.append("propose")
+            return super().propose(batch_size)
+
+        def candidates(self, batch_size):
+            called.append("candidates")
+            return super().candidates(batch_size)
+
+        def observe(self, step):
+            called.append("observe")
+            super().observe(step)
+
+    class Log:
+        def update(self, idxs, results):
+            called.append("mixin")
+            super().update(idxs, results)
+
+    class Mixed(Log, New):
+        pass
+
+    x, y = data(64)
+    dataset = InMemoryDataset(x, y, x, y, categorical=False)
+    sampler = Mixed(dataset, UNBIASED, rng=0)
+    assert len(sampler.sample(16).idxs) == len(sampler.propose(16).idxs) == 16
+    assert called == 2 * ["propose", "sample", "candidates", "get"]
+    called.clear()
+    observe(sampler, sampler.propose(16), np.ones(16))
+    assert called[-3:] == ["mixin", "observe", "update"]
+    assert not sampler.overlaps
+
+
+@exact
+def test_a_state_is_loaded_without_the_pool_of_another_place():
+    class Scorer:
+        def score(self, x, y, batch_size=128):
+            return np.ones(len(x))
+
+        def score_later(self, x, y, batch_size=128):
+            return lambda: np.ones(len(x))
+
+    x, y = data(64)
+    dataset = InMemoryDataset(x, y, x, y, categorical=False)
+    sampler = samplers.ModelSampler(dataset, UNBIASED, Scorer(), large_batch=16, rng=0)
+    state = sampler.state_dict()
+    first = sampler.propose(8).idxs
+    sampler.prepare(8)
+    sampler.load_state_dict(state)
+    np.testing.assert_array_equal(sampler.propose(8).idxs, first)

@@ -143,7 +143,17 @@ class Runtime(base.Runtime):
     def _current(self) -> tuple[list[Tensor], ...]:
         if self._state is not None:
             return self._state
-        return tuple([v.value for v in group] for group in self._variables())
+        # Averaged weights that were put in place share a buffer with their averages, and none can
+        # be donated twice.
+        seen: set[int] = set()
+
+        def own(value: Tensor) -> Tensor:
+            if id(value) in seen:
+                return jax.numpy.copy(value)
+            seen.add(id(value))
+            return value
+
+        return tuple([own(v.value) for v in group] for group in self._variables())
 
     @contextlib.contextmanager
     def _tracing(self, state: tuple[list[Tensor], ...]) -> Iterator[None]:

@@ -179,7 +179,9 @@ class ModelWrapper:
         Returns:
             A function that waits for the scores and returns them, float array `(n,)`.
         """
-        scores = self.score(x, y, batch_size, sample_weight=sample_weight)
+        # One of 0.10 knows no sample weights.
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        scores = self.score(x, y, batch_size, **weights)
         return lambda: scores
 
     @property

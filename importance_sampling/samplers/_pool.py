@@ -113,6 +113,10 @@ class ModelSampler(BaseSampler):
             later = score_rows_later(self.model, rows, self.forward_batch_size)
             self._ahead = idxs, rows, later
 
+    def _after_loading(self) -> None:
+        # Of another place in the data than the one that was loaded.
+        self._ahead = None
+
     @property
     def prepared(self) -> bool:
         """Whether the next pool has been read and is being scored."""

@@ -12,6 +12,7 @@ calls that class's own new method, so that `super().sample(...)` in a subclass e
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,26 +22,37 @@ import numpy as np
 from ..proposal import Kind, Pool, Proposal, StepRecord
 
 
+class _Asked(threading.local):
+    """What the sampler said that was asked last, below any number of decorators of users."""
+
+    uniform = False
+
+
+_asked = _Asked()
+
+
 def add_old_names(cls: Any) -> None:
     """Gives a sampler class the name that it lacks of each pair.
 
     Args:
         cls: a subclass of `BaseSampler`, just made.
     """
-    own = vars(cls)
     for new, old, to_old, to_new in (
         ("propose", "sample", _sample, _propose),
         ("candidates", "_get_samples_with_scores", _scored_candidates, _candidates),
         ("observe", "update", _update, _observe),
     ):
+        # The class itself, or a mixin that stands before the samplers it derives from.
+        kind = next(k for k in cls.__mro__ if {new, old} & set(vars(k)))
+        own = vars(kind)
         if new in own:
-            if old not in own:
+            if kind is cls and old not in own:
                 setattr(cls, old, to_old(own[new]))
-        elif old in own:
-            setattr(cls, new, to_new(own[old]))
-            if new != "candidates" and "overlaps" not in own:
-                # Written for a loop that told it of a step before it asked for the next.
-                cls.overlaps = False
+            continue
+        setattr(cls, new, to_new(own[old]))
+        if new != "candidates" and "overlaps" not in vars(cls):
+            # Written for a loop that told it of a step before it asked for the next.
+            cls.overlaps = False
 
 
 def as_proposal(
@@ -87,7 +99,7 @@ def _sample(propose: Any) -> Any:
 def _propose(sample: Any) -> Any:
     def propose(self: Any, batch_size: int) -> Proposal:
         """Draws a mini-batch by the class's own `sample`."""
-        return as_proposal(self.sample(batch_size), self._weights_are_unbiased)
+        return as_proposal(sample(self, batch_size), self._weights_are_unbiased)
 
     return propose
 
@@ -97,7 +109,7 @@ def _scored_candidates(candidates: Any) -> Any:
         """The candidates as in 0.10: a uniform draw has scores, all one."""
         pool = candidates(self, batch_size)
         uniform = pool.scores is None
-        vars(self)["_gave_uniform"] = uniform or pool.decided_uniformly
+        _asked.uniform = uniform or pool.decided_uniformly
         return Pool(pool.idxs, np.ones(len(pool.idxs)) if uniform else pool.scores, pool.rows)
 
     return _get_samples_with_scores
@@ -106,12 +118,10 @@ def _scored_candidates(candidates: Any) -> Any:
 def _candidates(get_samples: Any) -> Any:
     def candidates(self: Any, batch_size: int) -> Pool:
         """The candidates of the class's own `_get_samples_with_scores`."""
-        asked = [self, getattr(self, "sampler", self)]
-        for sampler in asked:
-            vars(sampler)["_gave_uniform"] = False
-        idxs, scores, rows = self._get_samples_with_scores(batch_size)
-        uniform = any(vars(sampler)["_gave_uniform"] for sampler in asked)
-        return Pool(idxs, scores, rows, decided_uniformly=uniform and scores is not None)
+        _asked.uniform = False
+        idxs, scores, rows = get_samples(self, batch_size)
+        uniform = _asked.uniform and scores is not None
+        return Pool(idxs, scores, rows, decided_uniformly=uniform)
 
     return candidates
 
@@ -128,6 +138,6 @@ def _observe(update: Any) -> Any:
     def observe(self: Any, step: StepRecord) -> None:
         """Tells the class's own `update` of a step's scores, as a column."""
         if step.proposal.reads_scores:
-            self.update(step.proposal.idxs, step.scores[:, None])
+            update(self, step.proposal.idxs, step.scores[:, None])
 
     return observe
