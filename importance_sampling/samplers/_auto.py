@@ -189,6 +189,9 @@ class AutoSampler(BaseSampler):
             return 1
         if self._strategy.kind is Kind.HISTORY and self._history is not None:
             return min(left, self._history.batches_ahead(batch_size))
+        if self._history is not None:
+            # What the history would be worth is estimated by what it expects at each step.
+            left = max(1, min(left, self._history.steps_to_refit))
         return min(left, self._rows.whole_batches(batch_size))
 
     def propose_many(self, batch_size: int, count: int) -> list[Proposal]:

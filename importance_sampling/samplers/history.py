@@ -333,6 +333,11 @@ class HistoryMixtureSampler(StoredScoreSampler):
                 steps = np.full(len(idxs), self._step, np.int32)
                 self._learn(idxs, scores, steps, 1)
 
+    @property
+    def steps_to_refit(self) -> int:
+        """How many steps there are until all expectations are worked out anew; 0 if it is due."""
+        return max(self._next_refit - self._step, 0)
+
     def _refit(self, batch_size: int) -> None:
         self._learn_pending()
         self._next_refit = self._step + max(1, self._tree.n // (_REFITS * batch_size))
