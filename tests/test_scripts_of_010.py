@@ -335,3 +335,18 @@ def test_a_state_is_loaded_without_the_pool_of_another_place():
     sampler.prepare(8)
     sampler.load_state_dict(state)
     np.testing.assert_array_equal(sampler.propose(8).idxs, first)
+
+
+@exact
+@pytest.mark.parametrize("factor", [1.0, 3.0])
+def test_what_a_decorator_makes_of_a_uniform_draw_is_no_pool_to_reuse(factor):
+    x, y = data(64)
+    dataset = InMemoryDataset(x, y, x, y, categorical=False)
+    own = Watching(samplers.UniformSampler(dataset, UNBIASED, rng=0), factor)
+    reused = samplers.PoolReuseSampler(own, 4)
+    proposals = [reused.propose(16) for _ in range(4)]
+    # One pass in four batches, each from candidates of its own.
+    assert len(own.seen) == 4
+    assert all(p.by_score == (factor != 1) and p.pool_scores is None for p in proposals)
+    if factor == 1:
+        assert sorted(np.concatenate([p.idxs for p in proposals])) == list(range(64))

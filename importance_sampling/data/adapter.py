@@ -64,11 +64,13 @@ class DataAdapter(ABC):
         name: what to call the data in errors.
         repeats: whether it can be read more than once.
         infinite: whether it never ends.
+        batches_per_pass: int, or None if nobody knows, or it does not come in batches.
     """
 
     name: str
     repeats = True
     infinite = False
+    batches_per_pass: int | None = None
 
     @classmethod
     @abstractmethod

@@ -25,7 +25,6 @@ class StreamAdapter(DataAdapter):
     A kind of data says how to `open` a pass, and sets what is known about it.
 
     Attributes:
-        batches_per_pass: int, or None if nobody knows.
         ahead: int, batches to fetch ahead in a thread.
         prefetches: whether it fetches ahead by itself, so that it is read without a thread.
 
@@ -34,7 +33,6 @@ class StreamAdapter(DataAdapter):
         options: what it is for.
     """
 
-    batches_per_pass: int | None = None
     ahead = 5
     prefetches = False
 

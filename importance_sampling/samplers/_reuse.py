@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,6 +31,7 @@ class PoolReuseSampler(SamplerDecorator):
             raise ValueError(f"`reuse` must be at least 1, got {reuse!r}.")
         self.reuse = reuse
         self._pool: Pool | None = None
+        self._scores = np.zeros(0)
         self._positions: list[np.ndarray] = []
 
     def propose(self, batch_size: int) -> Proposal:
@@ -41,19 +41,18 @@ class PoolReuseSampler(SamplerDecorator):
             batch_size: int, number of examples.
         """
         if self._pool is not None and self._positions and len(self._positions[0]) == batch_size:
-            return self._draw_at(self._positions.pop(), self._pool, None)
+            return self._draw_at(self._positions.pop(), self._pool, self._scores, None)
         pool = self.candidates(batch_size)
         self._positions = []
-        if pool.scores is None:
+        if pool.scores is None or pool.decided_uniformly:
             return self._draw(pool, batch_size)
         scores = check_scores(pool.scores, pool.idxs)
         size = self.reuse * batch_size
-        by = uniform_if_all_zero(scores)
-        positions = draw_positions(by, size, self.rng, self.resampling)
+        self._pool, self._scores = pool, uniform_if_all_zero(scores)
+        positions = draw_positions(self._scores, size, self.rng, self.resampling)
         self.rng.shuffle(positions)
-        self._pool = replace(pool, scores=scores)
         self._positions = list(positions.reshape(self.reuse, batch_size))
-        return self._draw_at(self._positions.pop(), self._pool, scores)
+        return self._draw_at(self._positions.pop(), pool, self._scores, scores)
 
     def forget_pool(self) -> None:
         """Drops what is left of the present pool."""
@@ -77,7 +76,7 @@ class PoolReuseSampler(SamplerDecorator):
         if self._pool is not None and self._positions and self._indices.n is not None:
             pool = {
                 "idxs": self._pool.idxs.copy(),
-                "scores": self._pool.scores,
+                "scores": self._scores.copy(),
                 "positions": np.array(self._positions),
             }
         return {**super().state_dict(), "pool": pool}
@@ -94,5 +93,6 @@ class PoolReuseSampler(SamplerDecorator):
         if pool is not None:
             idxs = np.array(pool["idxs"])
             rows = self.dataset.train_data[idxs]
-            self._pool = Pool(idxs, np.array(pool["scores"]), rows)
+            self._scores = np.array(pool["scores"])
+            self._pool = Pool(idxs, self._scores, rows)
             self._positions = list(np.array(pool["positions"]))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,11 +126,6 @@ class BaseSampler(Stateful):
         """
         return self._draw(self.candidates(batch_size), batch_size)
 
-    def _propose_uniformly(self, batch_size: int) -> Proposal:
-        """The next batch of a pass over the data."""
-        idxs, rows = self._rows.next_batch(batch_size)
-        return self._draw(Pool(idxs, None, rows), batch_size)
-
     def _propose_many_uniformly(self, batch_size: int, count: int) -> list[Proposal]:
         """The next whole batches of a pass over the data, read together."""
         if count == 1:
@@ -151,7 +145,7 @@ class BaseSampler(Stateful):
             batch_size = min(batch_size, len(pool.idxs))
         by = uniform_if_all_zero(scores)
         positions = draw_positions(by, batch_size, self.rng, self.resampling)
-        return self._draw_at(positions, replace(pool, scores=scores), scores)
+        return self._draw_at(positions, pool, by, scores)
 
     def _draw_uniformly(self, pool: Pool, batch_size: int) -> Proposal:
         positions = None
@@ -164,17 +158,20 @@ class BaseSampler(Stateful):
         return self._uniform_proposal(*self._rows_at(pool, positions))
 
     def _draw_at(
-        self, positions: np.ndarray, pool: Pool, pool_scores: np.ndarray | None
+        self,
+        positions: np.ndarray,
+        pool: Pool,
+        scores: np.ndarray,
+        pool_scores: np.ndarray | None,
     ) -> Proposal:
-        """The batch at `positions` of a pool, drawn by its scores.
+        """The batch at `positions` of a pool.
 
         Args:
             positions: `(b,)` positions in the pool.
-            pool: the candidates; scores of None are all alike.
+            pool: the candidates.
+            scores: `(B,)` what the positions were drawn by, checked.
             pool_scores: `(B,)` scores that tell of the model as it is, or None.
         """
-        given = np.ones(len(pool.idxs)) if pool.scores is None else pool.scores
-        scores = uniform_if_all_zero(check_scores(given))
         drawn = scores[positions]
         if self.uses_stale_scores or pool.decided_uniformly:
             # What the model says of these examples, only the training pass can tell.

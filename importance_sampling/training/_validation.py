@@ -95,8 +95,10 @@ class Validation:
         Returns:
             Keras' logs, their names beginning with "val_"; none if there were no batches.
         """
-        arguments = self._adapter.keras_arguments()
+        arguments, steps = self._adapter.keras_arguments(), self._steps
         if arguments is None:
+            # Told how many there are, Keras does not warn that they end.
+            steps = steps or self._adapter.batches_per_pass
             batches = self._read()
             first = next(batches, None)
             if first is None:
@@ -107,7 +109,7 @@ class Validation:
                 return {}
             arguments = {"x": _as_generator(first, batches)}
         logs = model.evaluate(
-            **arguments, steps=self._steps, verbose=0, callbacks=callbacks, return_dict=True
+            **arguments, steps=steps, verbose=0, callbacks=callbacks, return_dict=True
         )
         return {f"val_{name}": value for name, value in logs.items()}
 
