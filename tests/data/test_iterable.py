@@ -18,7 +18,7 @@ class Batches:
         self.x, self.y = x, y
 
     def __len__(self):
-        return -(-len(self.x) // 16)
+        return (len(self.x) + 15) // 16
 
     def __iter__(self):
         return ((self.x[i : i + 16], self.y[i : i + 16]) for i in range(0, len(self.x), 16))
