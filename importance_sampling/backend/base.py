@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import keras
@@ -93,6 +93,21 @@ class Runtime:
         """Values that a scope must hold: Keras reads regularized weights from the scope alone."""
         variables = self.model.trainable_variables
         return [(v, v.value) for v in variables if v.regularizer is not None]
+
+    # -- random numbers of the backend's own --------------------------------------------------
+
+    @staticmethod
+    def random_state() -> dict[str, Any]:
+        """The state of generators outside the model's variables, as arrays by name."""
+        return {}
+
+    @staticmethod
+    def load_random_state(state: Mapping[str, Any]) -> None:
+        """Goes back to where `random_state` was taken.
+
+        Args:
+            state: what `random_state` returned.
+        """
 
     # -- what a training loop tells it --------------------------------------------------------
 

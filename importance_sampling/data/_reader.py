@@ -2,28 +2,38 @@
 
 from __future__ import annotations
 
+import bisect
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from .._arrays import count_rows
+from .._arrays import count_rows, flatten
 from ._buffer import Part, RowBuffer
 from ._convert import check_batch
 
 
 def _parts(
-    passes: Iterable[Iterable[Any]], marks: bool, convert: Callable[[Any], tuple[Any, ...]]
+    passes: Iterable[Iterable[Any]],
+    marks: bool,
+    convert: Callable[[Any], tuple[Any, ...]],
+    begun: list[int],
 ) -> Iterator[Part]:
-    """The batches of all passes; with `marks`, the last of a pass says how long it was."""
+    """The batches of all passes; with `marks`, the last of a pass says how long it was.
+
+    `begun` gets the number of rows before each pass.
+    """
+    total = 0
     for source in passes:
         held: list[Part] = []
         batches = rows = 0
+        begun.append(total)
         for item in source:
             batch = convert(item)
             part = Part(batch, count_rows(batch))
             batches += 1
             rows += part.size
+            total += part.size
             if marks:
                 # One batch is held back until it is known whether it is a pass's last.
                 held.append(part)
@@ -82,12 +92,15 @@ class BatchReader:
     ):
         self.pass_size: tuple[int, int] | None = None
         """Batches and rows of a pass over the source, once one was read to its end."""
+        self.rows_read = 0
+        """How many rows were taken out so far."""
+        self._begun: list[int] = []
 
         def convert(item: Any) -> tuple[Any, ...]:
             batch = check_batch(item, name, needs_targets)
             return batch if prepare is None else prepare(batch)
 
-        parts = _parts(passes, marks_passes, convert)
+        parts = _parts(passes, marks_passes, convert, self._begun)
         self._buffer = RowBuffer(cache_size, timeout, name, None if in_thread else parts)
         if in_thread:
             arguments = (parts, self._buffer)
@@ -120,6 +133,32 @@ class BatchReader:
         """The next batch as it comes; raises as `read` does."""
         return self._passed(self._buffer.take_batch())
 
+    @property
+    def place(self) -> tuple[int, int]:
+        """The number of the pass that the next row is of, and how many rows of it were taken."""
+        begun = self._begun[:]
+        number = bisect.bisect_right(begun, self.rows_read) - 1
+        return (number, self.rows_read - begun[number]) if begun else (0, 0)
+
+    def skip(self, rows: int) -> None:
+        """Takes rows out and drops them.
+
+        Args:
+            rows: int, how many.
+
+        Raises:
+            StreamEnded: if fewer are left.
+        """
+        end = self.rows_read + rows
+        while self.rows_read < end:
+            left = end - self.rows_read
+            batch = len(flatten(self.peek())[0])
+            if batch <= left:
+                self.read_batch()
+            else:
+                self.read(left)
+
     def _passed(self, part: Part) -> Part:
+        self.rows_read += part.size
         self.pass_size = self.pass_size or part.ended
         return part

@@ -55,3 +55,12 @@ class GrainAdapter(StreamAdapter):
     def open(self) -> Iterable[Any]:
         """Begins a pass; single examples are stacked into batches."""
         return iter(self._data) if self._group is None else grouped(self._data, self._group)
+
+    def passes_after(self, count: int, order: Any) -> Iterable[Iterable[Any]] | None:
+        """All passes are alike, for Grain's random numbers follow from the place in the data.
+
+        Args:
+            count: int, how many passes to leave out.
+            order: not looked at.
+        """
+        return self.passes()

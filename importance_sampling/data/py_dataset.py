@@ -38,10 +38,8 @@ class PyDatasetAdapter(StreamAdapter):
             raise ValueError(f"The {self.name} is empty: it has 0 batches.")
         self.infinite = self.batches_per_pass is None
         self.ahead = max(2, int(data.max_queue_size))
-        self._rng: np.random.Generator | None = None
-        if options.rng is not None:
-            # A generator of its own, because it is used in the reading thread.
-            self._rng = np.random.default_rng(options.rng.integers(2**63))
+        # A generator of its own, because it is used in the reading thread.
+        self._seed = None if options.rng is None else int(options.rng.integers(2**63))
 
     @classmethod
     def takes(cls, data: object) -> bool:
@@ -50,15 +48,45 @@ class PyDatasetAdapter(StreamAdapter):
         return keras is not None and isinstance(data, keras.utils.PyDataset)
 
     def open(self) -> Iterable[Any]:
-        """Begins a pass, in random order where the options hold a generator."""
-        order: Iterable[int] = itertools.count()
-        if not self.infinite:
-            # A pass may have another length than the one before.
-            batches = self._data.num_batches
-            order = range(batches)
-            if self._rng is not None:
-                order = [int(i) for i in self._rng.permutation(batches)]
-        return _read_pass(self._data, order)
+        """Begins a pass in the data set's own order."""
+        return _read_pass(self._data, self._next_order(None))
+
+    def passes(self) -> Iterator[Iterable[Any]]:
+        """One iterable of batches per pass, in random order where the options hold a generator."""
+        return self._passes(self._order())
+
+    def _passes(self, order: np.random.Generator | None) -> Iterator[Iterable[Any]]:
+        while True:
+            yield _read_pass(self._data, self._next_order(order))
+
+    def _order(self) -> np.random.Generator | None:
+        return None if self._seed is None else np.random.default_rng(self._seed)
+
+    def _next_order(self, rng: np.random.Generator | None) -> Iterable[int]:
+        if self.infinite:
+            return itertools.count()
+        # A pass may have another length than the one before.
+        batches = self._data.num_batches
+        return range(batches) if rng is None else [int(i) for i in rng.permutation(batches)]
+
+    def order_state(self) -> Any:
+        """The seed of the order of batches; None for the order they are in."""
+        return self._seed
+
+    def passes_after(self, count: int, order: Any) -> Iterable[Iterable[Any]] | None:
+        """The passes from one on; those before are begun and ended, but nothing of them is read.
+
+        Args:
+            count: int, how many passes to leave out.
+            order: the seed of the order of batches, or None.
+        """
+        self._seed = order
+        rng = self._order()
+        for _ in range(count):
+            self._next_order(rng)
+            for hook in ("on_epoch_begin", "on_epoch_end"):
+                getattr(self._data, hook, lambda: None)()
+        return self._passes(rng)
 
     def _peek(self) -> Any:
         return self._data[0]

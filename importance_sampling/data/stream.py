@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -12,7 +12,22 @@ from ._buffer import Part, StreamEnded
 from ._reader import BatchReader
 from .dataset import BaseDataset
 
-__all__ = ["StreamDataset", "StreamEnded"]
+__all__ = ["PassOrder", "StreamDataset", "StreamEnded"]
+
+
+class PassOrder(Protocol):
+    """Data whose passes can be gone to without reading those before."""
+
+    def order_state(self) -> Any:
+        """What decides the order of all passes, as a number, a string or None."""
+
+    def passes_after(self, count: int, order: Any) -> Iterable[Iterable[Any]] | None:
+        """The passes from one on; None where those before must be read for it.
+
+        Args:
+            count: int, how many passes to leave out.
+            order: what `order_state` said.
+        """
 
 
 class StreamDataset(BaseDataset):
@@ -33,6 +48,7 @@ class StreamDataset(BaseDataset):
             instead of as many examples as it is asked for.
         needs_targets: whether every batch must have targets.
         in_thread: whether to read in a thread; data that fetches ahead by itself needs none.
+        order: where `load_state_dict` gets later passes; by default it reads up to them.
     """
 
     def __init__(
@@ -47,12 +63,21 @@ class StreamDataset(BaseDataset):
         keeps_batches: bool = False,
         needs_targets: bool = True,
         in_thread: bool = True,
+        order: PassOrder | None = None,
     ):
         self.keeps_batches = keeps_batches
         """Whether a uniform step takes one of the data's own batches, whatever its size."""
-        self._train = BatchReader(
-            passes, cache_size, timeout, name, marks_passes, prepare, needs_targets, in_thread
-        )
+        self._order = order
+
+        def reader(passes: Iterable[Iterable[Any]]) -> BatchReader:
+            return BatchReader(
+                passes, cache_size, timeout, name, marks_passes, prepare, needs_targets, in_thread
+            )
+
+        self._reader = reader
+        self._train = reader(passes)
+        # Where the reader began: rows and passes before.
+        self._before = (0, 0)
         self.check: Callable[[tuple[Any, ...]], Any] | None = None
         """Called with all rows that are read, before they are used."""
         self.check_padding: Callable[[tuple[Any, ...], tuple[Any, ...]], Any] | None = None
@@ -84,6 +109,45 @@ class StreamDataset(BaseDataset):
         self.close()
 
     _train_streams = True
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the data, in numbers."""
+        rows, passes = self._before
+        number, offset = self._train.place
+        return {
+            "rows": rows + self._train.rows_read,
+            "pass": passes + number,
+            "offset": offset,
+            "pass_size": self._train.pass_size,
+            "order": None if self._order is None else self._order.order_state(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes on to the place where `state_dict` was taken, from the beginning of the data.
+
+        Args:
+            state: what `state_dict` returned, of equal data.
+
+        Raises:
+            ValueError: if the data ends before that place.
+        """
+        rows, offset = state["rows"], state["rows"]
+        passes = None
+        if self._order is not None:
+            passes = self._order.passes_after(state["pass"], state["order"])
+        if passes is not None:
+            self._train.close()
+            self._train, offset = self._reader(passes), state["offset"]
+            self._before = rows - offset, state["pass"]
+        try:
+            self._train.skip(offset)
+        except StreamEnded as error:
+            raise ValueError(
+                f"The training data ends after {self._train.rows_read} rows, before the place "
+                f"where the saved training was ({offset} rows)."
+            ) from error
+        size = state["pass_size"]
+        self._train.pass_size = None if size is None else (int(size[0]), int(size[1]))
 
     def read_batch(self, size: int) -> tuple[Any, ...]:
         """The next mini-batch: the data's own where these are kept, else `size` examples.

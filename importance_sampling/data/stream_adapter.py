@@ -50,6 +50,21 @@ class StreamAdapter(DataAdapter):
         while self.repeats:
             yield self.open()
 
+    def order_state(self) -> Any:
+        """What decides the order of all passes; None where the data itself does."""
+        return None
+
+    def passes_after(self, count: int, order: Any) -> Iterable[Iterable[Any]] | None:
+        """The passes from one on; None: by default those before must be read for it.
+
+        Data that draws random numbers as it is read comes in the same order only then.
+
+        Args:
+            count: int, how many passes to leave out.
+            order: what `order_state` said.
+        """
+        return None
+
     @contextlib.contextmanager
     def training(self, steps_per_epoch: int | None) -> Iterator[TrainingData]:
         """Opens the data as a `StreamDataset`, which is closed at the end.
@@ -69,6 +84,7 @@ class StreamAdapter(DataAdapter):
             keeps_batches=not options.rebatch,
             needs_targets=options.needs_targets,
             in_thread=not self.prefetches,
+            order=self,
         ) as dataset:
             rows = count_rows(self._first_batch(dataset))
             size = options.batch_size if options.rebatch else rows

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from ..state_files import load_state
 from .results import RUN
-from .state import load_state
 
 CHECKPOINT = "checkpoint.npz"
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._arrays import Nested, count_rows, take_rows
+from .._state import Stateful
 from ..backend.array_types import tensor_to_numpy
 from ..backend.base import Runtime
 from ..proposal import Proposal
@@ -16,7 +17,7 @@ from ._step_result import StepResult
 from .signals import send
 
 
-class ModelWrapper:
+class ModelWrapper(Stateful):
     """Scores, trains and evaluates a network.
 
     Subclasses implement `score_batch`, `evaluate_batch` and `train_batch`. They may have a `model`,
@@ -25,6 +26,11 @@ class ModelWrapper:
     """
 
     model: Any
+
+    @property
+    def score_name(self) -> str:
+        """The score that examples are drawn by, where it has a name."""
+        return ""
 
     @property
     def knows_its_targets(self) -> bool:

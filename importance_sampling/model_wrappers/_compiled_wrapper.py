@@ -163,6 +163,11 @@ class CompiledWrapper(ModelWrapper):
         return _checks.sums_its_loss(self.model)
 
     @property
+    def score_name(self) -> Score:
+        """The score that examples are drawn by."""
+        return self._score.name
+
+    @property
     def optimizer(self) -> keras.Optimizer:
         """The optimizer of the model."""
         return self.model.optimizer

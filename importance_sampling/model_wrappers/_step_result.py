@@ -33,7 +33,9 @@ class StepResult:
     def weighted_losses(self) -> np.ndarray:
         """Weight times loss of each example, `(n,)`."""
         if self._losses is None:
-            self._losses, self._scores = self._fetch()
+            self._losses, scores = self._fetch()
+            # Scores that were read stay what they were, to the last digit.
+            self._scores = scores if self._scores is None else self._scores
         return self._losses
 
     @property

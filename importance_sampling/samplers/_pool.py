@@ -113,9 +113,31 @@ class ModelSampler(BaseSampler):
             later = score_rows_later(self.model, rows, self.forward_batch_size)
             self._ahead = idxs, rows, later
 
-    def _after_loading(self) -> None:
-        # Of another place in the data than the one that was loaded.
+    def state_dict(self) -> dict[str, Any]:
+        """All that changes, with the pool that was prepared; waits for its scores.
+
+        See `Stateful.state_dict`.
+        """
+        ahead = None
+        if self._ahead is not None:
+            idxs, rows, later = self._ahead
+            scores = np.asarray(later())
+            self._ahead = idxs, rows, lambda: scores
+            ahead = {"idxs": idxs.copy(), "scores": scores.copy()}
+        return {**super().state_dict(), "ahead": ahead}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes back to where `state_dict` was taken; reads the prepared pool's rows again.
+
+        Args:
+            state: what `state_dict` returned.
+        """
+        super().load_state_dict(state)
         self._ahead = None
+        ahead = state.get("ahead")
+        if ahead is not None:
+            idxs, scores = np.array(ahead["idxs"]), np.array(ahead["scores"])
+            self._ahead = idxs, self.dataset.train_data[idxs], lambda: scores
 
     @property
     def prepared(self) -> bool:

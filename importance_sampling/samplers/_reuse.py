@@ -10,6 +10,7 @@ from ..proposal import Pool, Proposal, check_scores
 from ._decorators import SamplerDecorator
 from .base import BaseSampler
 from .drawing import draw_positions, uniform_if_all_zero
+from .saved_rows import restored_rows, saved_rows
 
 
 class PoolReuseSampler(SamplerDecorator):
@@ -68,16 +69,15 @@ class PoolReuseSampler(SamplerDecorator):
             super().prepare(batch_size)
 
     def state_dict(self) -> dict[str, Any]:
-        """All that changes, with the present pool.
-
-        Of a stream's pool nothing is kept: it is read past. See `Stateful.state_dict`.
-        """
+        """All that changes, with the present pool; see `Stateful.state_dict`."""
         pool = None
-        if self._pool is not None and self._positions and self._indices.n is not None:
+        if self._pool is not None and self._positions:
+            rows = self._pool.rows
             pool = {
                 "idxs": self._pool.idxs.copy(),
                 "scores": self._scores.copy(),
                 "positions": np.array(self._positions),
+                "rows": None if rows is None else saved_rows(self.dataset, rows),
             }
         return {**super().state_dict(), "pool": pool}
 
@@ -92,7 +92,7 @@ class PoolReuseSampler(SamplerDecorator):
         pool = state["pool"]
         if pool is not None:
             idxs = np.array(pool["idxs"])
-            rows = self.dataset.train_data[idxs]
+            rows = restored_rows(self.dataset, idxs, pool["rows"])
             self._scores = np.array(pool["scores"])
             self._pool = Pool(idxs, self._scores, rows)
             self._positions = list(np.array(pool["positions"]))

@@ -11,6 +11,7 @@ from ..proposal import Kind, Proposal, check_scores
 from ..protocols import Dataset, ScoringModel
 from ._model_scores import score_rows
 from .base import BaseSampler, announced
+from .saved_rows import restored_rows, saved_rows
 
 if TYPE_CHECKING:
     from ..reweighting import ReweightingPolicy
@@ -172,14 +173,17 @@ class SelectiveBackpropSampler(BaseSampler):
     def state_dict(self) -> dict[str, Any]:
         """All that changes, with the examples kept and not trained on yet.
 
-        Of a stream these are lost: it is read past. See `Stateful.state_dict`.
+        See `Stateful.state_dict`.
         """
-        idxs, chances, weights = np.zeros(0, np.int64), np.zeros(0), np.zeros(0)
-        if self._kept and self._indices.n is not None:
-            idxs, chances, weights = (
-                np.concatenate([part[i] for part in self._kept]) for i in (0, 2, 3)
-            )
-        kept = {"idxs": idxs, "chances": chances, "weights": weights}
+        kept = [
+            {
+                "idxs": idxs.copy(),
+                "chances": chances.copy(),
+                "weights": weights.copy(),
+                "rows": saved_rows(self.dataset, rows),
+            }
+            for idxs, rows, chances, weights in self._kept
+        ]
         return {**super().state_dict(), "kept": kept}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -189,8 +193,8 @@ class SelectiveBackpropSampler(BaseSampler):
             state: what `state_dict` returned.
         """
         super().load_state_dict(state)
-        kept = {name: np.array(values) for name, values in state["kept"].items()}
         self._kept = []
-        if len(kept["idxs"]):
-            rows = self.dataset.train_data[kept["idxs"]]
-            self._kept = [(kept["idxs"], rows, kept["chances"], kept["weights"])]
+        for part in state["kept"]:
+            idxs, chances, weights = (np.array(part[n]) for n in ("idxs", "chances", "weights"))
+            rows = restored_rows(self.dataset, idxs, part["rows"])
+            self._kept.append((idxs, rows, chances, weights))

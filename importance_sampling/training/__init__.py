@@ -11,9 +11,11 @@ from ._trainings import (
     ConstantTimeImportanceTraining,
     ConstantVarianceImportanceTraining,
 )
+from .backup import BackupState
 
 __all__ = [
     "ApproximateImportanceTraining",
+    "BackupState",
     "BaseTraining",
     "BiasedImportanceTraining",
     "ConstantTimeImportanceTraining",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import Any, NoReturn
 
 import keras
 import numpy as np
 
 from .._arrays import TRIED_ROWS, dataset_length, take_rows
+from .._files import AnyPath
 from ..data import StreamDataset
 from ..data import arrays as _data
 from ..model_wrappers import OracleWrapper, Score, ScoreDtype
@@ -19,11 +21,14 @@ from ..samplers import (
     AdditiveSmoothingSampler,
     BaseSampler,
 )
+from ..state_files import load_state
 from . import _arguments
 from ._arguments import Callbacks, Verbose
 from ._fit import FitMethods
 from ._report import TrainingReport
+from ._saved_state import SavedState, check_belongs
 from ._validation import Validation
+from .backup import FollowBackup, RestoreOnce, Restorer
 from .loop import Loop, OnSample, OnScores
 
 
@@ -60,6 +65,8 @@ class BaseTraining(FitMethods):
         self._shuffle = True
         self._report: TrainingReport | None = None
         self._last: tuple[BaseSampler, int] | None = None
+        self._saved: SavedState | None = None
+        self._loaded: tuple[Any, AnyPath] | None = None
 
     @property
     def reweighting(self) -> ReweightingPolicy:
@@ -143,7 +150,8 @@ class BaseTraining(FitMethods):
             batch_size = min(batch_size, length)
             steps_per_epoch = steps_per_epoch or -(-length // batch_size)
         steps_per_epoch = _arguments.cap_steps(steps_per_epoch)
-        self.model.build(*_first_rows(dataset, length))
+        first_rows = _first_rows(dataset, length)
+        self.model.build(*first_rows)
         self._check_targets(dataset)
         if validation is not None:
             self.model.dry_run("validation_data", *validation.first_rows())
@@ -151,6 +159,7 @@ class BaseTraining(FitMethods):
         self._restore_history(sampler, batch_size)
         loop = Loop(self.model, sampler, self.original_model, batch_size, on_sample, on_scores)
         self._report = loop.report
+        own_callbacks = self._own_callbacks(callbacks, loop, steps_per_epoch, first_rows)
         with contextlib.closing(sampler):
             self.history = loop.run(
                 epochs=epochs,
@@ -159,8 +168,69 @@ class BaseTraining(FitMethods):
                 verbose=verbose,
                 validation=validation,
                 initial_epoch=initial_epoch,
+                own_callbacks=own_callbacks,
             )
         return self.history
+
+    def _own_callbacks(
+        self,
+        callbacks: Callbacks,
+        loop: Loop,
+        steps_per_epoch: int | None,
+        first_rows: tuple[Any, ...],
+    ) -> list[Restorer]:
+        """What saves and restores the whole state, where callbacks or `load_state` ask for it."""
+        kind, score = type(self).__name__, self.model.score_name
+        self._saved = SavedState(loop, kind, score, steps_per_epoch, first_rows)
+        found: list[Restorer] = []
+        if self._loaded is not None:
+            found.append(RestoreOnce(*self._loaded))
+            self._loaded = None
+        for callback in getattr(callbacks, "callbacks", callbacks) or ():
+            if isinstance(callback, Restorer):
+                callback.bind(self._saved)
+            elif isinstance(callback, keras.callbacks.BackupAndRestore):
+                found.append(FollowBackup(callback))
+        for restorer in found:
+            restorer.bind(self._saved)
+            restorer.before_training()
+        return found
+
+    def save_state(self, path: AnyPath) -> None:
+        """Saves everything by which a later `fit` can go on exactly where this one is.
+
+        Weights, optimizer, metrics, what importance sampling has learnt and drawn, the place in
+        the epoch and in the data, and random numbers. Call it when `fit` has ended, or between
+        two steps: in a callback's `on_train_batch_end`, `on_epoch_begin` or `on_epoch_end`.
+
+        Args:
+            path: the file, a `.npz`; it is written whole or not at all.
+
+        Raises:
+            RuntimeError: if `fit` was not called yet, or if a step is under way.
+        """
+        if self._saved is None:
+            raise RuntimeError("There is no state to save yet: call `fit` first.")
+        # A callback's model is up to date; on JAX its variables are elsewhere while it trains.
+        getattr(self.original_model, "jax_state_sync", lambda: None)()
+        self._saved.save(Path(path))
+
+    def load_state(self, path: AnyPath) -> None:
+        """Lets the next call of `fit` go on from where `save_state` was called.
+
+        Call `fit` with the same data and arguments; `epochs` may be larger.
+
+        Args:
+            path: the file.
+
+        Raises:
+            OSError: if it is missing or damaged.
+            ValueError: if it is of something else; also at the beginning of `fit`, if it is of
+                another model, other data or other arguments.
+        """
+        state = load_state(Path(path))
+        check_belongs(state, {"training": type(self).__name__}, path)
+        self._loaded = state, path
 
     def _restore_history(self, sampler: BaseSampler, batch_size: int) -> None:
         """Goes on with what was learnt of the same examples by an earlier call of `fit`."""

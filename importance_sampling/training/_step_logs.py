@@ -19,7 +19,15 @@ class StepLogs(Stateful):
         batch_size: int, examples of a uniform step.
     """
 
-    _state: tuple[str, ...] = ("_estimate",)
+    _state: tuple[str, ...] = (
+        "_estimate",
+        "mean_score",
+        "steps",
+        "_steps_by_score",
+        "_examples",
+        "_scored_examples",
+        "_score_sum",
+    )
 
     def __init__(self, sampler: BaseSampler, batch_size: int):
         self._sampler = sampler

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -16,12 +16,14 @@ from .._state import Stateful
 from ..backend.base import Runtime
 from ..datasets import StreamEnded
 from ..model_wrappers import ModelWrapper
+from ..model_wrappers.model_state import load_model_state, model_state
 from ..proposal import InvalidScores, Proposal, StepRecord, at_step
 from ..samplers import BaseSampler
 from ..samplers.ahead import batches_ahead
 from ._announce import announced
 from ._arguments import Callbacks, Verbose
 from ._callbacks import callback_list, first_epoch, looks_at_batches
+from ._pending_steps import restored_step, saved_step
 from ._report import TrainingReport
 from ._step_logs import StepLogs
 from ._steps_per_call import StepsPerCall
@@ -62,9 +64,15 @@ class Loop(Stateful):
             of the scored pool if there was one, those of the trained batch otherwise.
         wait: bool, whether a step is observed before its callbacks are told, so that all state is
             at the same step there, at the price of the overlap.
+
+    Attributes:
+        step: int, steps made.
+        epoch: int, the epoch that the next step is of.
+        steps_of_epoch: int, steps of that epoch that were made.
+        between_steps: bool, whether no step is under way, so that the state can be taken.
     """
 
-    _state: tuple[str, ...] = ("step", "logs")
+    _state: tuple[str, ...] = ("step", "logs", "epoch", "steps_of_epoch")
 
     def __init__(
         self,
@@ -84,12 +92,40 @@ class Loop(Stateful):
         self.on_sample = on_sample
         self.on_scores = on_scores
         self.step = 0
+        self.epoch = 0
+        self.steps_of_epoch = 0
+        self.between_steps = True
         self.logs = StepLogs(sampler, batch_size)
         self.report = TrainingReport.of(sampler, batch_size)
         # Steps that were made and not yet observed, first to last.
         self._pending: list[StepRecord] = []
         self._calls = StepsPerCall(model)
         self._last_logs: dict[str, Any] = {}
+        self._own_callbacks: Sequence[keras.callbacks.Callback] = ()
+        self._was_restored = False
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the training, with steps not yet observed; see `Stateful.state_dict`."""
+        dataset, hooked = self.sampler.dataset, self.on_scores is not None
+        pending = [
+            saved_step(record, dataset, hooked or record.proposal.reads_scores)
+            for record in self._pending
+        ]
+        logs = {
+            name: np.asarray(keras.ops.convert_to_numpy(v)) for name, v in self._last_logs.items()
+        }
+        return {**super().state_dict(), "pending": pending, "last_logs": logs}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Goes back to where `state_dict` was taken.
+
+        Args:
+            state: what `state_dict` returned, of a loop over equal data.
+        """
+        super().load_state_dict(state)
+        self._pending = [restored_step(step, self.sampler.dataset) for step in state["pending"]]
+        self._was_restored = True
+        self._last_logs = keras.tree.map_structure(lambda value: value[()], state["last_logs"])
 
     def run(
         self,
@@ -100,8 +136,9 @@ class Loop(Stateful):
         verbose: Verbose,
         validation: Validation | None,
         initial_epoch: int = 0,
+        own_callbacks: Sequence[keras.callbacks.Callback] = (),
     ) -> keras.callbacks.History:
-        """Trains from `initial_epoch` to `epochs`.
+        """Trains from `initial_epoch` to `epochs`, or from where a callback brings it back to.
 
         An epoch has `steps_per_epoch` steps; where that is None, as many as the data turns out to
         have batches; fewer, but one at least, where the sampler has an `epoch_over` of its own.
@@ -113,6 +150,7 @@ class Loop(Stateful):
             verbose: as in Keras.
             validation: what to evaluate on, or None.
             initial_epoch: int, the epoch to begin with.
+            own_callbacks: called after all others.
         """
         model = self.model
         steps = steps_per_epoch if self.sampler.epoch_over is None else None
@@ -122,13 +160,16 @@ class Loop(Stateful):
         self._calls.allow(self.wrapper.trains_many and not self.wait)
         model.stop_training = False
         logs: dict[str, Any] = {}
+        # Told by the loop itself: in the list they would be called in a thread where no other
+        # callback looks at batches.
+        self._own_callbacks = own_callbacks
+        for callback in own_callbacks:
+            callback.set_model(model)
+        self.epoch, self.steps_of_epoch = initial_epoch, 0
         with self.wrapper.attached() as runtime:
-            hooks.on_train_begin()
-            for epoch in range(first_epoch(model, hooks, initial_epoch), epochs):
-                model.reset_metrics()
-                hooks.on_epoch_begin(epoch)
-                self.logs.begin_epoch()
-                self.sampler.begin_epoch(epoch)
+            self._begin(hooks, initial_epoch)
+            for epoch in range(self.epoch, epochs):
+                self._begin_epoch(epoch, hooks)
                 runtime.begin_epoch()
                 ended = self._epoch(steps_per_epoch, hooks, exposed, runtime)
                 runtime.end_epoch()
@@ -139,11 +180,40 @@ class Loop(Stateful):
                 logs = dict(self._last_logs)
                 if validation is not None and validation.due(epoch):
                     logs |= announced(self.wrapper, validation, validation.run(model, hooks))
+                self.epoch, self.steps_of_epoch = epoch + 1, 0
                 hooks.on_epoch_end(epoch, logs)
+                self._tell_own("on_epoch_end", epoch)
                 if ended or model.stop_training:
                     break
         hooks.on_train_end(logs)
+        self._tell_own("on_train_end")
         return model.history
+
+    def _tell_own(self, hook: str, *position: int) -> None:
+        for callback in self._own_callbacks:
+            getattr(callback, hook)(*position)
+
+    def _begin(self, hooks: keras.callbacks.CallbackList, initial_epoch: int) -> None:
+        """Tells the callbacks, which may bring the model or the whole training back."""
+        self._was_restored = False
+        hooks.on_train_begin()
+        self._tell_own("on_train_begin")
+        if not self._was_restored:
+            self.epoch = first_epoch(self.model, hooks, initial_epoch)
+
+    def _begin_epoch(self, epoch: int, hooks: keras.callbacks.CallbackList) -> None:
+        if self.steps_of_epoch:
+            # In its middle, where it was begun already: what callbacks change then, they did.
+            state = model_state(self.model)
+            hooks.on_epoch_begin(epoch)
+            load_model_state(self.model, state)
+            return
+        self.epoch = epoch
+        self.model.reset_metrics()
+        hooks.on_epoch_begin(epoch)
+        self.logs.begin_epoch()
+        self.sampler.begin_epoch(epoch)
+        self._last_logs = {}
 
     def _epoch(
         self,
@@ -153,9 +223,8 @@ class Loop(Stateful):
         runtime: Runtime,
     ) -> bool:
         """Runs one epoch; True if the data ended with it."""
-        self._last_logs = {}
-        step = 0
-        while not self._is_over(step, steps):
+        while not self._is_over(self.steps_of_epoch, steps):
+            step = self.steps_of_epoch
             if exposed:
                 runtime.sync()
             most = self._calls.told
@@ -165,6 +234,7 @@ class Loop(Stateful):
             try:
                 drawn = self._draw(most)
             except StreamEnded:
+                self.between_steps = True
                 if self.step == 0:
                     raise
                 of = "" if steps is None else f" of {steps}"
@@ -196,7 +266,10 @@ class Loop(Stateful):
                 step += self._train(drawn)
             if exposed:
                 runtime.sync()
+            self.steps_of_epoch = step
+            self.between_steps = True
             callbacks.on_train_batch_end(step - 1, self._last_logs)
+            self._tell_own("on_train_batch_end", step - 1)
             if self.model.stop_training:
                 break
         self._finish_epoch()
@@ -215,6 +288,7 @@ class Loop(Stateful):
         A sampler that overlaps has then observed all steps but the last, which is what it is
         told when it draws one by one, too: draws do not depend on how many go into a call.
         """
+        self.between_steps = False
         if not self.sampler.overlaps:
             self._observe_pending()
         most = min(most, self._calls.most)

@@ -14,6 +14,8 @@ import numpy as np
 from ... import __version__
 from ..._files import make_directory, write_json, write_whole
 from ...datasets import BaseDataset
+from ...model_wrappers.model_state import load_model_state, model_state
+from ...state_files import save_state
 from ...training.loop import Loop
 from ...utils.keras_utils import DatasetSequence
 from .. import build
@@ -24,7 +26,6 @@ from ..registry import forward_batch_size
 from ..registry.general import BATCH_SIZE, SEED
 from ..results import RUN
 from ..resume import CHECKPOINT, state_to_resume
-from ..state import load_model_state, model_state, save_state
 
 DRAWS = "draws.npy"
 _NAMES = ("model", "wrapper", "sampler", "reweighting", "dataset")

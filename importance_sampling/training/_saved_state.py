@@ -1,0 +1,219 @@
+"""The whole state of a training between two steps, and what it belongs to."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from .. import __version__
+from .._arrays import dataset_length, flatten
+from ..data.arrays import ArrayDataset
+from ..model_wrappers.model_state import load_model_state, model_state
+from ..samplers import BaseSampler
+from ..state_files import load_state, save_state
+from .loop import Loop
+
+# Raised when what is saved changes its meaning.
+_FORMAT = 1
+# Rows whose values tell data in memory apart.
+_HASHED_ROWS = 32
+_WHAT = {
+    "format": "the format",
+    "backend": "the backend",
+    "training": "the training",
+    "sampler": "the sampler",
+    "score": "the score",
+    "batch_size": "batch_size",
+    "steps_per_epoch": "steps_per_epoch",
+    "optimizer": "the optimizer",
+    "variables": "the model's variables",
+    "length": "the number of training examples",
+    "elements": "the shapes and types of an example",
+    "rows": "the values of some training examples, as a hash",
+}
+
+
+class SavedState:
+    """Takes the state of one call of `fit`, and puts it back.
+
+    Args:
+        loop: the loop.
+        training: str, the name of the training's class.
+        score: str, the score that is drawn by.
+        steps_per_epoch: int or None.
+        first_rows: a few rows of the data.
+    """
+
+    def __init__(
+        self,
+        loop: Loop,
+        training: str,
+        score: str,
+        steps_per_epoch: int | None,
+        first_rows: tuple[Any, ...],
+    ):
+        self.loop = loop
+        self._known = {
+            "format": _FORMAT,
+            "backend": keras.backend.backend(),
+            "training": training,
+            "sampler": _names(loop.sampler),
+            "score": score,
+            "batch_size": loop.batch_size,
+            "steps_per_epoch": steps_per_epoch,
+            "length": dataset_length(loop.sampler.dataset),
+            "elements": [_element(array) for array in flatten(first_rows)],
+            "rows": _hash_of_rows(loop.sampler),
+        }
+
+    def _belongs_to(self) -> dict[str, Any]:
+        """What must be the same for the state to be of any use."""
+        model = self.loop.model
+        variables = [[v.name, *map(int, v.shape)] for v in model.variables]
+        return {
+            **self._known,
+            "optimizer": type(model.optimizer).__name__,
+            "variables": variables,
+        }
+
+    def take(self) -> dict[str, Any]:
+        """The state, as numbers and arrays.
+
+        Raises:
+            RuntimeError: if a step is under way.
+        """
+        loop = self.loop
+        if not loop.between_steps:
+            raise RuntimeError(
+                "The state of a training can be saved between its steps, not within one: in a "
+                "callback's `on_train_batch_end`, `on_epoch_begin` or `on_epoch_end`, or after "
+                "`fit` has ended. Of a `fit` that was interrupted within a step, the state that "
+                "was saved last is the one to go on from."
+            )
+        return {
+            "belongs_to": self._belongs_to(),
+            "versions": {"importance_sampling": __version__, "keras": keras.__version__},
+            **self._parts(),
+        }
+
+    def _parts(self) -> dict[str, Any]:
+        loop = self.loop
+        stream = _stream(loop)
+        return {
+            "loop": loop.state_dict(),
+            "sampler": loop.sampler.state_dict(),
+            "wrapper": loop.wrapper.state_dict(),
+            "model": model_state(loop.model),
+            "stream": None if stream is None else stream.state_dict(),
+        }
+
+    def save(self, path: Path) -> None:
+        """Writes the state to a file, whole or not at all.
+
+        Args:
+            path: the file.
+        """
+        save_state(path, self.take())
+
+    def load(self, path: Path) -> None:
+        """Goes back to where a file was written.
+
+        Args:
+            path: the file.
+
+        Raises:
+            OSError: if it is missing or damaged; nothing is changed then.
+            ValueError: if it is of another training; nothing is changed then.
+        """
+        self.apply(load_state(path), path)
+
+    def apply(self, state: Any, where: str | os.PathLike[str]) -> None:
+        """Goes back to where `take` was called.
+
+        Args:
+            state: what `take` returned.
+            where: what to call it in errors.
+
+        Raises:
+            ValueError: if it is of another training; nothing is changed then.
+        """
+        check_belongs(state, self._belongs_to(), where)
+        before = self._parts()
+        try:
+            self._put(state)
+        except Exception as error:
+            self._put({**before, "stream": None})
+            raise ValueError(f"{where} holds no state of this training: {error!r}") from error
+
+    def _put(self, parts: dict[str, Any]) -> None:
+        loop = self.loop
+        load_model_state(loop.model, parts["model"])
+        loop.wrapper.load_state_dict(parts["wrapper"])
+        loop.sampler.load_state_dict(parts["sampler"])
+        loop.load_state_dict(parts["loop"])
+        stream = _stream(loop)
+        if stream is not None and parts["stream"] is not None:
+            stream.load_state_dict(parts["stream"])
+
+
+def check_belongs(state: Any, present: dict[str, Any], where: str | os.PathLike[str]) -> None:
+    """Raises a ValueError that says in what a state is of another training.
+
+    Args:
+        state: what `SavedState.take` returned, or something else.
+        present: what this training is.
+        where: what to call the state in errors.
+    """
+    before = state.get("belongs_to") if isinstance(state, dict) else None
+    if not isinstance(before, dict):
+        raise ValueError(f"{where} holds no state of a training.")
+    for name, value in present.items():
+        if before.get(name) != value:
+            raise ValueError(
+                f"{where} is the state of another training: {_WHAT[name]} was "
+                f"{_short(before.get(name))} there and is {_short(value)} here. A training goes "
+                "on with the same model, data and arguments; leave the file out to begin anew."
+            )
+
+
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."
+
+
+def _stream(loop: Loop) -> Any:
+    """The data set, if it has a place to go back to, as streams have; None otherwise."""
+    dataset: Any = loop.sampler.dataset
+    return dataset if hasattr(dataset, "load_state_dict") else None
+
+
+def _names(sampler: BaseSampler) -> list[str]:
+    """The classes of a sampler and of those that it decorates."""
+    found: list[str] = []
+    part: Any = sampler
+    while isinstance(part, BaseSampler):
+        found.append(type(part).__name__)
+        part = vars(part).get("sampler")
+    return found
+
+
+def _element(array: np.ndarray) -> list[Any]:
+    return [array.dtype.name, *map(int, array.shape[1:])]
+
+
+def _hash_of_rows(sampler: BaseSampler) -> str | None:
+    """A hash of some rows in memory; others may be read in an order of their own."""
+    dataset = sampler.dataset
+    if not isinstance(dataset, ArrayDataset):
+        return None
+    n = len(dataset.train_data)
+    idxs = np.unique(np.linspace(0, n - 1, min(n, _HASHED_ROWS)).astype(np.int64))
+    found = hashlib.sha256()
+    for array in flatten(dataset.train_data[idxs]):
+        found.update(np.ascontiguousarray(array).tobytes())
+    return found.hexdigest()[:16]
