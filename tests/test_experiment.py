@@ -10,8 +10,8 @@ from importance_sampling.experiment import registry
 from importance_sampling.experiment.build import build_model, build_optimizer
 from importance_sampling.experiment.hyperparams import learning_rate, parse
 from importance_sampling.experiment.logs import COLUMNS, Logs, read_rows
-from importance_sampling.state_files import load_state, save_state
 from importance_sampling.samplers import _lstm
+from importance_sampling.state_files import load_state, save_state
 from importance_sampling.training.loop import Loop
 
 exact = pytest.mark.exact

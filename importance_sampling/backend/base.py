@@ -30,6 +30,8 @@ class Runtime:
         functional_gradients: bool, whether training differentiates a function, so that tensors
             made inside it must not be kept.
         asynchronous: bool, whether calls return before the device is done.
+        restored: bool, whether the training loop has put the model back to the middle of a
+            training, so that there is something to finalize whatever steps follow.
     """
 
     traces = False
@@ -38,6 +40,7 @@ class Runtime:
 
     def __init__(self, model: keras.Model):
         self.model = model
+        self.restored = False
 
     # -- functions of the model ---------------------------------------------------------------
 

@@ -93,7 +93,7 @@ class ModelWrapper(Stateful):
             yield runtime
         finally:
             runtime.detach()
-            if _count_steps(optimizer) != steps:
+            if runtime.restored or _count_steps(optimizer) != steps:
                 optimizer.finalize_variable_values(self.model.trainable_variables)
 
     def _runtime(self) -> Runtime:

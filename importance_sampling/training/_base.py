@@ -159,8 +159,10 @@ class BaseTraining(FitMethods):
         self._restore_history(sampler, batch_size)
         loop = Loop(self.model, sampler, self.original_model, batch_size, on_sample, on_scores)
         self._report = loop.report
-        own_callbacks = self._own_callbacks(callbacks, loop, steps_per_epoch, first_rows)
-        with contextlib.closing(sampler):
+        kind, score = type(self).__name__, self.model.score_name
+        saved = self._saved = SavedState(loop, kind, score, steps_per_epoch, first_rows)
+        own_callbacks = self._own_callbacks(callbacks, saved)
+        with contextlib.closing(sampler), saved.noting_interruption():
             self.history = loop.run(
                 epochs=epochs,
                 steps_per_epoch=steps_per_epoch,
@@ -172,27 +174,19 @@ class BaseTraining(FitMethods):
             )
         return self.history
 
-    def _own_callbacks(
-        self,
-        callbacks: Callbacks,
-        loop: Loop,
-        steps_per_epoch: int | None,
-        first_rows: tuple[Any, ...],
-    ) -> list[Restorer]:
+    def _own_callbacks(self, callbacks: Callbacks, saved: SavedState) -> list[Restorer]:
         """What saves and restores the whole state, where callbacks or `load_state` ask for it."""
-        kind, score = type(self).__name__, self.model.score_name
-        self._saved = SavedState(loop, kind, score, steps_per_epoch, first_rows)
         found: list[Restorer] = []
         if self._loaded is not None:
             found.append(RestoreOnce(*self._loaded))
             self._loaded = None
         for callback in getattr(callbacks, "callbacks", callbacks) or ():
             if isinstance(callback, Restorer):
-                callback.bind(self._saved)
+                callback.bind(saved)
             elif isinstance(callback, keras.callbacks.BackupAndRestore):
                 found.append(FollowBackup(callback))
         for restorer in found:
-            restorer.bind(self._saved)
+            restorer.bind(saved)
             restorer.before_training()
         return found
 

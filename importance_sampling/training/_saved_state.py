@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +60,7 @@ class SavedState:
         first_rows: tuple[Any, ...],
     ):
         self.loop = loop
+        self._was_interrupted = False
         self._known = {
             "format": _FORMAT,
             "backend": keras.backend.backend(),
@@ -70,6 +73,15 @@ class SavedState:
             "elements": [_element(array) for array in flatten(first_rows)],
             "rows": _hash_of_rows(loop.sampler),
         }
+
+    @contextlib.contextmanager
+    def noting_interruption(self) -> Iterator[None]:
+        """Notes whether the loop is left by an error."""
+        try:
+            yield
+        except BaseException:
+            self._was_interrupted = True
+            raise
 
     def _belongs_to(self) -> dict[str, Any]:
         """What must be the same for the state to be of any use."""
@@ -94,6 +106,12 @@ class SavedState:
                 "callback's `on_train_batch_end`, `on_epoch_begin` or `on_epoch_end`, or after "
                 "`fit` has ended. Of a `fit` that was interrupted within a step, the state that "
                 "was saved last is the one to go on from."
+            )
+        if self._was_interrupted and getattr(loop.model.optimizer, "use_ema", False):
+            raise RuntimeError(
+                "When `fit` was interrupted the optimizer put averages in the place of the weights "
+                "(`use_ema`), from which training cannot go on exactly. Save the state while it "
+                "runs: with `BackupState` or `keras.callbacks.BackupAndRestore`."
             )
         return {
             "belongs_to": self._belongs_to(),

@@ -168,6 +168,7 @@ class Loop(Stateful):
         self.epoch, self.steps_of_epoch = initial_epoch, 0
         with self.wrapper.attached() as runtime:
             self._begin(hooks, initial_epoch)
+            runtime.restored = self._was_restored
             for epoch in range(self.epoch, epochs):
                 self._begin_epoch(epoch, hooks)
                 runtime.begin_epoch()

@@ -1,0 +1,435 @@
+"""A `fit` that was stopped goes on as if it had never been: whatever the step, bit by bit."""
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+
+import keras
+import numpy as np
+import pytest
+from helpers import CLASSES, FEATURES, adam_mlp, data
+from keras import layers
+from spread import full, one_backend
+
+from importance_sampling import training as trainings
+from importance_sampling.training import BackupState, HistoryImportanceTraining, ImportanceTraining
+
+N, BATCH, EPOCHS = 44, 8, 2
+
+WAYS = {
+    "pool": lambda net, seed: ImportanceTraining(net, presample=2.5, tau_th=0.0, seed=seed),
+    "condition": lambda net, seed: ImportanceTraining(net, presample=2.5, tau_th=1.1, seed=seed),
+    "reuse": lambda net, seed: ImportanceTraining(
+        net, presample=4.0, reuse=3, tau_th=0.0, seed=seed
+    ),
+    "smooth": lambda net, seed: ImportanceTraining(
+        net, presample=2.5, tau_th=0.0, k=0.5, smooth=0.5, adaptive_smoothing=True, seed=seed
+    ),
+    "history": lambda net, seed: HistoryImportanceTraining(net, seed=seed),
+    "refresh": lambda net, seed: HistoryImportanceTraining(net, refresh=0.7, seed=seed),
+    "variance": lambda net, seed: HistoryImportanceTraining(
+        net, constant="variance", min_batch_size=2, seed=seed
+    ),
+    "robust": lambda net, seed: trainings.RobustImportanceTraining(net, seed=seed),
+    "biased": lambda net, seed: trainings.BiasedImportanceTraining(net, seed=seed),
+    "lstm": lambda net, seed: trainings.ApproximateImportanceTraining(net, presample=24, seed=seed),
+    "constant variance": lambda net, seed: trainings.ConstantVarianceImportanceTraining(
+        net, seed=seed
+    ),
+    "constant time": lambda net, seed: trainings.ConstantTimeImportanceTraining(net, seed=seed),
+    "infobatch": lambda net, seed: trainings.InfoBatchTraining(net, seed=seed),
+    "selective": lambda net, seed: trainings.SelectiveBackpropTraining(net, seed=seed),
+}
+# One of each kind everywhere, the rest where it takes least time.
+EVERYWHERE = ("pool", "history")
+
+
+def network():
+    """What changes while it trains: weights, averages, statistics, metrics, random numbers."""
+    net = keras.Sequential(
+        [
+            layers.Input((FEATURES,)),
+            layers.Dense(8, activation="tanh"),
+            layers.BatchNormalization(),
+            layers.Dropout(0.3),
+            layers.Dense(CLASSES, activation="softmax"),
+        ]
+    )
+    optimizer = keras.optimizers.Adam(0.02, use_ema=True, ema_momentum=0.9)
+    net.compile(optimizer, "sparse_categorical_crossentropy", metrics=["accuracy"])
+    return net
+
+
+def values(net):
+    """All that has changed in a network."""
+    variables = [*net.variables, *net.optimizer.variables]
+    return [np.array(keras.ops.convert_to_numpy(v.value)) for v in variables]
+
+
+def equal(some, others):
+    return all(np.array_equal(a, b) for a, b in zip(some, others, strict=True))
+
+
+class SaveEverywhere(keras.callbacks.Callback):
+    """A state after every step and every epoch."""
+
+    def __init__(self, training, folder):
+        super().__init__()
+        self.training, self.folder, self.paths = training, folder, []
+
+    def _save(self):
+        self.paths.append(self.folder / f"{len(self.paths)}.npz")
+        self.training.save_state(self.paths[-1])
+
+    def on_train_batch_end(self, batch, logs=None):
+        self._save()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self._save()
+
+
+class StopAt(keras.callbacks.Callback):
+    """Ends in an error after some steps."""
+
+    def __init__(self, step):
+        super().__init__()
+        self.left = step
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if not self.left:
+            raise KeyboardInterrupt
+
+
+def halving():
+    """Depends on the rate before, so that beginning an epoch twice would show."""
+    return keras.callbacks.LearningRateScheduler(lambda epoch, rate: 0.5 * rate)
+
+
+def fit(training, x, y=None, **kwargs):
+    drawn = []
+    arguments = {"batch_size": BATCH, "epochs": EPOCHS, "verbose": 0} | kwargs
+    arguments["callbacks"] = [halving(), *arguments.get("callbacks", [])]
+    history = training.fit(
+        x, y, on_sample=lambda sampler, idxs, w, s: drawn.append(np.array(idxs)), **arguments
+    )
+    return [history.history[name][-1] for name in ("loss", "accuracy", "score")], drawn
+
+
+def check_every_step(make, inputs, folder, **kwargs):
+    """Restores the states of all steps; what follows must be what followed then."""
+    keras.utils.set_random_seed(1)
+    net = network()
+    training = make(net, 3)
+    saved = SaveEverywhere(training, folder)
+    last, drawn = fit(training, *inputs(), callbacks=[saved], **kwargs)
+    after = values(net)
+    assert len(saved.paths) == len(drawn) + EPOCHS
+    keras.utils.set_random_seed(2)
+    # With other weights and another seed, once in a new training and then over and over in it.
+    other = network()
+    going_on = make(other, 4)
+    fewer = None
+    for path in saved.paths[:-1]:
+        keras.utils.set_random_seed(5)
+        going_on.load_state(path)
+        found, rest = fit(going_on, *inputs(), **kwargs)
+        assert equal(values(other), after), path
+        assert found == last, path
+        assert equal(rest, drawn[len(drawn) - len(rest) :]), path
+        assert fewer is None or len(rest) in (fewer, fewer - 1), path
+        fewer = len(rest)
+    assert fewer == 0
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_every_step_of_a_training_can_be_gone_on_from(way, tmp_path):
+    """As Grain tests its iterators: saved after each step, restored, compared."""
+    here = keras.backend.backend()
+    if way not in EVERYWHERE and not full() and here != "torch":
+        pytest.skip("runs on PyTorch")
+    check_every_step(WAYS[way], lambda: data(N), tmp_path)
+
+
+class Batches(keras.utils.PyDataset):
+    """Batches that are shuffled by the training."""
+
+    def __init__(self):
+        super().__init__()
+        self.x, self.y = data(N)
+
+    def __len__(self):
+        return math.ceil(N / BATCH)
+
+    def __getitem__(self, index):
+        rows = slice(BATCH * index, BATCH * index + BATCH)
+        return self.x[rows], self.y[rows]
+
+
+def generator():
+    x, y = data(N)
+    while True:
+        for start in range(0, N, 5):
+            yield x[start : start + 5], y[start : start + 5]
+
+
+def tf_data():
+    tf = pytest.importorskip("tensorflow")
+    return tf.data.Dataset.from_tensor_slices(data(N)).shuffle(N, seed=1).batch(BATCH)
+
+
+def torch_loader():
+    torch = pytest.importorskip("torch")
+    rows = torch.utils.data.TensorDataset(*map(torch.from_numpy, data(N)))
+    order = torch.Generator().manual_seed(3)
+    return torch.utils.data.DataLoader(rows, batch_size=BATCH, shuffle=True, generator=order)
+
+
+def grain_data():
+    grain = pytest.importorskip("grain")
+    x, y = data(N)
+    rows = grain.MapDataset.source([(x[i], y[i]) for i in range(N)])
+    return rows.seed(1).shuffle().batch(BATCH)
+
+
+STREAMS = {
+    "py_dataset": Batches,
+    "generator": generator,
+    "tf_data": tf_data,
+    "torch_loader": torch_loader,
+    "grain": grain_data,
+}
+
+
+@pytest.mark.parametrize("way", ["pool", "reuse", "selective"])
+@pytest.mark.parametrize("kind", STREAMS)
+def test_a_stream_is_gone_on_with_at_its_place(kind, way, tmp_path):
+    if not full() and keras.backend.backend() != one_backend(f"{kind} {way}"):
+        pytest.skip("runs on another backend")
+    steps = {"steps_per_epoch": 6} if kind == "generator" else {}
+    check_every_step(WAYS[way], lambda: (STREAMS[kind](),), tmp_path, **steps)
+
+
+@pytest.mark.parametrize("save_freq", [2, "epoch"])
+@pytest.mark.parametrize("own", [False, True], ids=["BackupAndRestore", "BackupState"])
+def test_an_interrupted_fit_goes_on_by_its_callback(own, save_freq, tmp_path):
+    def backup():
+        if own:
+            return BackupState(tmp_path / "state.npz", save_freq=save_freq)
+        return keras.callbacks.BackupAndRestore(tmp_path / "keras", save_freq=save_freq)
+
+    x, y = data(N)
+    keras.utils.set_random_seed(1)
+    whole = network()
+    last, _ = fit(HistoryImportanceTraining(whole, seed=3), x, y)
+    for step in (1, 5, 9):
+        keras.utils.set_random_seed(1)
+        with pytest.raises(KeyboardInterrupt):
+            fit(
+                HistoryImportanceTraining(network(), seed=3),
+                x,
+                y,
+                callbacks=[backup(), StopAt(step)],
+            )
+        keras.utils.set_random_seed(7)
+        net = network()
+        training = HistoryImportanceTraining(net, seed=8)
+        if own and ((save_freq == "epoch" and step < 6) or step < 2):
+            # Nothing was saved yet.
+            assert not (tmp_path / "state.npz").exists()
+            continue
+        found, rest = fit(training, x, y, callbacks=[backup()])
+        assert equal(values(net), values(whole)) and found == last
+        assert len(rest) == 12 - (step - step % (6 if save_freq == "epoch" else save_freq))
+    assert not any(tmp_path.rglob("*.npz")), "deleted with the rest once training has ended"
+
+
+def test_several_steps_in_a_call_are_gone_on_from(tmp_path):
+    def made(seed):
+        net = network()
+        net.compile("adam", net.loss, metrics=["accuracy"], steps_per_execution=2)
+        return net, HistoryImportanceTraining(net, seed=seed)
+
+    x, y = data(N)
+    keras.utils.set_random_seed(1)
+    whole, training = made(3)
+    saved = SaveEverywhere(training, tmp_path)
+    last, _ = fit(training, x, y, callbacks=[saved])
+    assert len(saved.paths) == 6 + EPOCHS
+    net, training = made(4)
+    for path in saved.paths[1:-1:2]:
+        training.load_state(path)
+        found, _ = fit(training, x, y)
+        assert equal(values(net), values(whole)) and found == last
+
+
+PROGRAM = """
+    import os, signal, sys
+
+    import keras
+    import numpy as np
+    from test_resume import data, fit, network, values
+    from importance_sampling.training import HistoryImportanceTraining
+
+    folder, result, step = sys.argv[1:]
+
+    class Kill(keras.callbacks.Callback):
+        left = int(step)
+
+        def on_train_batch_end(self, batch, logs=None):
+            self.left -= 1
+            if not self.left:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    keras.utils.set_random_seed(int(step))
+    net = network()
+    backup = keras.callbacks.BackupAndRestore(folder, save_freq=1)
+    fit(HistoryImportanceTraining(net, seed=int(step)), *data(44), callbacks=[Kill(), backup])
+    np.savez(result, *values(net))
+"""
+
+
+def test_a_killed_process_is_gone_on_with(tmp_path):
+    """kill -9, between the steps that one process and the next make."""
+    if not full() and keras.backend.backend() != "torch":
+        pytest.skip("runs on PyTorch")
+
+    def run(step):
+        program = textwrap.dedent(PROGRAM)
+        arguments = [tmp_path / "backup", tmp_path / "result.npz", str(step)]
+        return subprocess.run(
+            [sys.executable, "-c", program, *arguments],
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    assert run(4).returncode == -signal.SIGKILL
+    # Killed while Keras wrote its file.
+    weights = tmp_path / "backup" / "latest.weights.h5"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    after = run(100)
+    assert after.returncode == 0, after.stderr
+    keras.utils.set_random_seed(4)
+    whole = network()
+    fit(HistoryImportanceTraining(whole, seed=4), *data(N))
+    with np.load(tmp_path / "result.npz") as found:
+        assert equal([found[name] for name in found.files], values(whole))
+
+
+def saved_state(path, **kwargs):
+    training = HistoryImportanceTraining(adam_mlp(), seed=0)
+    training.fit(*data(N), batch_size=BATCH, epochs=1, verbose=0, **kwargs)
+    training.save_state(path)
+    return training
+
+
+@pytest.mark.any_backend
+def test_states_of_something_else_are_refused_in_words(tmp_path):
+    path = tmp_path / "state.npz"
+    saved_state(path)
+    x, y = data(N)
+
+    def refuse(words, net=None, x=x, y=y, make=HistoryImportanceTraining, **kwargs):
+        net = adam_mlp() if net is None else net
+        net.optimizer.build(net.trainable_variables)
+        before = values(net)
+        training = make(net, seed=1)
+        arguments = {"batch_size": BATCH, "epochs": 2, "verbose": 0} | kwargs
+        with pytest.raises(ValueError, match=words):
+            training.load_state(path)
+            training.fit(x, y, **arguments)
+        assert equal(values(net), before)
+
+    refuse("number of training examples was 44 there and is 30", x=x[:30], y=y[:30])
+    refuse("values of some training examples", x=x + 1)
+    refuse("shapes and types of an example", y=y.astype("int32"))
+    refuse("batch_size was 8 there and is 4", batch_size=4)
+    refuse("steps_per_epoch was 6 there and is 3", steps_per_epoch=3)
+    refuse("model's variables", net=network())
+    other = adam_mlp()
+    other.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
+    refuse("the optimizer was 'Adam' there and is 'SGD'", net=other)
+    other = adam_mlp()
+    other.compile("adam", "sparse_categorical_crossentropy", metrics=[])
+    refuse("metrics have the shapes", net=other)
+    refuse("the training was 'HistoryImportanceTraining'", make=ImportanceTraining)
+    refuse("score was 'gnorm'", make=lambda net, seed: HistoryImportanceTraining(net, score="loss"))
+
+
+@pytest.mark.any_backend
+def test_what_is_no_state_is_refused(tmp_path):
+    training = HistoryImportanceTraining(adam_mlp())
+    with pytest.raises(RuntimeError, match="call `fit` first"):
+        training.save_state(tmp_path / "state.npz")
+    with pytest.raises(FileNotFoundError, match=r"no.npz"):
+        training.load_state(tmp_path / "no.npz")
+    np.savez(tmp_path / "arrays.npz", x=np.zeros(3))
+    with pytest.raises(OSError, match=r"arrays.npz cannot be read as a state"):
+        training.load_state(tmp_path / "arrays.npz")
+    with pytest.raises(ValueError, match="save_freq"):
+        BackupState(tmp_path / "state.npz", save_freq="step")
+    net = adam_mlp()
+    with pytest.raises(RuntimeError, match="BackupAndRestore"):
+        net.fit(*data(N), verbose=0, callbacks=[BackupState(tmp_path / "state.npz")])
+
+
+@pytest.mark.any_backend
+def test_a_state_is_not_taken_within_a_step(tmp_path):
+    path = tmp_path / "state.npz"
+
+    class Save(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            training.save_state(path)
+
+    training = HistoryImportanceTraining(adam_mlp())
+    with pytest.raises(RuntimeError, match="not within one"):
+        training.fit(*data(N), verbose=0, callbacks=[Save()])
+    assert not path.exists()
+
+
+@pytest.mark.any_backend
+def test_damaged_files_are_refused_and_change_nothing(tmp_path):
+    path = tmp_path / "state.npz"
+    training = saved_state(path)
+    net = training.original_model
+    before, whole = values(net), path.read_bytes()
+    rng = np.random.default_rng(0)
+    refused = 0
+    for _ in range(300):
+        content = bytearray(whole)
+        way = rng.integers(3)
+        if way == 0:
+            content[rng.integers(len(content))] ^= int(rng.integers(1, 256))
+        elif way == 1:
+            del content[rng.integers(len(content)) :]
+        else:
+            start = rng.integers(len(content))
+            content[start : start + 16] = rng.bytes(16)
+        path.write_bytes(content)
+        try:
+            training.load_state(path)
+        except (OSError, ValueError) as error:
+            assert str(path) in str(error)
+            refused += 1
+        else:
+            # Bytes that mean nothing, as times in the archive: what was written is what was read.
+            training.load_state(path)
+            training.fit(*data(N), batch_size=BATCH, epochs=1, verbose=0)
+        assert equal(values(net), before)
+    assert refused > 250
+
+
+def test_weights_alone_go_on_from_the_epoch_and_say_so(tmp_path):
+    net = adam_mlp()
+    backup = keras.callbacks.BackupAndRestore(tmp_path, delete_checkpoint=False)
+    net.fit(*data(N), batch_size=BATCH, epochs=1, verbose=0, callbacks=[backup])
+    training = ImportanceTraining(adam_mlp())
+    with pytest.warns(UserWarning, match="draws its batches anew"):
+        history = training.fit(*data(N), batch_size=BATCH, epochs=3, verbose=0, callbacks=[backup])
+    assert history.epoch == [1, 2]
