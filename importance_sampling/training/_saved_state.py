@@ -67,11 +67,11 @@ class SavedState:
             "training": training,
             "sampler": _names(loop.sampler),
             "score": score,
-            "batch_size": loop.batch_size,
-            "steps_per_epoch": steps_per_epoch,
             "length": dataset_length(loop.sampler.dataset),
             "elements": [_element(array) for array in flatten(first_rows)],
             "rows": _hash_of_rows(loop.sampler),
+            "batch_size": loop.batch_size,
+            "steps_per_epoch": steps_per_epoch,
         }
 
     @contextlib.contextmanager
