@@ -27,9 +27,10 @@ from ._arguments import Callbacks, Verbose
 from ._fit import FitMethods
 from ._report import TrainingReport
 from ._saved_state import SavedState, check_belongs
+from ._stepper import OnSample, OnScores
 from ._validation import Validation
 from .backup import FollowBackup, RestoreOnce, Restorer
-from .loop import Loop, OnSample, OnScores
+from .loop import Loop
 
 
 class BaseTraining(FitMethods):

@@ -15,8 +15,8 @@ from ..model_wrappers.introspection import input_shapes
 from ..protocols import Dataset
 from . import _arguments
 from ._arguments import BATCH_SIZE, Callbacks, Verbose, check_count, check_optional_count
+from ._stepper import OnSample, OnScores
 from ._validation import Validation
-from .loop import OnSample, OnScores
 
 
 class FitMethods:

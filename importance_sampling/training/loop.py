@@ -2,130 +2,29 @@
 
 from __future__ import annotations
 
-import contextlib
-import time
 import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any
 
 import keras
-import numpy as np
 
 from .._arrays import steps_per_pass
-from .._state import Stateful
 from ..backend.base import Runtime
 from ..datasets import StreamEnded
-from ..model_wrappers import ModelWrapper
 from ..model_wrappers.model_state import load_model_state, model_state
-from ..proposal import InvalidScores, Proposal, StepRecord, at_step
-from ..samplers import BaseSampler
-from ..samplers.ahead import batches_ahead
+from ..proposal import InvalidScores
 from ._announce import announced
 from ._arguments import Callbacks, Verbose
 from ._callbacks import callback_list, first_epoch, looks_at_batches
-from ._pending_steps import restored_step, saved_step
-from ._report import TrainingReport
-from ._step_logs import StepLogs
-from ._steps_per_call import StepsPerCall
+from ._stepper import Stepper
 from ._validation import Validation
 
-OnSample = Callable[[BaseSampler, np.ndarray, np.ndarray, np.ndarray], Any]
-OnScores = Callable[[BaseSampler, np.ndarray], Any]
 
+class Loop(Stepper):
+    """One run of training, as Keras' `fit` makes it: epochs, callbacks, validation.
 
-class _Drawn(NamedTuple):
-    """The batches of one call.
-
-    Attributes:
-        proposals: what to train on, step by step.
-        seconds: float, how long it took to draw them.
-        waiting: float, seconds spent on the steps before, by whose scores they are drawn.
+    See `Stepper` for its arguments and its attributes.
     """
-
-    proposals: list[Proposal]
-    seconds: float
-    waiting: float
-
-
-class Loop(Stateful):
-    """One run of training.
-
-    A step is `sampler.propose(batch_size)`, `wrapper.train(proposal)`, `sampler.observe(record)`.
-    A sampler that `overlaps` observes a step when the next one is under way, so that the host's
-    work overlaps with the device's; others are told before they are asked again.
-
-    Args:
-        wrapper: the wrapped model.
-        sampler: draws the batches.
-        model: the user's model, which callbacks see.
-        batch_size: int, examples per uniform step.
-        on_sample: called as `on_sample(sampler, idxs, w, predicted_scores)` after each draw.
-        on_scores: called as `on_scores(sampler, scores)` once a step's scores are known: those
-            of the scored pool if there was one, those of the trained batch otherwise.
-        wait: bool, whether a step is observed before its callbacks are told, so that all state is
-            at the same step there, at the price of the overlap.
-
-    Attributes:
-        step: int, steps made.
-        epoch: int, the epoch that the next step is of.
-        steps_of_epoch: int, steps of that epoch that were made.
-        between_steps: bool, whether no step is under way, so that the state can be taken.
-    """
-
-    _state: tuple[str, ...] = ("step", "logs", "epoch", "steps_of_epoch")
-
-    def __init__(
-        self,
-        wrapper: ModelWrapper,
-        sampler: BaseSampler,
-        model: keras.Model,
-        batch_size: int,
-        on_sample: OnSample | None = None,
-        on_scores: OnScores | None = None,
-        wait: bool = False,
-    ):
-        self.wait = wait
-        self.wrapper = wrapper
-        self.sampler = sampler
-        self.model = model
-        self.batch_size = batch_size
-        self.on_sample = on_sample
-        self.on_scores = on_scores
-        self.step = 0
-        self.epoch = 0
-        self.steps_of_epoch = 0
-        self.between_steps = True
-        self.logs = StepLogs(sampler, batch_size)
-        self.report = TrainingReport.of(sampler, batch_size)
-        # Steps that were made and not yet observed, first to last.
-        self._pending: list[StepRecord] = []
-        self._calls = StepsPerCall(model)
-        self._last_logs: dict[str, Any] = {}
-        self._own_callbacks: Sequence[keras.callbacks.Callback] = ()
-        self._was_restored = False
-
-    def state_dict(self) -> dict[str, Any]:
-        """The place in the training, with steps not yet observed; see `Stateful.state_dict`."""
-        dataset, hooked = self.sampler.dataset, self.on_scores is not None
-        pending = [
-            saved_step(record, dataset, hooked or record.proposal.reads_scores)
-            for record in self._pending
-        ]
-        logs = {
-            name: np.asarray(keras.ops.convert_to_numpy(v)) for name, v in self._last_logs.items()
-        }
-        return {**super().state_dict(), "pending": pending, "last_logs": logs}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes back to where `state_dict` was taken.
-
-        Args:
-            state: what `state_dict` returned, of a loop over equal data.
-        """
-        super().load_state_dict(state)
-        self._pending = [restored_step(step, self.sampler.dataset) for step in state["pending"]]
-        self._was_restored = True
-        self._last_logs = keras.tree.map_structure(lambda value: value[()], state["last_logs"])
 
     def run(
         self,
@@ -282,96 +181,6 @@ class Loop(Stateful):
             # Of data that nobody knows the length of, the first pass that was read tells.
             steps = steps_per_pass(self.sampler.dataset, self.batch_size)
         return (steps is not None and step >= steps) or bool(step and self.sampler.epoch_over)
-
-    def _draw(self, most: int) -> _Drawn:
-        """The batches of the next call, `most` at most.
-
-        A sampler that overlaps has then observed all steps but the last, which is what it is
-        told when it draws one by one, too: draws do not depend on how many go into a call.
-        """
-        self.between_steps = False
-        if not self.sampler.overlaps:
-            self._observe_pending()
-        most = min(most, self._calls.most)
-        waiting = time.perf_counter()
-        self._observe_pending(keep=1)
-        began = time.perf_counter()
-        try:
-            if most > 1:
-                most = min(most, batches_ahead(self.sampler, self.batch_size))
-            proposals = self.sampler.propose_many(self.batch_size, most)
-        except InvalidScores as error:
-            raise at_step(self.step + 1, error) from error
-        return _Drawn(proposals, time.perf_counter() - began, began - waiting)
-
-    def _train(self, drawn: _Drawn, first: bool = False) -> int:
-        """Makes the steps of a call; those before are observed meanwhile, these too if `wait`.
-
-        Args:
-            drawn: what `_draw` returned.
-            first: bool, whether they are the first of an epoch, whose logs want a score.
-
-        Returns:
-            How many steps were made.
-        """
-        proposals, drawing, waiting = drawn
-        count = len(proposals)
-        if self.on_sample is not None:
-            for p in proposals:
-                self.on_sample(self.sampler, p.idxs, p.weights, p.predicted_scores)
-        began = time.perf_counter()
-        if self.sampler.overlaps and not self.wait and self.wrapper.asynchronous:
-            self.sampler.prepare(self.batch_size)
-        if count == 1:
-            results = [self.wrapper.train(proposals[0])]
-        else:
-            results = self.wrapper.train_many(proposals, self._calls.room(count))
-        self._observe_pending()
-        records = []
-        for proposal, result in zip(proposals, results, strict=True):
-            self.step += 1
-            self.logs.count(proposal)
-            records.append(StepRecord(proposal, result, self.step, steps_in_call=count))
-        at_once = first or self.wait
-        if at_once:
-            # The first logs want a score; one that is not finite is told after the callbacks.
-            with contextlib.suppress(InvalidScores):
-                self._wait_for_scores(records[0])
-        drawing /= count
-        seconds = drawing + (waiting + time.perf_counter() - began) / count
-        self._pending = [record.with_seconds(seconds) for record in records]
-        if at_once:
-            with contextlib.suppress(InvalidScores):
-                self._observe_pending(keep=count - 1)
-        self._last_logs = self.logs.of_step(results[-1], proposals[-1])
-        for proposal in proposals:
-            self.report.add(proposal, seconds, drawing, self._last_logs["variance_reduction"])
-        return count
-
-    def _wait_for_scores(self, record: StepRecord) -> bool:
-        """Whether logs or a hook want a step's scores; those of its own pass are fetched then."""
-        proposal = record.proposal
-        wanted = proposal.reads_scores or self.on_scores is not None
-        if wanted and proposal.pool_scores is None:
-            # Read here, they are checked before the sampler begins to learn from them.
-            return len(record.scores) > 0
-        return wanted
-
-    def _observe_pending(self, keep: int = 0) -> None:
-        """Tells the sampler of steps in order, but for the last few, and the logs of their scores.
-
-        Args:
-            keep: int, how many steps it is told of later.
-        """
-        while len(self._pending) > keep:
-            record = self._pending[0]
-            wanted = self._wait_for_scores(record)
-            del self._pending[0]
-            self.sampler.observe(record)
-            if wanted:
-                scores = self.logs.add_scores(record)
-                if self.on_scores is not None:
-                    self.on_scores(self.sampler, scores)
 
     def _finish_epoch(self) -> None:
         try:
