@@ -168,7 +168,7 @@ def terminate_on_nan(cell):
     assert seen == 4 * [False] + [True]
 
 
-@works("`BackupAndRestore`", "an interrupted run goes on at its epoch, with weights and optimizer")
+@works("`BackupAndRestore`", "an interrupted run goes on exactly, from the step that was saved")
 def backup(cell):
     x, y = data(48)
     net = adam_mlp()
