@@ -15,7 +15,9 @@ from keras import layers
 from spread import full, one_backend
 
 from importance_sampling import training as trainings
+from importance_sampling.state_files import load_state
 from importance_sampling.training import BackupState, HistoryImportanceTraining, ImportanceTraining
+from importance_sampling.training.backup import FollowBackup
 
 N, BATCH, EPOCHS = 44, 8, 2
 
@@ -427,6 +429,30 @@ def test_damaged_files_are_refused_and_change_nothing(tmp_path):
             training.fit(*data(N), batch_size=BATCH, epochs=1, verbose=0)
         assert equal(values(net), before)
     assert refused > 250
+
+
+@pytest.mark.any_backend
+def test_decisions_by_measured_time_are_those_that_were_saved(tmp_path):
+    x, y = data(400)
+    arguments = {"batch_size": 4, "epochs": 2, "verbose": 0}
+    training = ImportanceTraining(adam_mlp(), presample="auto", seed=0)
+    training.fit(x, y, **arguments)
+    training.save_state(tmp_path / "before.npz")
+    again = ImportanceTraining(adam_mlp(), presample="auto", seed=1)
+    again.load_state(tmp_path / "before.npz")
+    again.fit(x, y, **arguments)
+    again.save_state(tmp_path / "after.npz")
+    before, after = (load_state(tmp_path / f"{n}.npz")["sampler"] for n in ("before", "after"))
+    assert before["seen"] >= 400
+    np.testing.assert_equal(after, before)
+
+
+@pytest.mark.any_backend
+def test_a_backup_on_another_machine_is_not_followed():
+    here = keras.callbacks.BackupAndRestore("backup")
+    assert FollowBackup.can_follow(here)
+    with pytest.warns(UserWarning, match="not saved in gs://bucket"):
+        assert not FollowBackup.can_follow(keras.callbacks.BackupAndRestore("gs://bucket/backup"))
 
 
 def test_weights_alone_go_on_from_the_epoch_and_say_so(tmp_path):

@@ -184,7 +184,9 @@ class BaseTraining(FitMethods):
         for callback in getattr(callbacks, "callbacks", callbacks) or ():
             if isinstance(callback, Restorer):
                 callback.bind(saved)
-            elif isinstance(callback, keras.callbacks.BackupAndRestore):
+            elif isinstance(callback, keras.callbacks.BackupAndRestore) and FollowBackup.can_follow(
+                callback
+            ):
                 found.append(FollowBackup(callback))
         for restorer in found:
             restorer.bind(saved)

@@ -68,7 +68,7 @@ class SavedState:
             "sampler": _names(loop.sampler),
             "score": score,
             "length": dataset_length(loop.sampler.dataset),
-            "elements": [_element(array) for array in flatten(first_rows)],
+            "elements": [_element(array, loop.sampler) for array in flatten(first_rows)],
             "rows": _hash_of_rows(loop.sampler),
             "batch_size": loop.batch_size,
             "steps_per_epoch": steps_per_epoch,
@@ -220,8 +220,10 @@ def _names(sampler: BaseSampler) -> list[str]:
     return found
 
 
-def _element(array: np.ndarray) -> list[Any]:
-    return [array.dtype.name, *map(int, array.shape[1:])]
+def _element(array: np.ndarray, sampler: BaseSampler) -> list[Any]:
+    # Batches of a stream may differ in length, and begin with another one each time.
+    known = dataset_length(sampler.dataset) is not None
+    return [array.dtype.name, *(array.shape[1:] if known else [array.ndim])]
 
 
 def _hash_of_rows(sampler: BaseSampler) -> str | None:

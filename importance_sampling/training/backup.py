@@ -163,6 +163,23 @@ class FollowBackup(Restorer):
         self.path = self._folder / _NAME
         self._stamp: tuple[int, ...] | None = None
 
+    @staticmethod
+    def can_follow(backup: keras.callbacks.BackupAndRestore) -> bool:
+        """Whether the callback writes to this machine; warns if it does not.
+
+        Args:
+            backup: the callback.
+        """
+        remote = "://" in os.fspath(backup.backup_dir)
+        if remote:
+            warnings.warn(
+                f"The state of importance sampling is not saved in {backup.backup_dir}, which is "
+                "no folder of this machine: training goes on from weights and epoch alone. Add "
+                "`BackupState` with a path on this machine to go on exactly.",
+                stacklevel=2,
+            )
+        return not remote
+
     def before_training(self) -> None:
         """Removes files of Keras' that were being written when the process was killed."""
         if self.path.is_file() and not self._is_whole():
