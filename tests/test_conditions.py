@@ -2,9 +2,13 @@
 
 import numpy as np
 import pytest
+from helpers import Scorer, numbered, observe
 
+from importance_sampling.reweighting import BiasedReweightingPolicy
 from importance_sampling.samplers import (
+    ConditionalStartSampler,
     ExpCondition,
+    ModelSampler,
     TotalVariationCondition,
     VarianceReductionCondition,
     WarmupCondition,
@@ -97,6 +101,37 @@ def test_zero_scores_are_no_reason_to_start():
     for condition in (TotalVariationCondition(0.1), VarianceReductionCondition(1.1)):
         condition.update(np.zeros(4))
         assert not condition.satisfied
+
+
+def test_what_only_behaves_as_a_condition_will_do():
+    class Third:
+        limit = 0.3
+
+        def __init__(self):
+            self.means = []
+
+        @property
+        def satisfied(self):
+            return len(self.means) >= 3
+
+        def update(self, scores):
+            self.means.append(float(np.mean(scores)))
+
+    third = Third()
+    dataset = numbered(12)
+    inner = ModelSampler(dataset, BiasedReweightingPolicy(), Scorer(np.ones(12)), large_batch=6)
+    sampler = ConditionalStartSampler(inner, third)
+    by_score = []
+    for _ in range(5):
+        proposal = sampler.propose(3)
+        by_score.append(proposal.by_score)
+        observe(sampler, proposal, 2.0 * np.ones(3))
+    assert by_score == [False, False, False, True, True]
+    assert third.means == [2.0, 2.0, 2.0, 1.0, 1.0]
+    assert sampler.condition.limit == 0.3
+    sampler.load_state_dict(sampler.state_dict())
+    with pytest.raises(TypeError, match="`satisfied` and `update"):
+        ConditionalStartSampler(inner, object())
 
 
 @pytest.mark.parametrize("momentum", [-0.1, 1.0, 2])

@@ -241,7 +241,7 @@ def test_wrappers_of_the_users_own():
 
         def train_batch(self, x, y, w):
             loss = self.model.train_on_batch(x, y, sample_weight=w[:, 0])
-            return np.full(len(x), loss), [], self.score_batch(x, y)
+            return np.full(len(x), loss), None, self.score_batch(x, y)
 
     model = mlp()
     minimal = Minimal(model)
@@ -255,6 +255,9 @@ def test_wrappers_of_the_users_own():
     )
     assert set(history.history) >= {"loss", "score"}
     assert any((a != b).any() for a, b in zip(before, model.get_weights(), strict=True))
+    training = ImportanceTraining(model)
+    training.model = minimal
+    assert training.metrics_names == ["loss", "score"]
     with pytest.raises(NotImplementedError, match="must implement train_batch"):
         ModelWrapper().train_batch(x, y, None)
 

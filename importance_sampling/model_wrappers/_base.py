@@ -290,6 +290,8 @@ class ModelWrapper(Stateful):
 
 def _named(metrics: Any, metrics_names: Sequence[str], n: int) -> dict[str, float]:
     """Means over n examples of metrics without names; "metric_0", ... where a name is missing."""
+    if metrics is None:
+        return {}
     if isinstance(metrics, np.ndarray):
         metrics = [metrics] if metrics.shape == (n,) else metrics.T
     names = [*metrics_names][1:-1]

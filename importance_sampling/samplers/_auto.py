@@ -195,7 +195,12 @@ class AutoSampler(BaseSampler):
         return min(left, self._rows.whole_batches(batch_size))
 
     def propose_many(self, batch_size: int, count: int) -> list[Proposal]:
-        """Draws the next mini-batches; see `BaseSampler`."""
+        """Draws the next mini-batches; see `BaseSampler`.
+
+        Args:
+            batch_size: int, number of examples of a uniform step.
+            count: int, how many batches.
+        """
         if count == 1:
             return [self.propose(batch_size)]
         if self._strategy.kind is Kind.HISTORY and self._history is not None:

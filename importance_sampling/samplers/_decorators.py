@@ -11,7 +11,7 @@ from ..proposal import Pool, Proposal, StepRecord
 from ._pool import UniformSampler
 from .ahead import batches_ahead
 from .base import BaseSampler
-from .conditions import Condition
+from .conditions import Condition, as_condition
 from .variance import MovingAverage
 
 
@@ -73,7 +73,12 @@ class SamplerDecorator(BaseSampler):
         return super().propose(batch_size)
 
     def propose_many(self, batch_size: int, count: int) -> list[Proposal]:
-        """Draws the next mini-batches; see `BaseSampler`."""
+        """Draws the next mini-batches; see `BaseSampler`.
+
+        Args:
+            batch_size: int, number of examples of a uniform step.
+            count: int, how many batches.
+        """
         if self._leaves_pools_alone and count > 1:
             return self.sampler.propose_many(batch_size, count)
         return super().propose_many(batch_size, count)
@@ -199,14 +204,14 @@ class ConditionalStartSampler(SamplerDecorator):
 
     Args:
         sampler: the sampler to decorate.
-        condition: a `Condition`.
+        condition: a `Condition`, or anything with `satisfied` and `update(scores)`.
     """
 
     _state: tuple[str, ...] = (*SamplerDecorator._state, "condition")
 
     def __init__(self, sampler: BaseSampler, condition: Condition):
         super().__init__(sampler)
-        self.condition = condition
+        self.condition = as_condition(condition)
         self.uniform = UniformSampler(sampler.dataset, sampler.reweighting)
         self.uniform._share_index_stream(self)
 

@@ -42,7 +42,11 @@ class UniformSampler(BaseSampler):
         self._chosen = np.asarray(idxs)
 
     def batches_ahead(self, batch_size: int) -> int:
-        """The whole batches left of the pass, for nothing is learnt; see `BaseSampler`."""
+        """The whole batches left of the pass, for nothing is learnt; see `BaseSampler`.
+
+        Args:
+            batch_size: int, number of examples of a uniform step.
+        """
         return 1 if self._chosen is not None else self._rows.whole_batches(batch_size)
 
     def candidates(self, batch_size: int) -> Pool:
@@ -57,7 +61,12 @@ class UniformSampler(BaseSampler):
         return Pool(idxs, None, rows)
 
     def propose_many(self, batch_size: int, count: int) -> list[Proposal]:
-        """Draws the next mini-batches; see `BaseSampler`."""
+        """Draws the next mini-batches; see `BaseSampler`.
+
+        Args:
+            batch_size: int, number of examples of a uniform step.
+            count: int, how many batches.
+        """
         return self._propose_many_uniformly(batch_size, count)
 
 

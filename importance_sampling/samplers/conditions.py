@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from .._state import Stateful
@@ -49,6 +51,55 @@ class Condition(Stateful):
             proposal: what was trained on.
             seconds: float; NaN if it is not known.
         """
+
+
+class _GivenCondition(Condition):
+    """A condition that is no `Condition`: anything with `satisfied` and `update(scores)`.
+
+    What it has learnt is in the state if it has a `state_dict` of its own.
+
+    Args:
+        given: the condition, whose other attributes are seen here, too.
+    """
+
+    def __init__(self, given: Any):
+        self._given = given
+        if hasattr(given, "state_dict") and hasattr(given, "load_state_dict"):
+            self._state = (*Condition._state, "_given")
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_given":
+            raise AttributeError(name)
+        return getattr(self._given, name)
+
+    def _holds(self) -> bool:
+        return bool(self._given.satisfied)
+
+    def update(self, scores: np.ndarray) -> None:
+        """Lets the given condition learn.
+
+        Args:
+            scores: `(n,)` scores of uniformly drawn examples.
+        """
+        self._given.update(scores)
+
+
+def as_condition(given: Any) -> Condition:
+    """A condition as it is, or one made of what only behaves as one.
+
+    Args:
+        given: a `Condition`, or anything with `satisfied` and `update(scores)`.
+
+    Raises:
+        TypeError: if it has not both.
+    """
+    if isinstance(given, Condition):
+        return given
+    if hasattr(given, "satisfied") and callable(getattr(given, "update", None)):
+        return _GivenCondition(given)
+    raise TypeError(
+        f"Expected a `Condition`, or anything with `satisfied` and `update(scores)`, got {given!r}."
+    )
 
 
 class WarmupCondition(Condition):

@@ -213,7 +213,12 @@ class HistoryMixtureSampler(StoredScoreSampler):
         return self._propose_drawn(self._next_size(batch_size, ratio, seconds), count)
 
     def propose_many(self, batch_size: int, count: int) -> list[Proposal]:
-        """Draws the next mini-batches; see `BaseSampler`."""
+        """Draws the next mini-batches; see `BaseSampler`.
+
+        Args:
+            batch_size: int, number of examples of a uniform step.
+            count: int, how many batches.
+        """
         if count == 1:
             return [self.propose(batch_size)]
         if self._first_pass > 0:

@@ -77,7 +77,8 @@ class BaseTraining(FitMethods):
     @property
     def metrics_names(self) -> list[str]:
         """`["loss", *metrics, "score"]`, the compiled metrics by the names of their logs."""
-        return self.model.metrics_names
+        # A wrapper of the user's own may have none.
+        return getattr(self.model, "metrics_names", ["loss", "score"])
 
     def report(self) -> TrainingReport:
         """What the last call of `fit` did and gained: `print(training.report())`.
