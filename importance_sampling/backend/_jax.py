@@ -11,7 +11,7 @@ import jax
 import keras
 from numpy.typing import ArrayLike
 
-from . import base
+from . import _jax_layout, base
 from .base import Tensor
 
 
@@ -128,6 +128,7 @@ class Runtime(base.Runtime):
         super().__init__(model)
         self.traces = bool(model.jit_compile and not model.run_eagerly)
         self.asynchronous = self.traces
+        self._distribution = _jax_layout.distribution()
         self._state: tuple[list[Tensor], ...] | None = None
         self._visible: list[tuple[Any, Tensor]] = []
 
@@ -178,6 +179,7 @@ class Runtime(base.Runtime):
 
     def _stateless(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """A training step as a function from `(state, tensors)` to `(outputs, state)`."""
+        shardings = _jax_layout.places(self._current()) if self._distribution else None
 
         def stateless(state: tuple[list[Tensor], ...], tensors: tuple[Any, ...]) -> Any:
             after: list[Any] = []
@@ -189,6 +191,8 @@ class Runtime(base.Runtime):
 
             with self._tracing(state):
                 outputs = step(run_train_step, *tensors)
+            if shardings is not None:
+                return outputs, _jax_layout.keep_in_place(after[0], shardings)
             return outputs, after[0]
 
         return stateless
@@ -206,7 +210,8 @@ class Runtime(base.Runtime):
 
     def compile_train_many(self, step: Callable[..., Any]) -> Callable[..., Any] | None:
         """See `base.Runtime.compile_train_many`; a loop over the donated state."""
-        if not self.traces:
+        if not self.traces or self._distribution:
+            # What is stacked has its rows along the second axis.
             return None
         stateless = self._stateless(step)
         function = jax.jit(functools.partial(_loop, stateless), donate_argnums=0)
@@ -228,8 +233,11 @@ class Runtime(base.Runtime):
         return lambda *tensors: compiled(self._current(), tensors)
 
     def to_device(self, array: ArrayLike) -> Any:
-        """The array as it is: `jax.jit` moves arrays in one go with the call."""
-        return array
+        """The array as it is, for `jax.jit` moves arrays in one go with the call.
+
+        Where Keras has a distribution, the rows are split among its devices.
+        """
+        return _jax_layout.lay_out_rows(self._distribution, array) if self._distribution else array
 
     def attach(self) -> None:
         """Lets Keras' callbacks bring the state back."""
