@@ -28,7 +28,7 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 import keras
 import numpy as np
 import pytest
-from spread import full, one_backend
+from spread import BACKENDS, SMALL_NETWORKS, full, one_backend
 
 # Where real data may lie beside a checkout; tests that need it skip without it.
 _FOLDERS = (
@@ -38,13 +38,17 @@ _FOLDERS = (
 
 
 def _runs_here(item):
-    if item.get_closest_marker("any_backend") is None or full():
+    if full():
         return True
-    return one_backend(item.nodeid.rsplit("/", 1)[-1]) == keras.backend.backend()
+    name, here = item.nodeid.rsplit("/", 1)[-1], keras.backend.backend()
+    if item.get_closest_marker("any_backend") is not None:
+        return one_backend(name, shares=SMALL_NETWORKS) == here
+    evenly = item.get_closest_marker("one_backend")
+    return evenly is None or one_backend(name, evenly.args or BACKENDS) == here
 
 
 def pytest_collection_modifyitems(config, items):
-    """Tests that no backend has a say in run on one of them."""
+    """Tests that are marked so run on one backend."""
     kept = [item for item in items if _runs_here(item)]
     config.hook.pytest_deselected(items=[item for item in items if not _runs_here(item)])
     items[:] = kept

@@ -8,6 +8,8 @@ from keras import layers
 
 from importance_sampling import ApproximateImportanceTraining
 
+pytestmark = pytest.mark.any_backend
+
 
 def rank_correlation(a, b):
     """Spearman's: the correlation of the ranks (no ties to speak of among losses)."""

@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1]
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
 PAGES = [*sorted((ROOT / "docs").glob("*.md")), CONTRIBUTING]
 
-pytestmark = pytest.mark.end_to_end
+pytestmark = [pytest.mark.end_to_end, pytest.mark.any_backend]
 
 
 def blocks(page):

@@ -192,6 +192,7 @@ def same(one, other):
         np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-6)
 
 
+@pytest.mark.one_backend("tensorflow", "jax")
 @exact
 @pytest.mark.parametrize("network", NETWORKS, ids=lambda f: f.__name__)
 def test_training_is_the_same(network):
@@ -206,6 +207,7 @@ def test_training_is_the_same(network):
         np.testing.assert_allclose(logs["loss"], told[batch]["loss"], rtol=1e-4)
 
 
+@pytest.mark.one_backend("tensorflow", "jax")
 @exact
 @pytest.mark.parametrize("k", [0.5, 0.0])
 def test_biased_weights_and_the_metrics_own(k):
@@ -218,6 +220,7 @@ def test_sample_weights():
     same(train(plain, fit=weights), train(plain, fit=weights, together=8))
 
 
+@pytest.mark.one_backend("tensorflow", "jax")
 @exact
 @pytest.mark.parametrize("options", [{"constant": "variance"}, {"refresh": 0.5}], ids=str)
 def test_options_of_the_history(options):
@@ -253,6 +256,7 @@ class Uniform(BaseTraining):
         return UniformSampler(dataset, self.reweighting, **self._sampler_options)
 
 
+@pytest.mark.one_backend("tensorflow", "jax")
 @exact
 @pytest.mark.parametrize("rows", [520, 517])
 def test_uniform_draws(rows):

@@ -147,6 +147,7 @@ LAYERS = {
 }
 
 
+@pytest.mark.one_backend
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("name", LAYERS)
 def test_trains_with_importance_sampling_saves_and_loads(name, tmp_path):

@@ -36,6 +36,7 @@ def network(optimizer):
     return model
 
 
+@pytest.mark.one_backend
 @pytest.mark.usefixtures("half_precision")
 @pytest.mark.parametrize("way", WAYS)
 def test_steps_that_overflow_are_skipped_as_keras_skips_them(way):
@@ -59,6 +60,7 @@ def test_steps_that_overflow_are_skipped_as_keras_skips_them(way):
             np.testing.assert_allclose(a, b, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize("way", WAYS)
 def test_terminate_on_nan_ends_every_way_to_train(way, capsys):
     x, y = data(64)

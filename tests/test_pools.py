@@ -139,6 +139,7 @@ def test_the_next_pool_is_scored_by_the_model_before_the_step(monkeypatch):
         np.testing.assert_allclose(got, pool, rtol=1e-6)
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize("dtype", ["bfloat16", "float16"])
 @pytest.mark.parametrize("separate", [False, True])
 def test_scores_in_lower_precision(dtype, separate):

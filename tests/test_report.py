@@ -14,7 +14,7 @@ from importance_sampling.proposal import Kind, Proposal
 from importance_sampling.training import TrainingReport
 from importance_sampling.training._course import Course
 
-pytestmark = pytest.mark.exact
+pytestmark = [pytest.mark.exact, pytest.mark.any_backend]
 
 
 def test_a_report_counts_what_was_drawn(tmp_path):

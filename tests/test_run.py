@@ -39,6 +39,7 @@ def texts(directory):
     return {p.name: p.read_text() for p in directory.glob("*.txt") if p.name != "clock.txt"}
 
 
+@pytest.mark.one_backend
 def test_a_run_writes_the_documented_files(tmp_path, capsys):
     directory = tmp_path / "new" / "run"
     more = ("--save_predictions", "--save_scores", "--save_train_scores", "--save_model")
@@ -75,6 +76,7 @@ def test_a_run_writes_the_documented_files(tmp_path, capsys):
     assert len(printed) == 2745 and printed.mean() < result.train[0, 0]
 
 
+@pytest.mark.one_backend
 @pytest.mark.parametrize(
     "names",
     [

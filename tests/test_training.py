@@ -45,6 +45,7 @@ TRAININGS = {
 every_training = pytest.mark.parametrize("name", TRAININGS)
 
 
+@pytest.mark.one_backend
 @end_to_end
 @every_training
 def test_learns_and_reports(name):
@@ -73,6 +74,7 @@ def test_learns_and_reports(name):
     )
 
 
+@pytest.mark.one_backend
 @end_to_end
 @pytest.mark.parametrize("name", ["importance", "biased", "biased-by-k"])
 def test_reported_loss_and_accuracy_are_the_training_sets(name, mnist):
@@ -122,6 +124,7 @@ def test_reported_loss_and_accuracy_are_the_training_sets(name, mnist):
     assert np.mean(drawn) < accuracy - 0.1
 
 
+@pytest.mark.one_backend
 @end_to_end
 def test_importance_sampling_switches_on_by_itself(mnist):
     x, y, x_test, y_test = (a[:3000] for a in mnist)
@@ -144,6 +147,7 @@ def test_importance_sampling_switches_on_by_itself(mnist):
     assert history.history["val_accuracy"][-1] > 0.88
 
 
+@pytest.mark.one_backend
 @exact
 @every_training
 def test_seed_decides_everything_and_global_state_is_untouched(name):
@@ -161,6 +165,7 @@ def test_seed_decides_everything_and_global_state_is_untouched(name):
     assert np.abs(weights[0] - weights[2]).max() > 1e-4
 
 
+@pytest.mark.one_backend
 @end_to_end
 def test_data_set_with_test_data():
     dataset = CanevetICML2016(N=48)

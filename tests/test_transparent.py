@@ -8,7 +8,7 @@ from keras import layers
 
 from importance_sampling.transparent import TransparentModel
 
-pytestmark = pytest.mark.exact
+pytestmark = [pytest.mark.exact, pytest.mark.one_backend]
 
 
 def build(observed=True, dropout=0.5):

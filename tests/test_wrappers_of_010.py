@@ -13,6 +13,8 @@ from importance_sampling.model_wrappers import ModelWrapper, OracleWrapper
 from importance_sampling.reweighting import UNBIASED, BiasedReweightingPolicy
 from importance_sampling.training import ImportanceTraining
 
+pytestmark = pytest.mark.any_backend
+
 exact = pytest.mark.exact
 end_to_end = pytest.mark.end_to_end
 

@@ -10,6 +10,8 @@ from keras import layers
 from importance_sampling import ImportanceTraining
 from importance_sampling.data import StreamDataset
 
+pytestmark = pytest.mark.one_backend
+
 exact = pytest.mark.exact
 
 LENGTHS = (3, 7, 5, 7)

@@ -114,8 +114,9 @@ def load() -> dict[str, Program]:
 def cells(backend: str) -> list[tuple[str, str]]:
     """Pairs of program and way to run on this backend.
 
-    `off` runs on PyTorch and on one of the backends that compile; each other way, and what is
-    refused, on one backend. CI_FULL=1 asks for every pair everywhere.
+    Every pair runs on one backend: `off`, which is compared with Keras step by step, on each of
+    them as often, other ways and what is refused most often on the fastest. CI_FULL=1 asks for
+    every pair everywhere.
     """
     found = []
     for one in load().values():
@@ -129,10 +130,8 @@ def _backends(one: Program, way: str) -> set[str]:
     name = f"{one.name}-{way}"
     if full():
         return set(one.backends)
-    if way != "off" or one.refused:
-        return {one_backend(name, one.backends, SMALL_NETWORKS)}
-    compiling = [backend for backend in one.backends if backend != "torch"]
-    return {"torch"} & {*one.backends} | {one_backend(name, compiling) for _ in compiling[:1]}
+    shares = BACKENDS if way == "off" and not one.refused else SMALL_NETWORKS
+    return {one_backend(name, one.backends, shares)}
 
 
 def alone(backend: str) -> list[str]:
