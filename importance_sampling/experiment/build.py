@@ -15,6 +15,7 @@ from .. import models
 from ..datasets import BaseDataset
 from ..model_wrappers import OracleWrapper
 from ..samplers import BaseSampler
+from ..utils._hdf5 import check_weights_file
 from ..utils.keras_utils import load_weights_by_name
 from . import registry
 from .registry import Hyperparams
@@ -96,11 +97,13 @@ def load_initial_weights(model: keras.Model, path: Path) -> None:
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: if nothing in it has a name of the model.
+        ValueError: if nothing in it has a name of the model, or it is no file that Keras writes.
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no weights file {path}.")
     if path.name.endswith(".weights.h5"):
+        # The oldest Keras allowed follows what leads out of the file.
+        check_weights_file(path)
         # A network of another kind is refused here, but may still share layers by name.
         with contextlib.suppress(ValueError), warnings.catch_warnings():
             # That the optimizer begins anew is meant.
