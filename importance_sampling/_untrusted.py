@@ -7,12 +7,13 @@ taken, and only data is read that was asked for. Every loader of the library goe
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import os
 import zipfile
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +22,15 @@ SMALL = 64 * 2**20
 
 EXPANSION = 100
 """How many times its own size a larger file may take in memory when it is unpacked."""
+
+_LONGEST_HEAD = 10_000
+"""Bytes; numpy reads no longer ones either, but takes the memory for them."""
+
+# By version of the format, bytes of the head's length. Version 3 is for records only.
+_READERS: dict[tuple[int, ...], tuple[int, Callable[[IO[bytes]], Any]]] = {
+    (1, 0): (2, np.lib.format.read_array_header_1_0),
+    (2, 0): (4, np.lib.format.read_array_header_2_0),
+}
 
 _CHUNK = 2**20
 _SHOWN = 80
@@ -143,18 +153,21 @@ def read_header(stream: IO[bytes], size: int) -> ArrayHeader:
     Raises:
         ValueError: if it holds Python objects or records, or another number of bytes than it says.
     """
-    version = np.lib.format.read_magic(stream)
-    if version == (1, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_1_0(stream)
-    elif version == (2, 0):
-        shape, fortran, dtype = np.lib.format.read_array_header_2_0(stream)
-    else:
-        raise ValueError(f"version {version} of the format, which holds records")
+    start = stream.read(8)
+    version = tuple(start[6:])
+    if start[:6] != np.lib.format.MAGIC_PREFIX or version not in _READERS:
+        raise ValueError("it does not begin as arrays of numbers and text do")
+    width, read = _READERS[version]
+    length = stream.read(width)
+    said = int.from_bytes(length, "little")
+    if said > _LONGEST_HEAD:
+        raise ValueError(f"its head says that it has {said:,} bytes")
+    shape, fortran, dtype = read(io.BytesIO(length + stream.read(said)))
     if dtype.hasobject:
         raise ValueError("it holds pickled Python objects, which are never read")
     if dtype.fields or dtype.subdtype or not dtype.itemsize:
         raise ValueError(f"it holds {dtype}, neither numbers nor text")
-    header = ArrayHeader(shape, fortran, dtype, stream.tell())
+    header = ArrayHeader(shape, fortran, dtype, 8 + width + said)
     if any(n < 0 for n in shape) or header.nbytes != size - header.offset:
         raise ValueError(
             f"its head says {dtype} of shape {shape}, {header.nbytes:,} bytes, but there are "

@@ -7,6 +7,7 @@ through later: links at any place of a name, virtual data sets, and shapes witho
 from __future__ import annotations
 
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -21,18 +22,22 @@ _DEEPEST = 64
 _MOST_NAMES = 10_000
 """Names of weights of one layer."""
 
+_MOST_TEXTS = 1000
+"""As many, where each can be a text as long as the file."""
+
 _KINDS = {h5py.h5l.TYPE_SOFT: "a soft link", h5py.h5l.TYPE_EXTERNAL: "a link to another file"}
 
-# What comes with HDF5 itself; other filters are programs that it looks for on the machine.
+# What weights are packed with. Others take their sizes from the file, or are programs that HDF5
+# looks for on the machine.
 _FILTERS = {
     h5py.h5z.FILTER_DEFLATE,
     h5py.h5z.FILTER_SHUFFLE,
     h5py.h5z.FILTER_FLETCHER32,
-    h5py.h5z.FILTER_SZIP,
-    h5py.h5z.FILTER_NBIT,
-    h5py.h5z.FILTER_SCALEOFFSET,
     h5py.h5z.FILTER_LZF,
 }
+
+_CHECKSUM = 4
+_MOST_CHUNKS = 10_000
 
 
 def check_contents(group: h5py.Group) -> None:
@@ -77,8 +82,8 @@ def _address(group: h5py.Group) -> int:
     return h5py.h5o.get_info(group.id).addr
 
 
-def _size(group: h5py.Group) -> int:
-    return group.file.id.get_filesize()
+def _size(found: h5py.Group | h5py.Dataset) -> int:
+    return found.file.id.get_filesize()
 
 
 def _declared(data: h5py.Dataset, place: str) -> int:
@@ -88,16 +93,46 @@ def _declared(data: h5py.Dataset, place: str) -> int:
         raise ValueError(f"{place} has its data in another file, which is not read.")
     if layout.get_layout() == h5py.h5d.VIRTUAL:
         raise ValueError(f"{place} is a virtual data set: its data, in other files, is not read.")
-    filters = {layout.get_filter(i)[0] for i in range(layout.get_nfilters())}
-    if filters - _FILTERS:
-        raise ValueError(f"{place} is packed by a filter that is no part of HDF5.")
     if data.shape is None:
         return 0
-    # Not of numpy's type, which text of any length has, too.
+    # Not of numpy's type: text of any length has one of 8 bytes.
     itemsize = data.id.get_type().get_size()
-    chunk = layout.get_chunk() if layout.get_layout() == h5py.h5d.CHUNKED else ()
-    values = max(_product(data.shape), _product(chunk) if chunk else 0)
-    return values * itemsize
+    if layout.get_layout() != h5py.h5d.CHUNKED:
+        return _product(data.shape) * itemsize
+    chunk = _product(layout.get_chunk()) * itemsize
+    _check_packing(data, [layout.get_filter(i)[0] for i in range(layout.get_nfilters())], place)
+    return max(_product(data.shape) * itemsize, chunk)
+
+
+def _check_packing(data: h5py.Dataset, filters: list[int], place: str) -> None:
+    """Refuses chunks that would be unpacked to more than a chunk has.
+
+    HDF5 takes as much memory as comes out of a chunk, so that each is unpacked here before, only so
+    far as it may go.
+    """
+    if set(filters) - _FILTERS or len(set(filters)) < len(filters):
+        raise ValueError(f"{place} is packed by other filters than gzip, lzf and shuffle.")
+    if h5py.h5z.FILTER_DEFLATE not in filters:
+        return
+    after = filters[filters.index(h5py.h5z.FILTER_DEFLATE) + 1 :]
+    if after not in ([], [h5py.h5z.FILTER_FLETCHER32]):
+        raise ValueError(f"{place} is packed by filters in an order that h5py does not use.")
+    number = data.id.get_num_chunks()
+    if number > _MOST_CHUNKS:
+        raise ValueError(f"{place} has {number:,} packed chunks, more than {_MOST_CHUNKS:,}.")
+    largest = _product(data.chunks) * data.id.get_type().get_size()
+    for i in range(number):
+        found = data.id.get_chunk_info(i)
+        check_expansion(found.size, _size(data), f"a chunk of {place}")
+        skipped, packed = data.id.read_direct_chunk(found.chunk_offset)
+        if skipped:
+            raise ValueError(f"{place} has chunks that are packed in different ways.")
+        if after:
+            packed = packed[:-_CHECKSUM]
+        if len(zlib.decompressobj().decompress(packed, largest + 1)) > largest:
+            raise ValueError(
+                f"{place} has a chunk that unpacks to more than its {largest:,} bytes."
+            )
 
 
 def _product(shape: Any) -> int:
@@ -163,8 +198,8 @@ def _attribute(group: h5py.Group, name: str) -> Any:
     """An attribute, whose size is looked at before it is read."""
     attribute = group.attrs.get_id(name)
     numbers = _product(attribute.shape)
-    # Text of any length has 16 bytes here, whatever it takes.
-    if numbers > _MOST_NAMES or numbers * attribute.dtype.itemsize > SMALL:
+    most = _MOST_TEXTS if attribute.dtype.hasobject else _MOST_NAMES
+    if numbers > most or numbers * attribute.dtype.itemsize > SMALL:
         raise ValueError(f"{group.name} has {numbers:,} values as its {name}.")
     return group.attrs[name]
 
@@ -211,5 +246,5 @@ def warn_unless_finite(source: str, where: str, values: np.ndarray) -> None:
             f"{source}: {wrong} of the {values.size} values of {where} are NaN or infinite. "
             "Whatever the network computes with them will be NaN, too.",
             UserWarning,
-            stacklevel=2,
+            stacklevel=4,
         )

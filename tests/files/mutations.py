@@ -20,6 +20,7 @@ import zipfile
 import zlib
 from pathlib import Path
 
+import h5py
 import keras
 import numpy as np
 from keras import layers
@@ -262,19 +263,31 @@ def penn_treebank_kept(folder):
     return [path], lambda: read_all(PennTreeBank(3, folder, verbose=False))
 
 
-def weights(name):
+def weights(name, load):
     def make(folder):
         model = keras.Sequential([layers.Input((2, 3)), layers.LSTM(2), layers.Dense(3)])
         path = folder / name
         (model.save_weights if ".weights" in name else model.save)(path)
 
-        def read():
-            load_weights_by_name(path, model)
-            load_initial_weights(model, path)
-
-        return [path], read
+        return [path], lambda: load(path, model)
 
     return make
+
+
+def packed_weights(folder):
+    model = keras.Sequential([layers.Input((8,)), layers.Dense(8, name="first")])
+    path = folder / "packed.h5"
+    with h5py.File(path, "w") as file:
+        group = file.create_group("first")
+        group.attrs["weight_names"] = ["first/kernel", "first/bias"]
+        options = {"compression": "gzip", "shuffle": True, "fletcher32": True}
+        group.create_dataset("first/kernel", data=np.eye(8), chunks=(4, 4), **options)
+        group.create_dataset("first/bias", data=np.zeros(8), compression="lzf")
+    return [path], lambda: load_weights_by_name(path, model)
+
+
+def initial_weights(path, model):
+    load_initial_weights(model, path)
 
 
 def picture(name, **options):
@@ -326,8 +339,10 @@ FORMATS = {
     "pickle-5": (timit_pickle(5), whole_file),
     "text": (penn_treebank, whole_file),
     "text-kept": (penn_treebank_kept, a_member),
-    "h5": (weights("old.h5"), whole_file),
-    "weights.h5": (weights("new.weights.h5"), whole_file),
+    "h5": (weights("old.h5", load_weights_by_name), whole_file),
+    "h5-packed": (packed_weights, whole_file),
+    "weights.h5": (weights("new.weights.h5", load_weights_by_name), whole_file),
+    "weights.h5-keras": (weights("new.weights.h5", initial_weights), whole_file),
     "jpeg": (picture("a.jpg", quality=90), whole_file),
     "jpeg-progressive": (picture("a.jpg", progressive=True), whole_file),
     "png": (picture("a.png"), whole_file),
