@@ -99,9 +99,10 @@ def _declared(data: h5py.Dataset, place: str) -> int:
     itemsize = data.id.get_type().get_size()
     if layout.get_layout() != h5py.h5d.CHUNKED:
         return _product(data.shape) * itemsize
-    chunk = _product(layout.get_chunk()) * itemsize
+    declared = max(_product(data.shape), _product(layout.get_chunk())) * itemsize
+    check_expansion(declared, _size(data), place)
     _check_packing(data, [layout.get_filter(i)[0] for i in range(layout.get_nfilters())], place)
-    return max(_product(data.shape) * itemsize, chunk)
+    return declared
 
 
 def _check_packing(data: h5py.Dataset, filters: list[int], place: str) -> None:
