@@ -23,7 +23,9 @@ from ._untrusted import (
 AnyPath: TypeAlias = str | os.PathLike[str]
 """A path as users give it."""
 
+# Of the names that a file has, in errors.
 _SHOWN = 20
+_LONGEST = 80
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
@@ -75,7 +77,7 @@ def read_npz(path: Path, required: Sequence[str] = (), only: bool = False) -> di
                 with reading(info.filename, "an array"), archive.open(info) as stream:
                     arrays[name] = read_array(stream, read_header(stream, info.file_size))
     if missing:
-        held = sorted(members)
+        held = sorted(name[:_LONGEST] for name in members)
         also = f" and {len(held) - _SHOWN} more" if len(held) > _SHOWN else ""
         raise ValueError(
             f"{path} lacks the arrays {missing}; it holds {held[:_SHOWN]}{also}. Expected "

@@ -51,6 +51,7 @@ def check_contents(group: h5py.Group) -> None:
     Raises:
         ValueError: for a link that is no hard one, data outside of the file, a group that is in
             itself or in two places, nesting without end, and sizes far above those of the file.
+        OSError: for what HDF5 cannot read. Both name the place.
     """
     seen = {_address(group)}
     found = [(group, 0)]
@@ -65,9 +66,10 @@ def check_contents(group: h5py.Group) -> None:
                     f"{place} is {_KINDS.get(kind, 'a link of an unknown kind')}. Weights files of "
                     "Keras have none, and it could lead to any other file: it is not followed."
                 )
-            child = parent[name]
+            with reading(place, "a group or data set"):
+                child = parent[name]
+                total += _declared(child, place) if isinstance(child, h5py.Dataset) else 0
             if isinstance(child, h5py.Dataset):
-                total += _declared(child, place)
                 check_expansion(total, _size(group), f"{place}, with what comes before it,")
             elif isinstance(child, h5py.Group):
                 if _address(child) in seen:

@@ -132,7 +132,8 @@ def _read(group: h5py.Group, weights: dict[str, Any]) -> dict[str, tuple[Any, np
                     f"{data.name} in {source} has shape {data.shape}, but {weight.path} has "
                     f"{tuple(weight.shape)}."
                 )
-            updates[weight.path] = weight, data[()]
+            with reading(data.name, f"weights of {weight.path}"):
+                updates[weight.path] = weight, data[()]
     for name, (_, values) in updates.items():
         warn_unless_finite(source, name, values)
     return updates

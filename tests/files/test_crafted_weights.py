@@ -1,5 +1,6 @@
 """Weights files that lead out of themselves, that lie, and good ones."""
 
+import io
 import zlib
 
 import h5py
@@ -204,6 +205,10 @@ def test_chunks_that_grow(tmp_path):
         refused(
             "crafted.h5", "unpacks to more than its 24 bytes", load_weights_by_name, path, model
         )
+        with h5py.File(path, "a") as file:
+            file["first/first/kernel"].id.write_direct_chunk((0, 0), b"no stream of zlib")
+        place = r"crafted\.h5 .*/first/first/kernel cannot be read"
+        refused("crafted.h5", place, load_weights_by_name, path, model)
     packed_file(path, kernel.astype(int), scaleoffset=0)
     refused("crafted.h5", "other filters than gzip", load_weights_by_name, path, network())
 
@@ -225,6 +230,30 @@ def test_many_data_sets_are_counted_together(tmp_path):
             file.create_dataset(f"{i:03d}", (2**20,), np.float32, chunks=(2**10,))
     assert path.stat().st_size < 200_000
     refused("crafted.h5", "with what comes before it", load_weights_by_name, path, network())
+
+
+def test_data_that_cannot_be_read_names_the_layer(tmp_path):
+    """A checksum that is wrong, which HDF5 finds when the data is read."""
+    path = tmp_path / "crafted.h5"
+    packed_file(path, np.arange(6, dtype=np.float32).reshape(2, 3), fletcher32=True)
+    data = path.read_bytes()
+    place = data.index(np.arange(6, dtype=np.float32).tobytes())
+    path.write_bytes(data[:place] + b"\x01" + data[place + 1 :])
+    message = r"crafted\.h5 .*/first/first/kernel cannot be read as weights of .*first/kernel"
+    refused("crafted.h5", message, load_weights_by_name, path, network())
+
+
+def test_a_file_that_is_only_in_memory(tmp_path):
+    stream = io.BytesIO()
+    with h5py.File(stream, "w") as file:
+        file.create_group("first").attrs["weight_names"] = [b"kernel"]
+        file["first/kernel"] = np.ones((2, 3), np.float32)
+        model = network()
+        assert load_weights_by_name(file["first"], model) == []
+        file["first"].attrs["weight_names"] = [b"first/kernel"]
+        file["first/first/kernel"] = file["first/kernel"]
+        assert len(load_weights_by_name(file, model)) == 1
+    np.testing.assert_array_equal(model.get_weights()[0], np.ones((2, 3)))
 
 
 @pytest.mark.parametrize("value", [NAN, float("inf")])
