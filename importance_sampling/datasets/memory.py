@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import numpy as np
@@ -31,14 +32,7 @@ def to_categorical(labels: ArrayLike, classes: int | None = None) -> np.ndarray:
         ValueError: if there is more than one label per example, or one that is no integer from 0 to
             `classes` - 1, or if most of a great many columns would be empty.
     """
-    labels = np.asarray(labels)
-    labels = labels.reshape(len(labels), int(np.prod(labels.shape[1:])))
-    if labels.shape[1] != 1:
-        raise ValueError(
-            f"Expected one label per example to make it categorical, got shape {labels.shape}. "
-            "Pass categorical=False to use the targets as they are."
-        )
-    labels = _whole(labels[:, 0])
+    labels = _whole(labels)
     if len(labels) and labels.min() < 0:
         raise ValueError(f"Labels must be at least 0, got {labels.min()}.")
     largest = int(labels.max()) if len(labels) else -1
@@ -51,8 +45,15 @@ def to_categorical(labels: ArrayLike, classes: int | None = None) -> np.ndarray:
     return rows
 
 
-def _whole(labels: np.ndarray) -> np.ndarray:
-    """Labels as integers, whatever their type."""
+def _whole(labels: ArrayLike) -> np.ndarray:
+    """Labels as integers, `(n,)`, whatever their type."""
+    labels = np.asarray(labels)
+    if math.prod(labels.shape[1:]) != 1:
+        raise ValueError(
+            f"Expected one label per example to make it categorical, got shape {labels.shape}. "
+            "Pass categorical=False to use the targets as they are."
+        )
+    labels = labels.reshape(len(labels))
     if labels.dtype.kind == "O":
         labels = np.array(labels.tolist())
     if labels.dtype.kind not in "biuf":
@@ -112,7 +113,7 @@ class InMemoryDataset(BaseDataset):
                 )
         self._x_train, self._x_test = X_train, X_test
         if categorical:
-            both = [_whole(np.asarray(y).reshape(-1)) for y in (y_train, y_test) if len(y)]
+            both = [_whole(y) for y in (y_train, y_test) if len(y)]
             if not both:
                 raise ValueError("There are no labels. Pass at least one example.")
             classes = max(int(y.max()) for y in both) + 1

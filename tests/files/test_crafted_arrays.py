@@ -186,6 +186,8 @@ def test_arrays_are_those_of_numpy(tmp_path):
         "columns": np.asfortranarray(np.arange(6.0).reshape(2, 3)),
         "big": np.arange(3, dtype=">u8"),
         "bytes": np.array([b"a", b"bc"]),
+        # What numpy makes of types that it does not know, such as bfloat16.
+        "raw": np.array([b"ab", b"cd"], "V2"),
     }
     np.savez(tmp_path / "a.npz", **arrays)
     np.savez_compressed(tmp_path / "b.npz", **arrays)
@@ -208,6 +210,8 @@ def test_labels_of_arrays_given_directly():
     x = np.zeros((28, 2))
     with pytest.raises(ValueError, match=r"Labels must be integers, got 0\.5"):
         InMemoryDataset(x, np.full(28, 0.5), x, np.zeros(28))
+    with pytest.raises(ValueError, match=r"one label per example .* got shape \(28, 2\)"):
+        InMemoryDataset(x, np.full((28, 2), 0.5), x, np.zeros(28))
     with pytest.raises(ValueError, match="NaN"):
         InMemoryDataset(x, np.full(28, NAN), x, np.zeros(28))
     with pytest.raises(ValueError, match="must be integers, got <U1"):
