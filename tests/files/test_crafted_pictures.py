@@ -52,9 +52,9 @@ def chunk(kind, content):
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", checksum)
 
 
-def png(width, height, rows=b""):
-    head = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+def png(width, height, kind=2):
+    head = struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
+    body = chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + body
 
 
@@ -71,6 +71,11 @@ def png(width, height, rows=b""):
 def test_pictures_that_grow(scenes, width, height, message):
     (scenes / "images/bar/a.jpg").write_bytes(png(width, height))
     refused("bar/a.jpg", message, first_image, scenes)
+
+
+def test_pictures_of_more_values_may_have_fewer_pixels(scenes):
+    (scenes / "images/bar/a.jpg").write_bytes(png(7_000, 7_000, kind=6))
+    refused("bar/a.jpg", "7000 x 7000 pixels are more than 37,500,000", first_image, scenes)
 
 
 @pytest.mark.parametrize(

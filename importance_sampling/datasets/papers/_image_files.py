@@ -40,15 +40,17 @@ def read_image(path: Path, crop: bool = False) -> np.ndarray:
     with reading(path, f"an image ({' or '.join(FORMATS)})"):
         with image_module.open(path, formats=FORMATS) as image:
             # Known from the first bytes, before anything is unpacked.
-            _check_size(*image.size)
+            _check_size(image.width, image.height, len(image.getbands()))
             image.load()
             image = image if image.mode == "RGB" else image.convert("RGB")
         return _resized(image, image_module.Resampling.BILINEAR, crop)
 
 
-def _check_size(width: int, height: int) -> None:
-    if width * height > _MOST_PIXELS:
-        raise ValueError(f"{width} x {height} pixels are more than {_MOST_PIXELS:,}")
+def _check_size(width: int, height: int, bands: int) -> None:
+    # Four values each, as of print, take as much more while they are unpacked.
+    if width * height * max(3, bands) > 3 * _MOST_PIXELS:
+        most = 3 * _MOST_PIXELS // max(3, bands)
+        raise ValueError(f"{width} x {height} pixels are more than {most:,}")
     if max(width, height) > _LONGEST * min(width, height):
         raise ValueError(f"{width} x {height} pixels are no picture but a line")
 
