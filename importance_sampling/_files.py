@@ -4,14 +4,28 @@ from __future__ import annotations
 
 import json
 import os
+import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import numpy as np
 
+from ._untrusted import (
+    array_members,
+    check_members,
+    read_array,
+    read_header,
+    reading,
+    regular_file,
+)
+
 AnyPath: TypeAlias = str | os.PathLike[str]
 """A path as users give it."""
+
+# Of the names that a file has, in errors.
+_SHOWN = 20
+_LONGEST = 80
 
 
 def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
@@ -34,35 +48,64 @@ def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
     return path
 
 
-def read_npz(path: Path, required: Sequence[str] = ()) -> dict[str, np.ndarray]:
-    """All arrays of a `.npz` file; pickled ones are refused.
+def read_npz(path: Path, required: Sequence[str] = (), only: bool = False) -> dict[str, np.ndarray]:
+    """Arrays of a `.npz` file; pickled ones are refused, and so is what says a wrong size.
 
     Args:
         path: the file.
         required: names of arrays that it must hold. Defaults to none.
+        only: bool, whether to leave all other arrays unread. Defaults to `False`.
 
     Returns:
         dict of name to array.
 
     Raises:
-        OSError: if it is missing, truncated or no such file; names it.
+        OSError: if it is missing, truncated, no such file or would take far more memory than it
+            has bytes; names it, and the member at fault.
         ValueError: if it lacks some of the arrays `required`; names them.
     """
-    try:
-        with np.load(path, allow_pickle=False) as stored:
-            arrays = dict(stored)
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"There is no {path}.") from error
-    except Exception as error:
-        # Truncated archives end in errors of zipfile, zlib, struct and numpy alike.
-        raise OSError(f"{path} cannot be read as a .npz file: {error}") from error
-    missing = [name for name in required if name not in arrays]
+    size = regular_file(path)
+    arrays: dict[str, np.ndarray] = {}
+    with reading(path, "a .npz file"), zipfile.ZipFile(path) as archive:
+        members = array_members(archive)
+        missing = [name for name in required if name not in members]
+        if not missing:
+            if only:
+                members = {name: members[name] for name in required}
+            check_members(members.values(), size)
+            for name, info in members.items():
+                with reading(info.filename, "an array"), archive.open(info) as stream:
+                    arrays[name] = read_array(stream, read_header(stream, info.file_size))
     if missing:
+        held = sorted(name[:_LONGEST] for name in members)
+        also = f" and {len(held) - _SHOWN} more" if len(held) > _SHOWN else ""
         raise ValueError(
-            f"{path} lacks the arrays {missing}; it holds {sorted(arrays)}. Expected "
+            f"{path} lacks the arrays {missing}; it holds {held[:_SHOWN]}{also}. Expected "
             f"{list(required)}."
         )
     return arrays
+
+
+def read_npy(path: Path, mmap: bool = False) -> np.ndarray:
+    """The array of a `.npy` file, never a pickled one.
+
+    Args:
+        path: the file.
+        mmap: bool, whether to map it to memory instead of reading it whole. Defaults to `False`.
+
+    Returns:
+        The array.
+
+    Raises:
+        OSError: if it is missing, truncated or no such file; names it.
+    """
+    size = regular_file(path)
+    with reading(path, "a .npy file"), path.open("rb") as stream:
+        header = read_header(stream, size)
+        if not mmap or not header.nbytes:
+            return read_array(stream, header)
+        order: Literal["F", "C"] = "F" if header.fortran else "C"
+        return np.memmap(path, header.dtype, "r", header.offset, header.shape, order)
 
 
 def write_npz(path: Path, arrays: Mapping[str, np.ndarray], compressed: bool = False) -> None:

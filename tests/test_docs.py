@@ -9,7 +9,7 @@ import importance_sampling
 
 ROOT = Path(__file__).parents[1]
 CONTRIBUTING = ROOT / "CONTRIBUTING.md"
-PAGES = [*sorted((ROOT / "docs").glob("*.md")), CONTRIBUTING]
+PAGES = [*sorted((ROOT / "docs").glob("*.md")), CONTRIBUTING, ROOT / "SECURITY.md"]
 
 pytestmark = [pytest.mark.end_to_end, pytest.mark.any_backend]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 
 import numpy as np
@@ -9,6 +10,12 @@ from numpy.typing import ArrayLike
 
 from .._arrays import Nested, count_rows, flatten, take_rows
 from ..data.dataset import BaseDataset, output_size, row_shapes
+
+_ONE_HOT = 2**28
+"""Bytes that one-hot rows may take whatever the labels are."""
+
+_LARGEST = 2.0**53
+"""Up to it each integer is a floating point number."""
 
 
 def to_categorical(labels: ArrayLike, classes: int | None = None) -> np.ndarray:
@@ -22,22 +29,52 @@ def to_categorical(labels: ArrayLike, classes: int | None = None) -> np.ndarray:
         `(n, classes)` array.
 
     Raises:
-        ValueError: if there is more than one label per example, or one below 0.
+        ValueError: if there is more than one label per example, or one that is no integer from 0 to
+            `classes` - 1, or if most of a great many columns would be empty.
     """
+    labels = _whole(labels)
+    if len(labels) and labels.min() < 0:
+        raise ValueError(f"Labels must be at least 0, got {labels.min()}.")
+    largest = int(labels.max()) if len(labels) else -1
+    classes = largest + 1 if classes is None else classes
+    if largest >= classes:
+        raise ValueError(f"Labels must be below {classes}, the number of classes, got {largest}.")
+    _check_columns(labels, classes)
+    rows = np.zeros((len(labels), classes), dtype=np.float32)
+    rows[np.arange(len(labels)), labels] = 1.0
+    return rows
+
+
+def _whole(labels: ArrayLike) -> np.ndarray:
+    """Labels as integers, `(n,)`, whatever their type."""
     labels = np.asarray(labels)
-    labels = labels.reshape(len(labels), -1)
-    if labels.shape[1] != 1:
+    if math.prod(labels.shape[1:]) != 1:
         raise ValueError(
             f"Expected one label per example to make it categorical, got shape {labels.shape}. "
             "Pass categorical=False to use the targets as they are."
         )
-    labels = labels[:, 0].astype(np.int64)
-    if len(labels) and labels.min() < 0:
-        raise ValueError(f"Labels must be at least 0, got {labels.min()}.")
-    classes = int(labels.max()) + 1 if classes is None else classes
-    rows = np.zeros((len(labels), classes), dtype=np.float32)
-    rows[np.arange(len(labels)), labels] = 1.0
-    return rows
+    labels = labels.reshape(len(labels))
+    if labels.dtype.kind == "O":
+        labels = np.array(labels.tolist())
+    if labels.dtype.kind not in "biuf":
+        raise ValueError(f"Labels must be integers, got {labels.dtype}.")
+    if labels.dtype.kind == "f" and not (np.abs(labels) < _LARGEST).all():
+        raise ValueError("Labels must be integers, got some that are NaN or infinite.")
+    whole = labels.astype(np.int64)
+    if labels.dtype.kind == "f" and (whole != labels).any():
+        raise ValueError(f"Labels must be integers, got {labels[whole != labels][0]}.")
+    return whole
+
+
+def _check_columns(labels: np.ndarray, classes: int) -> None:
+    """Refuses rows that one label of a great many makes so long that memory ends."""
+    taken = 4 * len(labels) * classes
+    different = len(np.unique(labels)) if taken > _ONE_HOT else classes
+    if classes > 10 * different:
+        raise ValueError(
+            f"One-hot rows of {classes:,} classes would take {taken:,} bytes, though only "
+            f"{different:,} of them occur. Number them from 0 on, or pass categorical=False."
+        )
 
 
 class Loadable(Protocol):
@@ -76,7 +113,9 @@ class InMemoryDataset(BaseDataset):
                 )
         self._x_train, self._x_test = X_train, X_test
         if categorical:
-            both = [np.asarray(y).reshape(-1) for y in (y_train, y_test) if len(y)]
+            both = [_whole(y) for y in (y_train, y_test) if len(y)]
+            if not both:
+                raise ValueError("There are no labels. Pass at least one example.")
             classes = max(int(y.max()) for y in both) + 1
             y_train, y_test = to_categorical(y_train, classes), to_categorical(y_test, classes)
             self._output_size = classes
@@ -156,8 +195,13 @@ def _as_images(images: Any) -> np.ndarray:
             f"Expected images of shape (n, height, width[, channels]), got {images.shape}."
         )
     if images.dtype.kind in "iu":
-        return images.astype(np.float32) / np.float32(255)
-    if images.size and (images.min() < 0 or images.max() > 1):
+        scaled = images.astype(np.float32)
+        scaled /= np.float32(255)
+        return scaled
+    if images.dtype.kind not in "bf":
+        raise ValueError(f"Expected images of numbers, got {images.dtype}.")
+    # Not the other way round: nothing is true of NaN.
+    if images.size and not (images.min() >= 0 and images.max() <= 1):
         raise ValueError(
             "Expected floating point images in [0, 1], got values from "
             f"{images.min()} to {images.max()}."

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
 import warnings
 from pathlib import Path
@@ -15,6 +14,7 @@ from .. import models
 from ..datasets import BaseDataset
 from ..model_wrappers import OracleWrapper
 from ..samplers import BaseSampler
+from ..utils._hdf5 import check_weights_file, warn_unless_finite
 from ..utils.keras_utils import load_weights_by_name
 from . import registry
 from .registry import Hyperparams
@@ -96,17 +96,28 @@ def load_initial_weights(model: keras.Model, path: Path) -> None:
 
     Raises:
         OSError: if the file cannot be read.
-        ValueError: if nothing in it has a name of the model.
+        ValueError: if nothing in it has a name of the model, or it is no file that Keras writes.
     """
     if not path.is_file():
         raise FileNotFoundError(f"There is no weights file {path}.")
     if path.name.endswith(".weights.h5"):
-        # A network of another kind is refused here, but may still share layers by name.
-        with contextlib.suppress(ValueError), warnings.catch_warnings():
+        # The oldest Keras allowed follows what leads out of the file.
+        check_weights_file(path)
+        with warnings.catch_warnings():
             # That the optimizer begins anew is meant.
             warnings.filterwarnings("ignore", "Skipping variable loading for optimizer")
-            model.load_weights(path)
-            return
+            try:
+                model.load_weights(path)
+            except ValueError:
+                # A network of another kind may still share layers by name.
+                pass
+            except Exception as error:
+                raise OSError(f"{path} cannot be read as weights: {error}") from error
+            else:
+                for weight in model.weights:
+                    values = keras.ops.convert_to_numpy(weight.value)
+                    warn_unless_finite(str(path), weight.path, values)
+                return
     if not load_weights_by_name(path, model):
         raise ValueError(f"{path} has no weights with a name of the model's.")
 

@@ -106,7 +106,10 @@ def read_rows(path: Path, columns: int) -> np.ndarray:
         OSError: if the file is missing.
         ValueError: if a line is not as many numbers; names file and line.
     """
-    lines = path.read_text().split("\n")[:-1]
+    try:
+        lines = path.read_text(encoding="utf-8").split("\n")[:-1]
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is no text: {error}") from error
     header = COLUMNS.get(path.name)
     if header and lines and lines[0].split() == list(header):
         lines = lines[1:]

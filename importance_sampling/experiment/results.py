@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from .._files import read_npy
 from .logs import read_rows
 
 RUN = "run.json"
@@ -92,7 +93,7 @@ class Result:
     def draws(self) -> np.ndarray | None:
         """How often each training example was drawn, if the run has ended."""
         path = self.directory / "draws.npy"
-        return np.load(path, allow_pickle=False) if path.is_file() else None
+        return read_npy(path) if path.is_file() else None
 
     @property
     def steps(self) -> int:

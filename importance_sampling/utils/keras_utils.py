@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path as FilePath
 from typing import Any
 
 import h5py
 import keras
 import numpy as np
 
+from .._untrusted import naming, reading, regular_file
 from ..data.sequence import DatasetSequence
-from ._weights_files import StoredLayer, stored_layers
+from ._hdf5 import check_contents, names_of_weights, warn_unless_finite
+from ._weights_files import Source, StoredLayer, stored_layers
 
 __all__ = [
     "DatasetSequence",
@@ -35,14 +38,24 @@ def weights_from_hdf5(f: h5py.Group) -> Iterator[tuple[Any, h5py.Dataset]]:
 
     Yields:
         `(name, data)`, the names as the file has them: str, or bytes in files of Keras 2.
+
+    Raises:
+        ValueError: if it leads out of the file; names it and the place in it.
     """
-    if "weight_names" in f.attrs:
-        for name in f.attrs["weight_names"]:
-            yield name, f[name]
+    with naming(f.file.filename):
+        check_contents(f)
+        yield from _named_weights(f)
+
+
+def _named_weights(group: h5py.Group) -> Iterator[tuple[Any, h5py.Dataset]]:
+    if "weight_names" in group.attrs:
+        # Names are checked before they are followed.
+        for checked, name in zip(names_of_weights(group), group.attrs["weight_names"], strict=True):
+            yield name, group[checked]
         return
-    for child in f.values():
+    for child in group.values():
         if isinstance(child, h5py.Group):
-            yield from weights_from_hdf5(child)
+            yield from _named_weights(child)
 
 
 def possible_weight_names(name: str | bytes, n: int = 10) -> Iterator[str]:
@@ -68,6 +81,9 @@ def load_weights_by_name(
     as Keras numbers layers. Where layers around it have names too, the one whose surroundings fit
     is taken. All of a file's other layers are left out.
 
+    The file need not be trusted: it is read only, and nothing outside of it. Weights that are NaN
+    or infinite are loaded with a warning.
+
     Args:
         f: path of a `.h5` file of Keras 2 or 3 or of a `.weights.h5` file of Keras 3, or such a
             file or a group in it, opened with h5py.
@@ -78,36 +94,49 @@ def load_weights_by_name(
 
     Raises:
         OSError: if the file cannot be read; names it.
-        ValueError: if the weights of a layer of the same name have another shape; no weight is
-            changed then.
+        ValueError: if the weights of a layer of the same name have another shape, or the file holds
+            links, data in other files, virtual data sets or anything else that Keras does not
+            write. Names the file and the layer; no weight is changed then.
     """
+    own: Any = layers if isinstance(layers, list | tuple) else getattr(layers, "layers", layers)
+    weights = {weight.path: weight for layer in own for weight in layer.weights}
     if isinstance(f, h5py.Group):
-        return _load(f, layers)
-    try:
-        with h5py.File(f, "r") as file:
-            return _load(file, layers)
-    except OSError as error:
-        raise OSError(f"{os.fspath(f)} cannot be read as an HDF5 file: {error}") from error
+        with reading(f.file.filename, "an HDF5 file"):
+            updates = _read(f, weights)
+    else:
+        with reading(f, "an HDF5 file"):
+            regular_file(FilePath(f))
+            with h5py.File(f, "r") as file:
+                updates = _read(file, weights)
+    for weight, value in updates.values():
+        weight.assign(value)
+    return [path for path in weights if path in updates]
 
 
-def _load(group: h5py.Group, layers: Any) -> list[str]:
-    layers = layers if isinstance(layers, list | tuple) else layers.layers
-    weights = {weight.path: weight for layer in layers for weight in layer.weights}
+def _read(group: h5py.Group, weights: dict[str, Any]) -> dict[str, tuple[Any, np.ndarray]]:
+    """Weights of the model with their values in the file, by the weights' paths."""
+    source = group.file.filename
     known: dict[Path, list[Any]] = {}
     for weight in weights.values():
         known.setdefault(tuple(weight.path.split("/")[:-1]), []).append(weight)
     updates: dict[str, tuple[Any, np.ndarray]] = {}
-    for stored, path in _same_layers(list(stored_layers(group)), known):
-        for weight, value in _pairs(stored, path, known[path]):
-            if tuple(weight.shape) != value.shape:
+    with naming(source):
+        check_contents(group)
+        found = list(stored_layers(group))
+    for stored, path in _same_layers(found, known):
+        for weight, value in _pairs(stored, path, known[path], source):
+            with naming(f"{source}, layer {'/'.join(path)}"):
+                data = value()
+            if tuple(weight.shape) != data.shape:
                 raise ValueError(
-                    f"{value.name} in {value.file.filename} has shape {value.shape}, but "
-                    f"{weight.path} has {tuple(weight.shape)}."
+                    f"{data.name} in {source} has shape {data.shape}, but {weight.path} has "
+                    f"{tuple(weight.shape)}."
                 )
-            updates[weight.path] = weight, value[()]
-    for weight, value in updates.values():
-        weight.assign(value)
-    return [path for path in weights if path in updates]
+            with reading(data.name, f"weights of {weight.path}"):
+                updates[weight.path] = weight, data[()]
+    for name, (_, values) in updates.items():
+        warn_unless_finite(source, name, values)
+    return updates
 
 
 def _same_layers(
@@ -148,13 +177,13 @@ def _likeness(stored: Path, path: Path) -> tuple[int, int, int]:
 
 
 def _pairs(
-    stored: StoredLayer, path: Path, weights: list[Any]
-) -> Iterator[tuple[Any, h5py.Dataset]]:
+    stored: StoredLayer, path: Path, weights: list[Any], source: str
+) -> Iterator[tuple[Any, Source]]:
     if stored.weights[0][0] is None:
         if len(stored.weights) != len(weights):
             raise ValueError(
                 f"The layer {'/'.join(path)} has {len(weights)} weights, the file "
-                f"{stored.weights[0][1].file.filename} has {len(stored.weights)} for it."
+                f"{source} has {len(stored.weights)} for it."
             )
         yield from zip(weights, (value for _, value in stored.weights), strict=True)
         return

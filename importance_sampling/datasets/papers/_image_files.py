@@ -11,30 +11,51 @@ import numpy as np
 
 from ..._files import AnyPath
 from ..._requirements import require
+from ..._untrusted import reading, regular_file
 
 SIZE = 224
 """Height and width that networks pretrained on ImageNet expect."""
+
+FORMATS = ("JPEG", "PNG")
+"""What is read. Pillow goes by content, and starts a program for some of its other formats."""
+
+_MOST_PIXELS = 50_000_000
+_LONGEST = 100
+"""How many times its shorter side an image's longer one may be."""
 
 
 def read_image(path: Path, crop: bool = False) -> np.ndarray:
     """Reads an image as uint8 of shape `(224, 224, 3)`.
 
     Args:
-        path: of an image in any format that pillow reads.
+        path: of a JPEG or PNG image, whatever it is called.
         crop: whether to keep the aspect ratio and cut out the middle instead of stretching.
 
     Raises:
-        OSError: if the file is missing, truncated or no image; names it.
+        OSError: if the file is missing, truncated, in another format or no image, or if its pixels
+            would take more memory than any photograph; names it.
     """
     image_module = require("PIL.Image", "images", "Reading images")
-    try:
-        with image_module.open(path) as image:
-            image = image.convert("RGB")
-    except FileNotFoundError as error:
-        raise FileNotFoundError(f"There is no image {path}.") from error
-    except (OSError, SyntaxError, image_module.DecompressionBombError) as error:
-        raise OSError(f"{path} cannot be read as an image: {error}") from error
-    bilinear = image_module.Resampling.BILINEAR
+    regular_file(path)
+    with reading(path, f"an image ({' or '.join(FORMATS)})"):
+        with image_module.open(path, formats=FORMATS) as image:
+            # Known from the first bytes, before anything is unpacked.
+            _check_size(image.width, image.height, len(image.getbands()))
+            image.load()
+            image = image if image.mode == "RGB" else image.convert("RGB")
+        return _resized(image, image_module.Resampling.BILINEAR, crop)
+
+
+def _check_size(width: int, height: int, bands: int) -> None:
+    # Four values each, as of print, take as much more while they are unpacked.
+    if width * height * max(3, bands) > 3 * _MOST_PIXELS:
+        most = 3 * _MOST_PIXELS // max(3, bands)
+        raise ValueError(f"{width} x {height} pixels are more than {most:,}")
+    if max(width, height) > _LONGEST * min(width, height):
+        raise ValueError(f"{width} x {height} pixels are no picture but a line")
+
+
+def _resized(image: Any, bilinear: Any, crop: bool) -> np.ndarray:
     if not crop:
         return np.array(image.resize((SIZE, SIZE), bilinear))
     scale = max(SIZE / image.width, SIZE / image.height)
@@ -123,6 +144,19 @@ def folders_in(folder: Path) -> list[Path]:
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith("."))
 
 
+def stays_inside(line: str) -> bool:
+    """Whether a name in a list of files is one below the list's own folder.
+
+    Args:
+        line: str, a path with slashes.
+
+    Returns:
+        bool; links are what the file system makes of them.
+    """
+    path = Path(line)
+    return not (path.drive or path.root or ".." in path.parts)
+
+
 def read_lines(path: Path) -> list[str]:
     """The lines of a text file that are not empty, stripped.
 
@@ -130,6 +164,7 @@ def read_lines(path: Path) -> list[str]:
         OSError: if it is missing or no text; names it.
         ValueError: if it is empty.
     """
+    regular_file(path)
     try:
         lines = [line.strip() for line in path.read_text(encoding="utf-8").splitlines()]
     except UnicodeDecodeError as error:

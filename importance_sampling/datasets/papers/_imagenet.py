@@ -7,29 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from ..._files import AnyPath
+from ..._files import AnyPath, read_npy
+from ..._untrusted import naming
 from ...data.dataset import BaseDataset
 from ._image_files import directory
 
 _CLASSES = 1000
-
-
-def load_npy(path: Path, mmap: bool = False) -> np.ndarray:
-    """Loads a `.npy` file, never a pickled one.
-
-    Args:
-        path: the file.
-        mmap: bool, whether to map it to memory instead of reading it whole. Defaults to `False`.
-
-    Raises:
-        OSError: if it is missing, truncated or no such file; names it.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no {path}.")
-    try:
-        return np.load(path, mmap_mode="r" if mmap else None, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise OSError(f"{path} cannot be read as a .npy file: {error}") from error
+_BRIGHTEST = 255
 
 
 class ImageNetDownsampled(BaseDataset):
@@ -60,7 +44,10 @@ class ImageNetDownsampled(BaseDataset):
         self.reads_ahead = bool(mmap)
         self._train = _load_part(base, "train", size, mmap)
         self._val = _load_part(base, "val", size, mmap)
-        self.mean = load_npy(base / "mean.npy").astype(np.float32)
+        mean = read_npy(base / "mean.npy")
+        with naming(base / "mean.npy"):
+            _check_pixels(mean)
+        self.mean = mean.astype(np.float32)
         try:
             fits = np.broadcast_shapes(self.mean.shape, self.shape) == self.shape
         except ValueError:
@@ -77,7 +64,12 @@ class ImageNetDownsampled(BaseDataset):
         images, labels = part
         idxs = np.asarray(idxs)
         rows, mirrored = idxs % len(images), idxs >= len(images)
-        x = images[rows].astype(np.float32)
+        chosen = images[rows]
+        if isinstance(images, np.memmap):
+            # Left on disk, so that nobody has looked at them before.
+            with naming(str(images.filename)):
+                _check_pixels(chosen)
+        x = chosen.astype(np.float32)
         x[mirrored] = x[mirrored][:, :, ::-1]
         x -= self.mean
         x /= 255
@@ -115,11 +107,13 @@ class ImageNetDownsampled(BaseDataset):
 
 def _load_part(base: Path, part: str, size: int, mmap: bool) -> tuple[np.ndarray, np.ndarray]:
     path = base / f"{part}_data.npy"
-    images = load_npy(path, mmap)
+    images = read_npy(path, mmap)
     if images.ndim != 4 or images.shape[1:] != (size, size, 3):
         raise ValueError(f"{path} has shape {images.shape}, expected (n, {size}, {size}, 3).")
+    with naming(path):
+        _check_pixels(images[:0] if isinstance(images, np.memmap) else images)
     path = base / f"{part}_labels.npy"
-    labels = load_npy(path)
+    labels = read_npy(path)
     if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
         raise ValueError(
             f"{path} has {labels.dtype} of shape {labels.shape}, expected one integer for each of "
@@ -130,3 +124,16 @@ def _load_part(base: Path, part: str, size: int, mmap: bool) -> tuple[np.ndarray
             f"{path} has labels from {labels.min()} to {labels.max()}, expected 1 to {_CLASSES}."
         )
     return images, labels.astype(np.int64)
+
+
+def _check_pixels(images: np.ndarray) -> None:
+    if images.dtype == np.uint8:
+        return
+    if images.dtype.kind not in "biuf":
+        raise ValueError(f"expected pixels, got {images.dtype}.")
+    # Nothing is true of NaN.
+    if images.size and not (images.min() >= 0 and images.max() <= _BRIGHTEST):
+        raise ValueError(
+            f"expected pixels from 0 to {_BRIGHTEST}, got values from {images.min()} to "
+            f"{images.max()}."
+        )

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..._files import AnyPath
+from ..._untrusted import shown
 from ...data.dataset import BaseDataset
 from ._image_files import SIZE, ImageFiles, directory, folders_in, images_in, read_lines
 
@@ -121,7 +122,7 @@ def _read_pairs(path: Path, known: dict[str, int]) -> tuple[np.ndarray, np.ndarr
         folds, each = map(int, first.split())
     except ValueError:
         raise ValueError(
-            f"{path}, line 1: expected the numbers of folds and of pairs, got {first!r}."
+            f"{path}, line 1: expected the numbers of folds and of pairs, got {shown(first)}."
         ) from None
     if folds < 1 or each < 1 or len(lines) != 2 * folds * each:
         raise ValueError(
@@ -134,15 +135,16 @@ def _read_pairs(path: Path, known: dict[str, int]) -> tuple[np.ndarray, np.ndarr
         parts = line.split()
         if len(parts) not in (3, 4):
             raise ValueError(
-                f"{path}, line {i + 2}: expected PERSON 1 2 or PERSON 1 OTHER 2, got {line!r}."
+                f"{path}, line {i + 2}: expected PERSON 1 2 or PERSON 1 OTHER 2, got {shown(line)}."
             )
         same[i] = len(parts) == 3
         names = (parts[0], parts[0]) if len(parts) == 3 else (parts[0], parts[2])
         for column, (name, image) in enumerate(zip(names, (parts[1], parts[-1]), strict=True)):
-            stem = f"{name}_{int(image):04d}" if image.isdecimal() else f"{name}_{image}"
+            # Never made a number, which could have any length.
+            stem = f"{name}_{image.lstrip('0').zfill(4) if image.isdecimal() else image}"
             if stem not in known:
                 raise FileNotFoundError(
-                    f"{path}, line {i + 2} names {stem}.jpg, which is not among the images."
+                    f"{path}, line {i + 2} names {stem[:80]}.jpg, which is not among the images."
                 )
             pairs[i, column] = known[stem]
     return pairs, same, folds

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 
 from ..._files import AnyPath, read_npz, write_npz
+from ..._untrusted import check_expansion, naming, regular_file, shown
 from ..base import IndexedParts
 
 _END = "<EOS>"
 _UNKNOWN = "<unk>"
+_ARRAYS = ("stamp", "vocabulary", "train_words", "train_lengths", "test_words", "test_lengths")
 
 
 class PennTreeBank(IndexedParts):
@@ -33,8 +35,9 @@ class PennTreeBank(IndexedParts):
             is read again unless the text has changed. Defaults to `True`.
 
     Raises:
-        FileNotFoundError: if a file is missing; names it.
-        ValueError: if a file is empty or a word of the test set is unknown.
+        OSError: if a file is missing or cannot be read; names it.
+        ValueError: if a file is empty, a word of the test set is unknown, or what was kept is
+            malformed; names the file.
     """
 
     def __init__(
@@ -106,10 +109,12 @@ def _load(path: Path, files: list[Path], cache: bool, verbose: bool) -> dict[str
     stamp = np.array([[f.stat().st_size, f.stat().st_mtime_ns] for f in files])
     if cache and path.is_file():
         try:
-            encoded = read_npz(path)
-        except OSError as error:
-            raise OSError(f"{error} Remove it, and it is made again.") from error
-        if "stamp" in encoded and np.array_equal(encoded["stamp"], stamp):
+            encoded = read_npz(path, _ARRAYS, only=True)
+            with naming(path):
+                _check(encoded)
+        except (OSError, ValueError) as error:
+            raise type(error)(f"{error} Remove it, and it is made again.") from error
+        if np.array_equal(encoded["stamp"], stamp):
             return encoded
     encoded = _encode(files, verbose) | {"stamp": stamp}
     if cache and os.access(path.parent, os.W_OK):
@@ -123,8 +128,9 @@ def _encode(files: list[Path], verbose: bool) -> dict[str, np.ndarray]:
 
     bar = keras.utils.Progbar(len(files), unit_name="file") if verbose else None
     encoded: dict[str, np.ndarray] = {}
-    vocabulary = np.empty(0)
+    vocabulary: dict[str, int] = {}
     for part, file in zip(("train", "test"), files, strict=True):
+        size = regular_file(file)
         try:
             lines = file.read_text(encoding="utf-8").splitlines()
         except UnicodeDecodeError as error:
@@ -132,27 +138,62 @@ def _encode(files: list[Path], verbose: bool) -> dict[str, np.ndarray]:
         sentences = [[*line.split(), _END] for line in lines if line.strip()]
         if not sentences:
             raise ValueError(f"{file} has no sentences.")
-        words = np.array([word for sentence in sentences for word in sentence])
         if part == "train":
-            vocabulary, numbers = np.unique(words, return_inverse=True)
-        else:
-            numbers = _look_up(words, vocabulary, file)
-        encoded[f"{part}_words"] = numbers.reshape(-1).astype(np.int32)
+            words = sorted({word for sentence in sentences for word in sentence})
+            vocabulary = {word: number for number, word in enumerate(words)}
+            with naming(file):
+                encoded["vocabulary"] = _text_array(words, size)
+        encoded[f"{part}_words"] = np.array(
+            [_number(word, vocabulary, file) for sentence in sentences for word in sentence],
+            dtype=np.int32,
+        )
         encoded[f"{part}_lengths"] = np.array([len(sentence) for sentence in sentences])
         if bar is not None:
             bar.add(1)
-    return encoded | {"vocabulary": vocabulary}
+    return encoded
 
 
-def _look_up(words: np.ndarray, vocabulary: np.ndarray, file: Path) -> np.ndarray:
-    numbers = np.minimum(np.searchsorted(vocabulary, words), len(vocabulary) - 1)
-    unknown = vocabulary[numbers] != words
-    if unknown.any():
-        place = int(np.searchsorted(vocabulary, _UNKNOWN))
-        if place == len(vocabulary) or vocabulary[place] != _UNKNOWN:
+def _text_array(words: list[str], size: int) -> np.ndarray:
+    """Words as an array, in which each takes as much memory as the longest."""
+    longest = max(words, key=len)
+    if any("\0" in word for word in words):
+        raise ValueError("there are words with the character 0, which text has not.")
+    check_expansion(
+        4 * len(words) * len(longest), size, f"a vocabulary with the word {shown(longest)}"
+    )
+    return np.array(words)
+
+
+def _number(word: str, vocabulary: dict[str, int], file: Path) -> int:
+    found = vocabulary.get(word)
+    if found is None:
+        found = vocabulary.get(_UNKNOWN)
+    if found is None:
+        raise ValueError(
+            f"{file} has the word {shown(word)}, which the training text does not have, and there "
+            f"is no {_UNKNOWN} to stand for it."
+        )
+    return found
+
+
+def _check(encoded: dict[str, np.ndarray]) -> None:
+    """Shapes, types and ranges of what was kept, before anything is made of it."""
+    vocabulary = encoded["vocabulary"]
+    if vocabulary.ndim != 1 or vocabulary.dtype.kind != "U" or not len(vocabulary):
+        raise ValueError(
+            f"expected a list of words as vocabulary, got {vocabulary.dtype} {vocabulary.shape}."
+        )
+    for part in ("train", "test"):
+        words, lengths = encoded[f"{part}_words"], encoded[f"{part}_lengths"]
+        if not all(a.ndim == 1 and a.dtype.kind in "iu" and len(a) for a in (words, lengths)):
+            raise ValueError(f"expected integers in {part}_words and {part}_lengths.")
+        if words.min() < 0 or words.max() >= len(vocabulary):
             raise ValueError(
-                f"{file} has the word {str(words[unknown][0])!r}, which the training text does "
-                f"not have, and there is no {_UNKNOWN} to stand for it."
+                f"{part}_words holds numbers from {words.min()} to {words.max()}, expected 0 to "
+                f"{len(vocabulary) - 1}."
             )
-        numbers[unknown] = place
-    return numbers
+        if lengths.min() < 1 or lengths.max() > len(words) or lengths.sum() != len(words):
+            raise ValueError(
+                f"{part}_lengths holds lengths from {lengths.min()} to {lengths.max()}, expected "
+                f"those of sentences with {len(words)} words together."
+            )

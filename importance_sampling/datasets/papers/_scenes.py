@@ -7,9 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from ..._files import AnyPath
+from ..._untrusted import reading, shown
 from ..base import IndexedParts
-from ._image_files import SIZE, ImageFiles, LabelledImages, directory, read_lines
+from ._image_files import SIZE, ImageFiles, LabelledImages, directory, read_lines, stays_inside
 
+_MOST_CLASSES = 1000
 _LISTS = ("TrainImages.txt", "TestImages.txt")
 
 
@@ -20,13 +22,14 @@ class MIT67(IndexedParts):
     on the shorter side, cut to the middle, and preprocessed as for `keras.applications.ResNet50`.
 
     The directory holds `images/CLASS/FILE` and the lists `TrainImages.txt` and `TestImages.txt`
-    with a line `CLASS/FILE` for each image.
+    with a line `CLASS/FILE` for each image, which lies in `images`.
 
     Args:
         basepath: of the directory.
 
     Raises:
         OSError: if a list or an image is missing or cannot be read; names it.
+        ValueError: if a list names what is no image of a class, or leads out of `images`.
     """
 
     reads_ahead = True
@@ -36,6 +39,8 @@ class MIT67(IndexedParts):
         files = [read_lines(base / name) for name in _LISTS]
         classes = sorted({_class(base / _LISTS[0], line) for line in files[0]})
         self.classes = classes
+        if len(classes) > _MOST_CLASSES:
+            raise ValueError(f"{base / _LISTS[0]} has {len(classes)} classes, MIT67 has 67.")
         number = {name: i for i, name in enumerate(classes)}
         parts = []
         for list_name, lines in zip(_LISTS, files, strict=True):
@@ -43,11 +48,12 @@ class MIT67(IndexedParts):
             unknown = sorted(set(names) - set(number))
             if unknown:
                 raise ValueError(
-                    f"{base / list_name} has images of {unknown[0]!r}, of which {_LISTS[0]} has "
-                    "none."
+                    f"{base / list_name} has images of {shown(unknown[0])}, of which {_LISTS[0]} "
+                    "has none."
                 )
             paths = [base / "images" / line for line in lines]
-            missing = [path for path in paths if not path.is_file()]
+            with reading(base / list_name, "a list of images"):
+                missing = [path for path in paths if not path.is_file()]
             if missing:
                 raise FileNotFoundError(
                     f"{base / list_name} names {missing[0]}, which does not exist; "
@@ -77,5 +83,7 @@ class MIT67(IndexedParts):
 def _class(path: Path, line: str) -> str:
     name, slash, file = line.partition("/")
     if not (name and slash and file):
-        raise ValueError(f"{path} has the line {line!r}; expected CLASS/FILE.")
+        raise ValueError(f"{path} has the line {shown(line)}; expected CLASS/FILE.")
+    if not stays_inside(line):
+        raise ValueError(f"{path} has the line {shown(line)}, which leads out of the images.")
     return name

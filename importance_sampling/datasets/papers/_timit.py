@@ -8,10 +8,18 @@ from typing import Any
 import numpy as np
 
 from ..._files import AnyPath, read_npz, write_npz
+from ..._untrusted import naming, regular_file
 from ..base import IndexedParts
-from ._numeric_pickle import load_numeric
+from ._numeric_pickle import load_numeric, unfolded_size
 
 _PARTS = ("train", "val", "test")
+_MOST_LABELS = 10_000
+"""Phonemes are 61, the states of a speech recognizer some thousands."""
+
+_REPEATED = 8
+"""How many times its own size a pickle may hold by naming the same utterances again."""
+
+_LARGEST = float(np.finfo(np.float32).max)
 _NAMES = [f"{kind}_{part}" for part in _PARTS for kind in ("x", "y", "lengths")]
 
 
@@ -83,8 +91,7 @@ class _Windows:
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no {path}.")
+    regular_file(path)
     with path.open("rb") as file:
         zipped = file.read(4) == b"PK\x03\x04"
     if not zipped:
@@ -92,17 +99,39 @@ def _read(path: Path) -> dict[str, np.ndarray]:
             f"{path} is no .npz file. If it is the pickle that the original library read, convert "
             "it once: importance_sampling.datasets.convert_timit(path, 'timit.npz')."
         )
-    arrays = read_npz(path, _NAMES)
-    for part in _PARTS:
-        x, y, lengths = (arrays[f"{kind}_{part}"] for kind in ("x", "y", "lengths"))
-        integers = all(a.ndim == 1 and a.dtype.kind in "iu" for a in (y, lengths))
-        if x.ndim != 2 or not integers or not len(x) == len(y) == lengths.sum():
-            raise ValueError(
-                f"{path}: expected x_{part} of shape (frames, features), y_{part} with an integer "
-                f"for each frame and lengths_{part} that add up to them, got {x.shape}, {y.dtype} "
-                f"{y.shape} and {lengths.dtype} {lengths.shape} adding up to {lengths.sum()}."
-            )
+    arrays = read_npz(path, _NAMES, only=True)
+    with naming(path):
+        for part in _PARTS:
+            _check_part(arrays, part)
+        features = {arrays[f"x_{part}"].shape[1] for part in _PARTS}
+        if len(features) > 1 or not any(len(arrays[f"y_{part}"]) for part in _PARTS):
+            raise ValueError(f"expected frames with as many features in all parts, got {features}.")
     return arrays
+
+
+def _check_part(arrays: dict[str, np.ndarray], part: str) -> None:
+    """Shapes, types and ranges, before anything is made of them."""
+    x, y, lengths = (arrays[f"{kind}_{part}"] for kind in ("x", "y", "lengths"))
+    integers = all(a.ndim == 1 and a.dtype.kind in "iu" for a in (y, lengths))
+    # Sums of numbers that are no lengths may come out right as well.
+    total = lengths.sum() if integers else 0
+    fits = integers and not (len(lengths) and (lengths.min() < 0 or lengths.max() > len(x)))
+    if x.ndim != 2 or x.shape[1] < 1 or not fits or not len(x) == len(y) == total:
+        raise ValueError(
+            f"expected x_{part} of shape (frames, features), y_{part} with an integer for each "
+            f"frame and lengths_{part} that add up to them, got {x.shape}, {y.dtype} {y.shape} and "
+            f"{lengths.dtype} {lengths.shape} adding up to {total}."
+        )
+    # Nothing is true of NaN.
+    if x.dtype.kind not in "biuf" or (
+        len(x) and not (x.min() >= -_LARGEST and x.max() <= _LARGEST)
+    ):
+        raise ValueError(f"x_{part} holds {x.dtype} with NaN, infinity or what is no number.")
+    if len(y) and (y.min() < 0 or y.max() >= _MOST_LABELS):
+        raise ValueError(
+            f"y_{part} holds labels from {y.min()} to {y.max()}, expected phonemes from 0 to "
+            f"{_MOST_LABELS - 1}."
+        )
 
 
 def convert_timit(source: AnyPath, destination: AnyPath) -> Path:
@@ -131,15 +160,18 @@ def convert_timit(source: AnyPath, destination: AnyPath) -> Path:
             f"{type(content).__name__}"
             + (f" of length {len(content)}." if isinstance(content, list | tuple) else ".")
         )
+    if unfolded_size(content) > _REPEATED * source.stat().st_size:
+        raise ValueError(f"{source} holds the same values again and again.")
     arrays: dict[str, np.ndarray] = {}
     for part, features, labels in zip(_PARTS, content[::2], content[1::2], strict=True):
-        x, y = ([np.asarray(a) for a in _listed(source, side)] for side in (features, labels))
+        with naming(source):
+            x, y = ([np.asarray(a) for a in _listed(source, side)] for side in (features, labels))
         sizes = {a.shape[1:] for a in x}
         if (
             not x
             or [len(a) for a in x] != [len(a) for a in y]
             or len(sizes) != 1
-            or any(a.ndim != 2 for a in x)
+            or any(a.ndim != 2 or a.dtype.kind not in "biuf" for a in x)
             or any(a.ndim != 1 or a.dtype.kind not in "iu" for a in y)
         ):
             raise ValueError(
@@ -149,6 +181,8 @@ def convert_timit(source: AnyPath, destination: AnyPath) -> Path:
         arrays[f"x_{part}"] = np.concatenate(x).astype(np.float32)
         arrays[f"y_{part}"] = np.concatenate(y).astype(np.int32)
         arrays[f"lengths_{part}"] = np.array([len(a) for a in x], dtype=np.int64)
+        with naming(source):
+            _check_part(arrays, part)
     write_npz(destination, arrays, compressed=True)
     return destination
 
