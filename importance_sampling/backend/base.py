@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -104,6 +105,10 @@ class Runtime:
 
     def sync(self) -> None:
         """Code of the user's is about to look at the model: its variables must be up to date."""
+
+    def protected(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which Keras evaluates the model, which an interruption leaves as it was."""
+        return contextlib.nullcontext()
 
     def end_epoch(self) -> None:
         """The steps of an epoch are over."""

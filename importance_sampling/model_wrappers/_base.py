@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import _interrupts
 from .._arrays import Nested, count_rows, take_rows
 from ..backend.array_types import tensor_to_numpy
 from ..backend.base import Runtime
@@ -86,9 +87,10 @@ class ModelWrapper:
         try:
             yield runtime
         finally:
-            runtime.detach()
-            if _count_steps(optimizer) != steps:
-                optimizer.finalize_variable_values(self.model.trainable_variables)
+            with _interrupts.section():
+                runtime.detach()
+                if _count_steps(optimizer) != steps:
+                    optimizer.finalize_variable_values(self.model.trainable_variables)
 
     def _runtime(self) -> Runtime:
         # For state that stays where Keras looks for it.

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from .. import _interrupts
 from .._arrays import steps_per_pass
 from .._state import Stateful
 from ..backend.base import Runtime
@@ -122,11 +123,13 @@ class Loop(Stateful):
         self._calls.allow(self.wrapper.trains_many and not self.wait)
         model.stop_training = False
         logs: dict[str, Any] = {}
-        with self.wrapper.attached() as runtime:
+        with _interrupts.listening(), self.wrapper.attached() as runtime:
             hooks.on_train_begin()
             for epoch in range(first_epoch(model, hooks, initial_epoch), epochs):
                 model.reset_metrics()
                 hooks.on_epoch_begin(epoch)
+                # Callbacks may have placed handlers of their own.
+                _interrupts.renew()
                 self.logs.begin_epoch()
                 self.sampler.begin_epoch(epoch)
                 runtime.begin_epoch()
@@ -138,7 +141,9 @@ class Loop(Stateful):
                     break
                 logs = dict(self._last_logs)
                 if validation is not None and validation.due(epoch):
-                    logs |= announced(self.wrapper, validation, validation.run(model, hooks))
+                    with runtime.protected():
+                        found = validation.run(model, hooks)
+                    logs |= announced(self.wrapper, validation, found)
                 hooks.on_epoch_end(epoch, logs)
                 if ended or model.stop_training:
                     break
@@ -247,10 +252,11 @@ class Loop(Stateful):
         began = time.perf_counter()
         if self.sampler.overlaps and not self.wait and self.wrapper.asynchronous:
             self.sampler.prepare(self.batch_size)
-        if count == 1:
-            results = [self.wrapper.train(proposals[0])]
-        else:
-            results = self.wrapper.train_many(proposals, self._calls.room(count))
+        with _interrupts.section():
+            if count == 1:
+                results = [self.wrapper.train(proposals[0])]
+            else:
+                results = self.wrapper.train_many(proposals, self._calls.room(count))
         self._observe_pending()
         records = []
         for proposal, result in zip(proposals, results, strict=True):
