@@ -3,9 +3,10 @@
 A signal handler of Python's may raise between any two instructions of the main thread, as Ctrl-C
 does. Where arrays were donated to a compiled function and its results are not assigned yet, the
 model would be lost. While somebody is `listening`, the handlers that the user has are called by
-one that waits until the section under way, if any, is over. What they raise inside a `__del__` or
-a callback of the collector's, where it would be lost, is raised again after the next section.
-Other threads are never interrupted.
+one that waits until the section under way, if any, is over. What they raise where it would be lost
+is raised again after the next section: inside a `__del__` or a callback of the collector's, which
+Python only prints, and where Keras converts logs, which takes whatever is raised for a value that
+is no number. Other threads are never interrupted.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
+from functools import partial
 from types import FrameType, TracebackType
-from typing import Any, TypeAlias
+from typing import Any, NoReturn, TypeAlias
 
 Handler: TypeAlias = Callable[[int, FrameType | None], Any]
 
@@ -30,24 +32,41 @@ class _State:
     Attributes:
         listeners: int, how many `listening` are entered.
         in_section: bool, whether signals wait.
-        pending: signals that came meanwhile, with the handlers that wait for them.
+        pending: calls of handlers that wait, and of what raises what was lost.
+        raised: the error that a handler raised last.
     """
 
     listeners = 0
     in_section = False
-    pending: list[tuple[Handler, int, FrameType | None]]
+    raised: BaseException | None = None
 
     def __init__(self) -> None:
-        self.pending = []
+        self.pending: list[Callable[[], Any]] = []
 
     def deliver(self) -> None:
-        """Calls the handlers of the signals that waited, all of them, even if one raises."""
+        """Calls what waits, all of it, even if some of it raises."""
         if self.pending:
-            handler, number, frame = self.pending.pop(0)
+            call = self.pending.pop(0)
             try:
-                handler(number, frame)
+                call()
             finally:
                 self.deliver()
+
+    def look_for_lost(self) -> None:
+        """Has the error raised last raised again if nobody but Keras can have caught it."""
+        if self.raised is None:
+            return
+        error, self.raised = self.raised, None
+        traceback = error.__traceback__
+        # The first of its frames is the one that caught it, or that it is still on its way through.
+        if traceback is None or traceback.tb_frame.f_globals.get("__name__", "").startswith(
+            "keras."
+        ):
+            self.pending.append(partial(_raise, error))
+
+
+def _raise(error: BaseException) -> NoReturn:
+    raise error
 
 
 _state = _State()
@@ -65,9 +84,13 @@ class _Waiting:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if _state.in_section:
-            _state.pending.append((self.handler, number, frame))
-        else:
+            _state.pending.append(partial(self.handler, number, frame))
+            return
+        try:
             self.handler(number, frame)
+        except BaseException as error:
+            _state.raised = error
+            raise
 
 
 class _Hook:
@@ -85,10 +108,8 @@ class _Hook:
     def __call__(self, unraisable: Any, /) -> None:
         traceback = unraisable.exc_traceback
         while traceback is not None:
-            frame = traceback.tb_frame
-            if frame.f_code is _Waiting.__call__.__code__:
-                found = frame.f_locals
-                _state.pending.append((found["self"].handler, found["number"], None))
+            if traceback.tb_frame.f_code is _Waiting.__call__.__code__:
+                _state.pending.append(partial(_raise, unraisable.exc_value))
                 return
             traceback = traceback.tb_next
         self.previous(unraisable)
@@ -133,7 +154,7 @@ class listening:
         if not self._entered:
             return
         if not _state.listeners:
-            _state.in_section, _state.pending = False, []
+            _state.in_section, _state.pending, _state.raised = False, [], None
         try:
             _state.listeners += 1
             with section():
@@ -159,7 +180,7 @@ class listening:
             try:
                 _put_back()
             finally:
-                _state.listeners = 0
+                _state.listeners, _state.raised = 0, None
 
 
 class section:
@@ -180,6 +201,7 @@ class section:
                 self._listening.__enter__()
             self._outer = _state.in_section
             _state.in_section = True
+            _state.look_for_lost()
         except BaseException:
             self._stop_listening()
             raise

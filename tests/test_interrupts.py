@@ -1,5 +1,6 @@
 """Interrupts: what Ctrl-C may do in the middle of a step, and what may not run twice."""
 
+import contextlib
 import gc
 import os
 import signal
@@ -178,6 +179,45 @@ def test_another_thread_places_no_handlers(restored):
         pytest.fail("the interrupt waited for another thread")
     over.set()
     thread.join()
+
+
+class Prints:
+    """A value of the logs whose conversion is interrupted."""
+
+    def __array__(self, *_, **__):
+        os.kill(os.getpid(), signal.SIGINT)
+        return np.zeros(())
+
+    def __float__(self):
+        os.kill(os.getpid(), signal.SIGINT)
+        return 0.0
+
+
+def test_a_signal_is_not_lost_where_keras_catches_everything(restored):
+    class Logs(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            batches.append(batch)
+            if batch == 2:
+                keras.callbacks.CallbackList([]).on_epoch_end(0, {"loss": Prints()})
+
+    batches = []
+    with pytest.raises(KeyboardInterrupt):
+        ImportanceTraining(mlp()).fit(X, Y, batch_size=16, verbose=0, callbacks=[Logs()])
+    assert batches[-1] in (2, 3)
+
+
+def test_an_interrupt_that_a_callback_catches_is_its_own(restored):
+    class Catches(keras.callbacks.Callback):
+        def on_train_batch_begin(self, batch, logs=None):
+            if batch == 2:
+                with contextlib.suppress(KeyboardInterrupt):
+                    os.kill(os.getpid(), signal.SIGINT)
+                caught.append(batch)
+
+    caught = []
+    training = ImportanceTraining(mlp())
+    history = training.fit(X, Y, batch_size=64, verbose=0, callbacks=[Catches()])
+    assert caught == [2] and len(history.history["loss"]) == 1
 
 
 # -- trainings ----------------------------------------------------------------------------------
