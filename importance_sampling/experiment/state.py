@@ -17,12 +17,13 @@ _ARRAY = "array"
 _SKELETON = "skeleton"
 
 
-def save_state(path: Path, state: object) -> None:
+def save_state(path: Path, state: object, before: Path | None = None) -> None:
     """Writes a state to a `.npz` file, whole or not at all.
 
     Args:
         path: the file.
         state: nested dicts and lists of numbers, strings, None and arrays.
+        before: where to keep the file that was there before. Defaults to nowhere.
 
     Raises:
         TypeError: if it holds anything else.
@@ -45,7 +46,7 @@ def save_state(path: Path, state: object) -> None:
         raise TypeError(f"A state cannot hold a {type(value).__name__}.")
 
     outline = json.dumps(skeleton(state))
-    write_npz(path, {_SKELETON: np.array(outline), **arrays})
+    write_npz(path, {_SKELETON: np.array(outline), **arrays}, before=before)
 
 
 def load_state(path: Path) -> Any:
@@ -53,12 +54,9 @@ def load_state(path: Path) -> Any:
 
     Raises:
         OSError: if the file is missing, truncated or something else; names it.
+        ValueError: if it holds no state; names it.
     """
     arrays = read_npz(path, [_SKELETON])
-    try:
-        outline = json.loads(str(arrays.pop(_SKELETON)))
-    except ValueError as error:
-        raise OSError(f"{path} cannot be read as a state: {error}") from error
 
     def filled(value: Any) -> Any:
         if not isinstance(value, dict):
@@ -69,7 +67,12 @@ def load_state(path: Path) -> Any:
             return [filled(item) for item in value["list"]]
         return arrays[value[_ARRAY]]
 
-    return filled(outline)
+    try:
+        return filled(json.loads(str(arrays.pop(_SKELETON))))
+    except RecursionError:
+        raise ValueError(f"{path} holds no state: it is nested too deep.") from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} holds no state: {error!r}.") from error
 
 
 def variables(model: keras.Model) -> list[Any]:
