@@ -16,9 +16,13 @@ _OPERATIONS = ("open", "os.rename", "os.remove", "os.truncate", "os.mkdir")
 
 
 def main():
+    import keras
+
     from importance_sampling.experiment import cli
     from importance_sampling.experiment.commands import run  # noqa: F401 - loaded once for all
 
+    # Loads TensorFlow, wherever that is there.
+    keras.utils.set_random_seed(0)
     for line in sys.stdin:
         order = json.loads(line)
         answer = _forked(cli, order)

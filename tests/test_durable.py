@@ -28,7 +28,7 @@ from importance_sampling.experiment.state import load_state, save_state
 pytestmark = pytest.mark.end_to_end
 
 TESTS = Path(__file__).parent
-HYPERPARAMS = "N=i16;batch_size=i8;presample=i16;seed=i1"
+HYPERPARAMS = "N=i16;batch_size=i8;seed=i1"
 NAMES = ("small_nn", "oracle-loss", "history", "predicted", "canevet-icml2016")
 
 
@@ -97,14 +97,14 @@ forks = pytest.mark.skipif(
 # -- killed -------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("first", [0, 1, 2])
+@pytest.mark.parametrize("first", [0, 1, 2] if full() else [0])
 @forks
 def test_killed_before_any_file_operation(tmp_path, whole, server, first):
     """One run is killed again and again, each time later, and ends as if it never had been."""
     directory = tmp_path / "killed"
     answer = server(arguments(tmp_path / "counted", "--save_model"))
     assert answer["status"] == 0 and answer["operations"] > 40
-    every = 3 if full() else 17
+    every = 3 if full() else 23
     killed = 0
     for at in range(1 + first, answer["operations"] + 1, every):
         found = server(arguments(directory, "--resume", "--save_model"), kill_at=at)
@@ -112,7 +112,8 @@ def test_killed_before_any_file_operation(tmp_path, whole, server, first):
         killed += found["status"] != 0
         # Whatever is there can be gone on from; a copy of it does at once.
         copy = tmp_path / f"copy_{at}"
-        shutil.copytree(directory, copy)
+        if directory.exists():
+            shutil.copytree(directory, copy)
         assert server(arguments(copy, "--resume", "--save_model"))["status"] == 0, at
         check_equal(copy, whole)
     assert killed >= 2
@@ -126,7 +127,7 @@ def test_killed_at_any_time(tmp_path, whole, server, number):
     generator, kills = random.Random(0), 50 if full() else 6
     directory, ended = tmp_path / "killed", []
     for _ in range(kills):
-        seconds = generator.uniform(0.05, 1.0)
+        seconds = generator.uniform(0.0, 0.4)
         order = arguments(directory, "--resume")
         answer = server(order, seconds=seconds, signal=int(number))
         ended.append(answer["status"])
@@ -540,5 +541,5 @@ def test_a_network_with_dropout_goes_on_exactly(tmp_path):
 def test_hyperparameters_that_make_no_sense(tmp_path, capsys, value):
     assert run(tmp_path / "run", hyperparams=value) == 2
     error = capsys.readouterr().err
-    assert error.count("\n") == 1 and "`" in error or "'" in error, error
+    assert error.count("\n") == 1 and ("`" in error or "'" in error), error
     assert not (tmp_path / "run").exists()
