@@ -4,6 +4,7 @@ import contextlib
 import gc
 import os
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -379,6 +380,72 @@ def test_a_generator_that_blocks_lets_ctrl_c_through():
         thread.join(10)
     assert not any(thread.is_alive() for thread in reading)
     assert time.perf_counter() - began < 10
+
+
+BLOCKING = """
+import os, signal, sys, threading, time
+import keras, numpy as np
+from importance_sampling import ImportanceTraining
+from importance_sampling.datasets import InMemoryDataset
+
+class Blocks(keras.utils.PyDataset):
+    def __len__(self):
+        return 100
+    def __getitem__(self, i):
+        reads.append(i)
+        if len(reads) > 6:
+            entered.set()
+            time.sleep(1000)
+        return np.zeros((8, 2), "float32"), np.zeros(8, "int64")
+
+class Rows:
+    reads_ahead = True
+    def __init__(self):
+        self.train_data = self
+        self.test_data = []
+        self.shape, self.output_size = (2,), 2
+    def __len__(self):
+        return 64
+    def __getitem__(self, idxs):
+        reads.append(idxs)
+        if len(reads) > 6:
+            entered.set()
+            time.sleep(1000)
+        n = len(np.atleast_1d(idxs))
+        return np.zeros((n, 2), "float32"), np.zeros(n, "int64")
+
+def interrupt():
+    entered.wait()
+    time.sleep(0.2)
+    os.kill(os.getpid(), signal.SIGINT)
+
+model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(2, activation="softmax")])
+model.compile("sgd", "sparse_categorical_crossentropy")
+training = ImportanceTraining(model, tau_th=1e9)
+for fit in (
+    lambda: training.fit(Blocks(workers=2), verbose=0),
+    lambda: training.fit_dataset(Rows(), batch_size=8, verbose=0),
+):
+    reads, entered = [], threading.Event()
+    threading.Thread(target=interrupt, daemon=True).start()
+    try:
+        fit()
+    except KeyboardInterrupt:
+        print("interrupted")
+"""
+
+
+@pytest.mark.any_backend
+def test_a_read_that_never_ends_holds_up_no_exit():
+    """A program is interrupted while threads of the library's wait for the user's data."""
+    found = subprocess.run(
+        [sys.executable, "-c", BLOCKING],
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    assert found.returncode == 0 and found.stdout.split() == 2 * ["interrupted"], found.stderr
 
 
 # -- one at a time ------------------------------------------------------------------------------
