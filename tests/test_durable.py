@@ -424,11 +424,10 @@ def test_a_full_disk_and_a_read_only_folder(tmp_path, kind):
     # Enough for a run to begin in.
     option = "size=36k" if kind == "full" else "ro"
     command = [sys.executable, "-m", "importance_sampling.experiment.cli"]
-    script = f'mount -t tmpfs -o {option} tmpfs {directory} && shift 0 && "$@"; status=$?; echo; echo "=$status"; '
+    told = '"$@"; status=$?; echo; echo "=$status"'
+    script = f"mount -t tmpfs -o {option} tmpfs {directory} || exit; {told}"
     if kind == "full":
-        script += (
-            f'mount -o remount,size=10m {directory} && "$@"; status=$?; echo; echo "=$status"; '
-        )
+        script += f"; mount -o remount,size=10m {directory}; {told}; "
         script += f"cp -r {directory}/run {tmp_path}/run"
     order = arguments(directory / "run", "--resume", hyperparams=HYPERPARAMS + ";lr=f0.01")
     found = subprocess.run(
