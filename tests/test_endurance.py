@@ -17,7 +17,7 @@ X, Y = data(256)
 WAYS = {
     "pool": lambda model: training.ImportanceTraining(model, tau_th=1e-9, seed=0),
     "history": lambda model: training.HistoryImportanceTraining(model, seed=0),
-    "InfoBatch": lambda model: training.InfoBatchTraining(model, seed=0),
+    "robust": lambda model: training.RobustImportanceTraining(model, seed=0),
 }
 
 
@@ -53,5 +53,5 @@ def test_steps_leave_nothing_behind(way):
         make(mlp()).fit(X, Y, batch_size=16, **arguments)
     (early, *before), (late, *after) = readings
     assert before == after
-    # Between them lie 320 steps, or 160 by InfoBatch at the least.
+    # Between them lie 320 steps.
     assert late - early < 100, late - early
