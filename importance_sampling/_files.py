@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -28,24 +30,67 @@ _SHOWN = 20
 _LONGEST = 80
 
 
-def write_whole(path: Path, write: Callable[[Path], Any]) -> Path:
+def write_whole(path: Path, write: Callable[[Path], Any], before: Path | None = None) -> Path:
     """Lets `write` fill a temporary file beside `path`, which then takes its place.
+
+    What it holds is on the disk before it does, so that a loss of power leaves one or the other.
 
     Args:
         path: the file to write.
         write: called with the path of the temporary file; its errors leave `path` as it was.
+        before: where to keep the file that was there before. Defaults to nowhere.
 
     Returns:
         The path.
+
+    Raises:
+        OSError: if it cannot be written; names it.
     """
     # In front, because some suffixes have two parts.
     temporary = path.with_name(f".{os.getpid()}.{path.name}")
     try:
         write(temporary)
+        _to_disk(temporary)
+        if before is not None and path.exists():
+            path.replace(before)
         temporary.replace(path)
+        _to_disk(path.parent)
+    except OSError as error:
+        if error.filename not in (None, str(temporary)):
+            raise
+        # By the name that the user knows, which writing to a full disk leaves out.
+        if error.errno is None:
+            raise OSError(f"{path} cannot be written: {error}") from error
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return path
+
+
+def _to_disk(path: Path) -> None:
+    """Has a file's content, or the names in a folder, written to the disk itself."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    except PermissionError:
+        # Windows opens no folders.
+        if path.is_dir():
+            return
+        raise
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def final_name(name: str) -> str | None:
+    """The name of the file that a temporary one was to become; None for any other file.
+
+    Args:
+        name: str, that of a file that `write_whole` may have begun.
+    """
+    found = re.fullmatch(r"\.\d+\.(.+)", name)
+    return found and found[1]
 
 
 def read_npz(path: Path, required: Sequence[str] = (), only: bool = False) -> dict[str, np.ndarray]:
@@ -108,17 +153,23 @@ def read_npy(path: Path, mmap: bool = False) -> np.ndarray:
         return np.memmap(path, header.dtype, "r", header.offset, header.shape, order)
 
 
-def write_npz(path: Path, arrays: Mapping[str, np.ndarray], compressed: bool = False) -> None:
+def write_npz(
+    path: Path,
+    arrays: Mapping[str, np.ndarray],
+    compressed: bool = False,
+    before: Path | None = None,
+) -> None:
     """Writes a `.npz` file, whole or not at all.
 
     Args:
         path: the file.
         arrays: what it will hold, by name.
         compressed: bool, whether to spend time on a smaller file. Defaults to `False`.
+        before: where to keep the file that was there before. Defaults to nowhere.
     """
     save = np.savez_compressed if compressed else np.savez
     # By numpy's stubs any name may be that of the argument `allow_pickle`, a bool.
-    write_whole(path, lambda temporary: save(temporary, **arrays))  # type: ignore[arg-type]
+    write_whole(path, lambda temporary: save(temporary, **arrays), before)  # type: ignore[arg-type]
 
 
 def write_json(path: Path, content: object) -> None:
@@ -130,6 +181,38 @@ def write_json(path: Path, content: object) -> None:
     """
     text = json.dumps(content, indent=2) + "\n"
     write_whole(path, lambda temporary: temporary.write_text(text))
+
+
+# A description of a run or the like is a few kilobytes.
+_MOST_JSON = 2**24
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON file that holds an object.
+
+    Args:
+        path: the file.
+
+    Returns:
+        dict.
+
+    Raises:
+        OSError: if it is missing or cannot be read; names it.
+        ValueError: if it is no JSON, or anything but an object; names it.
+    """
+    with path.open("rb") as file:
+        text = file.read(_MOST_JSON + 1)
+    if len(text) > _MOST_JSON:
+        raise ValueError(f"{path} has more than {_MOST_JSON >> 20} MB, which is too much for JSON.")
+    try:
+        content = json.loads(text)
+    except RecursionError:
+        raise ValueError(f"{path} cannot be read as JSON: it is nested too deep.") from None
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read as JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a JSON {type(content).__name__}, expected an object.")
+    return content
 
 
 def make_directory(path: Path) -> Path:

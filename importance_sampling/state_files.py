@@ -18,12 +18,13 @@ _SKELETON = "skeleton"
 _DIGEST = "digest"
 
 
-def save_state(path: Path, state: object) -> None:
+def save_state(path: Path, state: object, before: Path | None = None) -> None:
     """Writes a state to a `.npz` file, whole or not at all.
 
     Args:
         path: the file.
         state: nested dicts and lists of numbers, strings, None and arrays.
+        before: where to keep the file that was there before. Defaults to nowhere.
 
     Raises:
         TypeError: if it holds anything else.
@@ -53,7 +54,7 @@ def save_state(path: Path, state: object) -> None:
 
     outline = json.dumps(skeleton(state))
     digest = np.array(_digest(outline, arrays))
-    write_npz(path, {_SKELETON: np.array(outline), _DIGEST: digest, **arrays})
+    write_npz(path, {_SKELETON: np.array(outline), _DIGEST: digest, **arrays}, before=before)
 
 
 def load_state(path: Path) -> Any:

@@ -9,7 +9,7 @@ from importance_sampling.datasets import InMemoryDataset
 from importance_sampling.experiment import registry
 from importance_sampling.experiment.build import build_model, build_optimizer
 from importance_sampling.experiment.hyperparams import learning_rate, parse
-from importance_sampling.experiment.logs import COLUMNS, Logs, read_rows
+from importance_sampling.experiment.logs import COLUMNS, Logs, check_sizes, read_rows
 from importance_sampling.samplers import _lstm
 from importance_sampling.state_files import load_state, save_state
 from importance_sampling.training.loop import Loop
@@ -234,5 +234,5 @@ def test_text_files_go_on_where_they_were(tmp_path):
     with pytest.raises(ValueError, match=r"train\.txt, line 5: expected 2 numbers, got '0.5 0.x'"):
         read_rows(tmp_path / "train.txt", 2)
     (tmp_path / "clock.txt").write_text("")
-    with pytest.raises(OSError, match=r"clock\.txt is shorter than when the run was interrupted"):
-        Logs(tmp_path, sizes)
+    with pytest.raises(OSError, match=r"clock\.txt has 0 bytes, fewer than the \d+ of the check"):
+        check_sizes(tmp_path, sizes)

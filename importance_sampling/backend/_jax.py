@@ -11,6 +11,7 @@ import jax
 import keras
 from numpy.typing import ArrayLike
 
+from .. import _interrupts
 from . import _jax_layout, base
 from .base import Tensor
 
@@ -253,10 +254,31 @@ class Runtime(base.Runtime):
         """Puts the state back into the model's variables."""
         if self._state is None:
             return
-        state, self._state = self._state, None
-        for group, values in zip(self._variables(), state, strict=True):
-            for variable, value in zip(group, values, strict=True):
-                variable.assign(value)
+        with _interrupts.section():
+            for group, values in zip(self._variables(), self._state, strict=True):
+                for variable, value in zip(group, values, strict=True):
+                    variable.assign(value)
+            self._state = None
+
+    @contextlib.contextmanager
+    def protected(self) -> Iterator[None]:
+        """Puts copies of the variables back if Keras is interrupted while it has their values.
+
+        Keras' own loops take the values away from the variables and donate them.
+        """
+        model = self.model
+        groups = model.trainable_variables, model.non_trainable_variables, model.metrics_variables
+        kept = [(v, jax.numpy.copy(v.value)) for group in groups for v in group]
+        try:
+            yield
+        except BaseException:
+            with _interrupts.section():
+                # What Keras still holds it would put into the variables at some later time.
+                with contextlib.suppress(Exception):
+                    type(model).jax_state_sync(model)
+                for variable, value in kept:
+                    variable.assign(value)
+            raise
 
     def detach(self) -> None:
         """Puts the state back and removes what `attach` placed on the model."""

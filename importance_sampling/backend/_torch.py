@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
-import numpy as np
 import torch
 
 from .._arrays import Nested
@@ -144,26 +143,6 @@ class Runtime(base.Runtime):
                 return function(*tensors)
 
         return call
-
-    @staticmethod
-    def random_state() -> dict[str, Any]:
-        """PyTorch's generators, by which Keras' dropout without a seed draws, too."""
-        generators = [torch.get_rng_state()]
-        if torch.cuda.is_available():
-            generators += torch.cuda.get_rng_state_all()
-        return {"torch": [state.numpy() for state in generators]}
-
-    @staticmethod
-    def load_random_state(state: Mapping[str, Any]) -> None:
-        """Goes back to where `random_state` was taken; see `base.Runtime`.
-
-        Args:
-            state: what `random_state` returned.
-        """
-        first, *others = [torch.from_numpy(np.array(s, np.uint8)) for s in state["torch"]]
-        torch.set_rng_state(first)
-        if len(others) == torch.cuda.device_count():
-            torch.cuda.set_rng_state_all(others)
 
     def begin_epoch(self) -> None:
         """Tells plain PyTorch modules inside the model that training runs."""

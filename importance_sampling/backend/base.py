@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import contextlib
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import keras
@@ -97,21 +98,6 @@ class Runtime:
         variables = self.model.trainable_variables
         return [(v, v.value) for v in variables if v.regularizer is not None]
 
-    # -- random numbers of the backend's own --------------------------------------------------
-
-    @staticmethod
-    def random_state() -> dict[str, Any]:
-        """The state of generators outside the model's variables, as arrays by name."""
-        return {}
-
-    @staticmethod
-    def load_random_state(state: Mapping[str, Any]) -> None:
-        """Goes back to where `random_state` was taken.
-
-        Args:
-            state: what `random_state` returned.
-        """
-
     # -- what a training loop tells it --------------------------------------------------------
 
     def attach(self) -> None:
@@ -122,6 +108,10 @@ class Runtime:
 
     def sync(self) -> None:
         """Code of the user's is about to look at the model: its variables must be up to date."""
+
+    def protected(self) -> contextlib.AbstractContextManager[None]:
+        """A context in which Keras evaluates the model, which an interruption leaves as it was."""
+        return contextlib.nullcontext()
 
     def end_epoch(self) -> None:
         """The steps of an epoch are over."""

@@ -7,11 +7,12 @@ import multiprocessing
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, ProcessPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._threads import DaemonExecutor
 from .adapter import Options, Rows
 from .stream_adapter import StreamAdapter
 
@@ -124,7 +125,7 @@ def _read_in_parallel(
         executor = ProcessPoolExecutor(workers, context, _hold, (data,))
         submit: Callable[[int], Any] = lambda index: executor.submit(_read_held, index)  # noqa: E731
     else:
-        executor = ThreadPoolExecutor(workers, "importance-sampling-worker")
+        executor = DaemonExecutor(workers, "importance-sampling-worker")
         submit = lambda index: executor.submit(data.__getitem__, index)  # noqa: E731
     waiting: deque[Any] = deque()
     try:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
 from .options import COMMANDS, PAPERS
+from .signals import Stopped, sigterm_raises, status
 
 _PROGRAM = "importance-sampling"
 
@@ -41,7 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: the command and its arguments; those of the process if left out.
 
     Returns:
-        The exit status: 2 after an error that is the user's to mend, 130 after Ctrl-C.
+        The exit status: 2 after an error that is the user's to mend, 130 after Ctrl-C, 143 after
+        SIGTERM.
     """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     options = _parser().parse_args(arguments)
@@ -49,14 +52,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # Imported late: deep learning frameworks take seconds to load, `--help` should not.
         command = {**COMMANDS, **PAPERS}[options.command]
         module = importlib.import_module(f".{command.module}", __package__)
-        return module.main(options)
+        with sigterm_raises():
+            return module.main(options)
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         # One line, whatever the error's own layout.
         print(f"{_PROGRAM}: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print(f"\n{_PROGRAM}: interrupted", file=sys.stderr)
-        return 130
+        return status(stop.number if isinstance(stop, Stopped) else signal.SIGINT)
 
 
 if __name__ == "__main__":

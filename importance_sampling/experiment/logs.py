@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -43,9 +45,13 @@ class Logs:
     Args:
         directory: where they lie.
         sizes: bytes of each file to keep, what comes after is cut off; None begins anew.
+
+    Raises:
+        OSError: if one cannot be written; names it.
     """
 
     def __init__(self, directory: Path, sizes: dict[str, int] | None = None):
+        self._directory = directory
         self._files: dict[str, IO[str]] = {}
         for name, columns in COLUMNS.items():
             path = directory / name
@@ -54,6 +60,7 @@ class Logs:
             else:
                 _cut(path, sizes.get(name, 0))
             self._files[name] = path.open("a")
+        self._unsaved = set(self._files)
 
     def write(self, name: str, rows: Iterable[Sequence[Any]]) -> None:
         """Adds rows; they are in the file when this returns.
@@ -62,18 +69,27 @@ class Logs:
             name: str, one of `COLUMNS`.
             rows: the cells of each row.
         """
+        text = "".join(" ".join(map(_text, row)) + "\n" for row in rows)
         file = self._files[name]
-        file.write("".join(" ".join(map(_text, row)) + "\n" for row in rows))
-        file.flush()
+        self._unsaved.add(name)
+        try:
+            file.write(text)
+            file.flush()
+        except OSError as error:
+            # Which the error of a full disk does not say.
+            raise OSError(error.errno, error.strerror, str(self._directory / name)) from error
 
     def sizes(self) -> dict[str, int]:
-        """The files' sizes in bytes, for going on from here."""
+        """The files' sizes in bytes, for going on from here; so much is on the disk itself."""
+        while self._unsaved:
+            os.fsync(self._files[self._unsaved.pop()].fileno())
         return {name: file.tell() for name, file in self._files.items()}
 
     def close(self) -> None:
-        """Closes all files."""
+        """Closes all files; what a full disk had no room for is lost, and cut off later."""
         for file in self._files.values():
-            file.close()
+            with contextlib.suppress(OSError):
+                file.close()
 
 
 def _text(value: Any) -> str:
@@ -82,13 +98,28 @@ def _text(value: Any) -> str:
     return str(value)
 
 
+def check_sizes(directory: Path, sizes: dict[str, Any]) -> None:
+    """Refuses logs that are shorter than they were once, as after a loss of power.
+
+    Args:
+        directory: where they lie.
+        sizes: bytes of each file, as of `Logs.sizes`.
+
+    Raises:
+        OSError: if one is; names it.
+        ValueError: if the sizes are none.
+    """
+    for name in COLUMNS:
+        path, size = directory / name, sizes.get(name, 0)
+        if not isinstance(size, int) or size < 0:
+            raise ValueError(f"{path} is to have {size!r} bytes, which is no size of a file.")
+        there = path.stat().st_size if path.is_file() else 0
+        if there < size:
+            raise OSError(f"{path} has {there} bytes, fewer than the {size} of the checkpoint.")
+
+
 def _cut(path: Path, size: int) -> None:
-    if not path.is_file() or path.stat().st_size < size:
-        raise OSError(
-            f"{path} is shorter than when the run was interrupted, so that it cannot go on. Begin "
-            "anew with --overwrite."
-        )
-    with path.open("r+") as file:
+    with path.open("a") as file:
         file.truncate(size)
 
 

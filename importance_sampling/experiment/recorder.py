@@ -58,7 +58,7 @@ class Recorder(keras.callbacks.Callback):
         self.seconds = 0.0
         self.dataset = dataset
         self.draws = np.zeros(len(dataset.train_data), dtype=np.int64)
-        self.stop = False
+        self.stopped_by: int | None = None
         self.deadline: float | None = None
         self._rate: float | None = None
 
@@ -122,7 +122,9 @@ class Recorder(keras.callbacks.Callback):
             name, value = ("error", 1.0 - metric) if accuracy else (self.metric, metric)
             values = {"loss": loss, name: value, **values}
         self.bar(self, values)
-        if self.stop or (self.deadline is not None and self.seconds >= self.deadline):
+        if self.stopped_by is not None or (
+            self.deadline is not None and self.seconds >= self.deadline
+        ):
             self.model.stop_training = True
 
     def _speed(self) -> float:
@@ -130,20 +132,28 @@ class Recorder(keras.callbacks.Callback):
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:
-        """The first Ctrl-C ends the run after the step under way, the second one at once."""
+        """The first Ctrl-C or SIGTERM ends the run after the step under way, the second at once."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
+        previous: dict[int, Any] = {}
 
         def stop(number: int, frame: Any) -> None:
-            self.stop = True
-            signal.signal(signal.SIGINT, previous)
+            self.stopped_by = number
+            signal.signal(number, previous[number])
 
-        previous = signal.signal(signal.SIGINT, stop)
         try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                handler = signal.getsignal(number)
+                # One that is ignored, as in the background, stays so; one that is none of
+                # Python's could not be put back.
+                if handler is not None and handler is not signal.SIG_IGN:
+                    previous[number] = handler
+                    signal.signal(number, stop)
             yield
         finally:
-            signal.signal(signal.SIGINT, previous)
+            for stopping, handler in previous.items():
+                signal.signal(stopping, handler)
 
     @contextlib.contextmanager
     def listening(self, predictions: bool) -> Iterator[None]:

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-import json
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from .._files import read_npy
+from .._files import read_json, read_npy
 from .logs import read_rows
 
 RUN = "run.json"
 """The file that describes a run."""
+
+
+def read_description(path: Path) -> dict[str, Any]:
+    """What a run's `run.json` says.
+
+    Args:
+        path: the file.
+
+    Returns:
+        dict with the run's "settings", a dict, among others.
+
+    Raises:
+        OSError: if it cannot be read; names it.
+        ValueError: if it describes no run; names it.
+    """
+    description = read_json(path)
+    if not isinstance(description.get("settings"), dict):
+        raise ValueError(f'{path} describes no run: it has no "settings" by name.')
+    return description
 
 
 class Result:
@@ -34,13 +52,8 @@ class Result:
         path = self.directory / RUN
         self.description: dict[str, Any] = {}
         if path.is_file():
-            try:
-                self.description = json.loads(path.read_text())
-                self.settings = self.description["settings"]
-            except (ValueError, KeyError) as error:
-                raise ValueError(f"{path} cannot be read: {error}") from error
-        else:
-            self.settings = {}
+            self.description = read_description(path)
+        self.settings: dict[str, Any] = self.description.get("settings", {})
 
     @property
     def label(self) -> str:

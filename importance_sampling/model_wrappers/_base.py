@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import _interrupts
 from .._arrays import Nested, count_rows, take_rows
 from .._state import Stateful
 from ..backend.array_types import tensor_to_numpy
@@ -92,9 +93,10 @@ class ModelWrapper(Stateful):
         try:
             yield runtime
         finally:
-            runtime.detach()
-            if runtime.restored or _count_steps(optimizer) != steps:
-                optimizer.finalize_variable_values(self.model.trainable_variables)
+            with _interrupts.section():
+                runtime.detach()
+                if runtime.restored or _count_steps(optimizer) != steps:
+                    optimizer.finalize_variable_values(self.model.trainable_variables)
 
     def _runtime(self) -> Runtime:
         # For state that stays where Keras looks for it.

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from .. import _interrupts
 from .._arrays import Nested, count_rows, map_arrays
 from ..backend.array_types import tensor_to_numpy
 from ..backend.base import Runtime, Tensor
@@ -172,7 +173,10 @@ class CompiledModel:
             y: targets.
             sample_weight: the user's own weights, or None.
         """
-        return self.score_function(*self.to_device(x, y, sample_weight))
+        data = self.to_device(x, y, sample_weight)
+        # Left in the middle, Keras' scope for reading the model would stay for good.
+        with _interrupts.section():
+            return self.score_function(*data)
 
     def gradient(
         self,
@@ -193,7 +197,9 @@ class CompiledModel:
         """
         data = self.to_device(x, y, sample_weight, weights)
         mean = self._valid_steps_to_device(mean_valid_steps)
-        return [tensor_to_numpy(g) for g in self.gradient_function(*data, mean)]
+        with _interrupts.section():
+            gradients = self.gradient_function(*data, mean)
+        return [tensor_to_numpy(g) for g in gradients]
 
     def evaluate(self, x: Nested, y: Nested) -> ExampleColumns:
         """Losses, scores and metrics of a batch, example by example.
@@ -202,7 +208,10 @@ class CompiledModel:
             x: inputs of the batch.
             y: targets of the batch.
         """
-        return as_columns(self.evaluate_function(*self.to_device(x, y)), count_rows(x))
+        data = self.to_device(x, y)
+        with _interrupts.section():
+            found = self.evaluate_function(*data)
+        return as_columns(found, count_rows(x))
 
     def to_device(self, *data: Nested) -> tuple[Nested, ...]:
         """Arrays in the form in which the compiled functions take them; None stays None."""

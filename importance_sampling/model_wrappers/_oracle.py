@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 import keras
 import numpy as np
 
+from .. import _interrupts
 from .._arrays import Nested, count_rows, take_rows
 from ..backend.array_types import tensor_to_numpy
 from ..proposal import Proposal
@@ -178,8 +179,10 @@ class OracleWrapper(CompiledWrapper):
             for xi, yi, _ in self._batches(x, y, batch_size):
                 self.evaluate_batch(xi, yi)
         x, y = cast_floats((x, y))
-        self._compile(x, y).runtime.sync()
-        logs = self.model.evaluate(x, y, batch_size=batch_size, verbose=0, return_dict=True)
+        runtime = self._compile(x, y).runtime
+        runtime.sync()
+        with runtime.protected():
+            logs = self.model.evaluate(x, y, batch_size=batch_size, verbose=0, return_dict=True)
         result = np.asarray([logs[name] for name in self.metrics_names[:-1]])
         send("is.evaluation", result)
         return result
@@ -249,9 +252,10 @@ class OracleWrapper(CompiledWrapper):
         compiled = self._compile(*proposals[0].rows[:3])
         for proposal in proposals:
             _check_weights(proposal, self.reweighting)
-        found = compiled.train_many(proposals, max(room, len(proposals)))
-        if not self._in_loop:
-            compiled.runtime.sync()
+        with _interrupts.section():
+            found = compiled.train_many(proposals, max(room, len(proposals)))
+            if not self._in_loop:
+                compiled.runtime.sync()
         return ManyResults(*found, len(proposals), self._without_overflow).of_each_step()
 
     @property
@@ -275,10 +279,11 @@ class OracleWrapper(CompiledWrapper):
         if heard and evaluated is None:
             evaluated = self._by_example(*proposal.rows[:2])
         _check_weights(proposal, self.reweighting)
-        logs, deferred = compiled.train(proposal, self._valid_steps.mean)
-        if not self._in_loop:
-            # Called by hand: the model must be as it seems when this returns.
-            compiled.runtime.sync()
+        with _interrupts.section():
+            logs, deferred = compiled.train(proposal, self._valid_steps.mean)
+            if not self._in_loop:
+                # Called by hand: the model must be as it seems when this returns.
+                compiled.runtime.sync()
 
         def fetch() -> tuple[np.ndarray, np.ndarray]:
             found = deferred.values()

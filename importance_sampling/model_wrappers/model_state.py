@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from .. import backend
+from ..backend.random_state import global_state, load_global_state
 
 
 def _groups(model: keras.Model) -> dict[str, list[Any]]:
@@ -34,7 +34,7 @@ def model_state(model: keras.Model) -> dict[str, Any]:
         name: [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in group]
         for name, group in _groups(model).items()
     }
-    return {**state, "random": backend.get().Runtime.random_state()}
+    return {**state, "random": global_state()}
 
 
 def load_model_state(model: keras.Model, state: dict[str, Any]) -> None:
@@ -60,7 +60,7 @@ def load_model_state(model: keras.Model, state: dict[str, Any]) -> None:
     for name, group in groups.items():
         for variable, value in zip(group, state[name], strict=True):
             variable.assign(value)
-    backend.get().Runtime.load_random_state(state["random"])
+    load_global_state(state["random"])
 
 
 def _listed(shapes: list[Any]) -> str:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 
 from .._arrays import count_rows, take_rows
 from .._state import Stateful
+from .._threads import DaemonExecutor
 from ..protocols import Dataset
 
 
@@ -217,7 +218,7 @@ class RowReader:
         self._indices = indices
         self._ahead: tuple[np.ndarray, Future] | None = None
         self._reads_ahead = getattr(dataset, "reads_ahead", False)
-        self._thread: ThreadPoolExecutor | None = None
+        self._thread: DaemonExecutor | None = None
 
     def next_batch(self, size: int) -> tuple[np.ndarray, tuple[Any, ...]]:
         """The next batch to train on as it is: indices and data.
@@ -276,7 +277,7 @@ class RowReader:
             following = self._indices.peek(size)
             if following is not None:
                 if self._thread is None:
-                    self._thread = ThreadPoolExecutor(1, "importance-sampling-rows")
+                    self._thread = DaemonExecutor(1, "importance-sampling-rows")
                 self._ahead = following, self._thread.submit(self._read, following)
         return idxs, rows
 

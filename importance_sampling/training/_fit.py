@@ -15,6 +15,7 @@ from ..model_wrappers.introspection import input_shapes
 from ..protocols import Dataset
 from . import _arguments
 from ._arguments import BATCH_SIZE, Callbacks, Verbose, check_count, check_optional_count
+from ._exclusive import exclusive
 from ._stepper import OnSample, OnScores
 from ._validation import Validation
 
@@ -46,6 +47,7 @@ class FitMethods:
     ) -> keras.callbacks.History:
         raise NotImplementedError(f"{type(self).__name__} must implement _run(...)")
 
+    @exclusive
     def fit(
         self,
         x: Any,
@@ -165,6 +167,7 @@ class FitMethods:
         inputs = input_shapes(self.original_model)
         return Validation(validation_data, batch_size, steps, freq, inputs, self.model)
 
+    @exclusive
     def fit_generator(
         self,
         train: Any,
@@ -221,6 +224,7 @@ class FitMethods:
                 on_scores=on_scores,
             )
 
+    @exclusive
     def fit_dataset(
         self,
         dataset: Dataset,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
+from .. import _interrupts
 from .._state import Stateful
 from ..model_wrappers import ModelWrapper
 from ..proposal import InvalidScores, Proposal, StepRecord, at_step
@@ -157,10 +158,11 @@ class Stepper(Stateful):
         began = time.perf_counter()
         if self.sampler.overlaps and not self.wait and self.wrapper.asynchronous:
             self.sampler.prepare(self.batch_size)
-        if count == 1:
-            results = [self.wrapper.train(proposals[0])]
-        else:
-            results = self.wrapper.train_many(proposals, self._calls.room(count))
+        with _interrupts.section():
+            if count == 1:
+                results = [self.wrapper.train(proposals[0])]
+            else:
+                results = self.wrapper.train_many(proposals, self._calls.room(count))
         self._observe_pending()
         records = []
         for proposal, result in zip(proposals, results, strict=True):

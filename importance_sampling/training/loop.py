@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from .. import _interrupts
 from .._arrays import steps_per_pass
 from ..backend.base import Runtime
 from ..datasets import StreamEnded
@@ -65,7 +66,7 @@ class Loop(Stepper):
         for callback in own_callbacks:
             callback.set_model(model)
         self.epoch, self.steps_of_epoch = initial_epoch, 0
-        with self.wrapper.attached() as runtime:
+        with _interrupts.listening(), self.wrapper.attached() as runtime:
             self._begin(hooks, initial_epoch)
             runtime.restored = self._was_restored
             for epoch in range(self.epoch, epochs):
@@ -79,7 +80,9 @@ class Loop(Stepper):
                     break
                 logs = dict(self._last_logs)
                 if validation is not None and validation.due(epoch):
-                    logs |= announced(self.wrapper, validation, validation.run(model, hooks))
+                    with runtime.protected():
+                        found = validation.run(model, hooks)
+                    logs |= announced(self.wrapper, validation, found)
                 self.epoch, self.steps_of_epoch = epoch + 1, 0
                 hooks.on_epoch_end(epoch, logs)
                 self._tell_own("on_epoch_end", epoch)
@@ -106,11 +109,14 @@ class Loop(Stepper):
             # In its middle, where it was begun already: what callbacks change then, they did.
             state = model_state(self.model)
             hooks.on_epoch_begin(epoch)
+            _interrupts.renew()
             load_model_state(self.model, state)
             return
         self.epoch = epoch
         self.model.reset_metrics()
         hooks.on_epoch_begin(epoch)
+        # Callbacks may have placed handlers of their own.
+        _interrupts.renew()
         self.logs.begin_epoch()
         self.sampler.begin_epoch(epoch)
         self._last_logs = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import platform
 import sys
 from pathlib import Path
@@ -15,19 +16,28 @@ from ... import __version__
 from ..._files import make_directory, write_json, write_whole
 from ...datasets import BaseDataset
 from ...model_wrappers.model_state import load_model_state, model_state
-from ...state_files import save_state
 from ...training.loop import Loop
 from ...utils.keras_utils import DatasetSequence
 from .. import build
 from ..hyperparams import Hyperparams, parse
+from ..lock import locked
 from ..logs import Logs
 from ..recorder import Recorder
 from ..registry import forward_batch_size
 from ..registry.general import BATCH_SIZE, SEED
 from ..results import RUN
-from ..resume import CHECKPOINT, state_to_resume
+from ..resume import (
+    BEFORE,
+    CHECKPOINT,
+    DRAWS,
+    Checkpoint,
+    go_on_from,
+    remove_temporaries,
+    save_checkpoint,
+    state_to_resume,
+)
+from ..signals import status
 
-DRAWS = "draws.npy"
 _NAMES = ("model", "wrapper", "sampler", "reweighting", "dataset")
 
 
@@ -50,9 +60,22 @@ def main(options: argparse.Namespace) -> int:
         "initial_weights": options.initial_weights and str(options.initial_weights),
         "backend": keras.backend.backend(),
     }
-    directory = Path(options.output_directory)
-    state = state_to_resume(directory, settings, options.resume, options.overwrite)
-    make_directory(directory)
+    directory = make_directory(Path(options.output_directory))
+    with locked(directory) as left:
+        return _run(options, names, settings, hp, directory, left)
+
+
+def _run(
+    options: argparse.Namespace,
+    names: dict[str, str],
+    settings: dict[str, Any],
+    hp: Hyperparams,
+    directory: Path,
+    begun: bool,
+) -> int:
+    """The run, in a directory that is its own."""
+    found = state_to_resume(directory, settings, options.resume, options.overwrite, begun)
+    remove_temporaries(directory)
     experiment = build.build_experiment(names, hp, hp.get(SEED.name, SEED.default))
     if options.initial_weights:
         build.load_initial_weights(experiment.model, Path(options.initial_weights))
@@ -61,7 +84,7 @@ def main(options: argparse.Namespace) -> int:
         keras.utils.plot_model(
             experiment.model, directory / "model.png", show_shapes=True, show_layer_names=False
         )
-    run = _Run(options, settings, hp, directory, experiment, state)
+    run = _Run(options, settings, hp, directory, experiment, found)
     return run.train()
 
 
@@ -75,7 +98,7 @@ class _Run:
         hp: Hyperparams,
         directory: Path,
         experiment: build.Experiment,
-        state: dict[str, Any] | None,
+        found: Checkpoint | None,
     ):
         self.options, self.settings, self.hp = options, settings, hp
         self.directory = directory
@@ -85,11 +108,15 @@ class _Run:
         self.sampler = experiment.sampler
         metrics = self.wrapper.metrics_names[1:-1]
         self.metric = metrics[0] if metrics else None
-        if state is None:
+        if found is None:
             # Of a run that was here before, from which this one must not go on.
-            for name in (CHECKPOINT, DRAWS):
+            for name in (CHECKPOINT, BEFORE, DRAWS):
                 (directory / name).unlink(missing_ok=True)
-        self.logs = Logs(directory, state["sizes"] if state else None)
+            # Before all else, so that whatever is here can go on.
+            self._describe("begun", 0, 0.0)
+        else:
+            go_on_from(found)
+        self.logs = Logs(directory, found.state["sizes"] if found else None)
         batch_size = hp.get(BATCH_SIZE.name, BATCH_SIZE.default)
         self.loop = Loop(
             self.wrapper,
@@ -102,13 +129,8 @@ class _Run:
         self.recorder = Recorder(self.loop, self.logs, hp, self.metric, self._show, self.dataset)
         self.loop.on_sample = self.recorder.on_sample
         self.last: dict[str, float] = {}
-        if state:
-            load_model_state(self.model, state["model"])
-            self.sampler.load_state_dict(state["sampler"])
-            self.wrapper.load_state_dict(state["wrapper"])
-            self.loop.load_state_dict(state["loop"])
-            self.recorder.load_state_dict(state["recorder"])
-            self.last = dict(state["last"])
+        if found:
+            self._load(found)
         # A terminal is drawn on, a file gets a line now and then.
         live = sys.stdout.isatty()
         self.bar = keras.utils.Progbar(
@@ -117,6 +139,18 @@ class _Run:
             interval=0.2 if live else 10.0,
             unit_name="%" if self.timed else "step",
         )
+
+    def _load(self, found: Checkpoint) -> None:
+        state = found.state
+        try:
+            load_model_state(self.model, state["model"])
+            self.sampler.load_state_dict(state["sampler"])
+            self.wrapper.load_state_dict(state["wrapper"])
+            self.loop.load_state_dict(state["loop"])
+            self.recorder.load_state_dict(state["recorder"])
+            self.last = dict(state["last"])
+        except (KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+            raise ValueError(f"{found.path} is no checkpoint of this run: {error!r}.") from error
 
     def train(self) -> int:
         """Trains, measures and saves until the end; the exit status."""
@@ -132,21 +166,22 @@ class _Run:
         self._note("running")
         try:
             with r.interruptible(), r.listening(options.save_predictions):
-                while r.progress < options.train_for and not r.stop:
+                while r.progress < options.train_for and r.stopped_by is None:
                     self._segment()
-        except BaseException:
+        except BaseException as error:
             # What is on disk is whole, and goes on from the last checkpoint.
-            self._note("failed")
+            with contextlib.suppress(OSError):
+                self._note("interrupted" if isinstance(error, KeyboardInterrupt) else "failed")
             raise
         finally:
             self.logs.close()
-        if r.stop:
+        if r.stopped_by is not None:
             self._note("interrupted")
             print(
                 f"\nInterrupted after {r.steps} steps; --resume goes on from there.",
                 file=sys.stderr,
             )
-            return 130
+            return status(r.stopped_by)
         self._finish()
         return 0
 
@@ -170,7 +205,7 @@ class _Run:
             self._validate()
         if options.save_model and r.steps % options.snapshot_period == 0:
             self._save_weights(f".{r.steps:06d}")
-        ended = r.progress >= options.train_for or r.stop
+        ended = r.progress >= options.train_for or r.stopped_by is not None
         if ended or r.steps % options.checkpoint_every == 0:
             self._save_state()
 
@@ -221,17 +256,19 @@ class _Run:
             "sizes": self.logs.sizes(),
             "last": self.last,
         }
-        save_state(self.directory / CHECKPOINT, state)
+        save_checkpoint(self.directory, state)
 
     def _note(self, state: str) -> None:
-        r = self.recorder
+        self._describe(state, self.recorder.steps, self.recorder.seconds)
+
+    def _describe(self, state: str, steps: int, seconds: float) -> None:
         versions = {"importance_sampling": __version__, "keras": keras.__version__}
         content = {
             "settings": self.settings,
             "state": state,
             "train_for": self.options.train_for,
-            "steps": r.steps,
-            "seconds": round(r.seconds, 3),
+            "steps": steps,
+            "seconds": round(seconds, 3),
             "train_size": len(self.dataset.train_data),
             "test_size": len(self.dataset.test_data),
             "metric": self.metric,
