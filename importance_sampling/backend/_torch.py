@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -143,6 +144,14 @@ class Runtime(base.Runtime):
                 return function(*tensors)
 
         return call
+
+    @contextlib.contextmanager
+    def same_draws(self) -> Iterator[None]:
+        """Goes back to where PyTorch's own generators were, of which unseeded dropout draws."""
+        device = self.to_device(0.0).device
+        devices = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            yield
 
     def begin_epoch(self) -> None:
         """Tells plain PyTorch modules inside the model that training runs."""

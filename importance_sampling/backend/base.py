@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -84,6 +85,14 @@ class Runtime:
         """
         mapping = [*self._visible_values(), *values]
         return keras.StatelessScope(state_mapping=mapping, collect_losses=True)
+
+    def same_draws(self) -> contextlib.AbstractContextManager[None]:
+        """A block after which random draws of layers begin where they began in it.
+
+        Keras' seeds are variables, whose changes a `scope` discards; so by default there is
+        nothing to do.
+        """
+        return contextlib.nullcontext()
 
     def values(self, variables: Sequence[Any]) -> list[Tensor]:
         """The present values of variables, to differentiate by."""

@@ -6,11 +6,14 @@ from ._objective import Score
 from ._oracle import OracleWrapper
 from ._precision import ScoreDtype
 from ._step_result import StepResult
+from ._svrg import KatyushaWrapper, SVRGWrapper
 
 __all__ = [
+    "KatyushaWrapper",
     "ModelWrapper",
     "ModelWrapperDecorator",
     "OracleWrapper",
+    "SVRGWrapper",
     "Score",
     "ScoreDtype",
     "StepResult",

@@ -5,6 +5,7 @@ from ._history import HistoryImportanceTraining, RobustImportanceTraining
 from ._importance import ImportanceTraining
 from ._peers import InfoBatchTraining, SelectiveBackpropTraining
 from ._report import TrainingReport
+from ._svrg import SVRG
 from ._trainings import (
     ApproximateImportanceTraining,
     BiasedImportanceTraining,
@@ -13,6 +14,7 @@ from ._trainings import (
 )
 
 __all__ = [
+    "SVRG",
     "ApproximateImportanceTraining",
     "BaseTraining",
     "BiasedImportanceTraining",
