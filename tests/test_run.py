@@ -190,9 +190,9 @@ def test_nothing_is_overwritten_silently(tmp_path, capsys, monkeypatch):
     [
         (0, "smal_nn", "no model 'smal_nn'. Did you mean 'small_nn'"),
         (1, "oracle-los", "no wrapper 'oracle-los'. Did you mean 'oracle-loss'"),
-        (1, "svrg", "wrapper 'svrg' is not there yet"),
+        (1, "svrg", "wrapper 'svrg' and the sampler 'model' do not go together"),
         (2, "modl", "no sampler 'modl'. Did you mean 'model'"),
-        (2, "scsg", "sampler 'scsg' is not there yet"),
+        (2, "scsg", "wrapper 'oracle-loss' and the sampler 'scsg' do not go together"),
         (3, "bias", "no reweighting 'bias'"),
         (4, "canevet", "no data set 'canevet'"),
         (0, "lstm_mnist", "'lstm_mnist' does not fit the data"),

@@ -24,7 +24,7 @@ def _names(rows: Iterable[Row]) -> str:
 
 def _before() -> str:
     """What may stand before which samplers, in words."""
-    samplers = registry.SAMPLERS.there
+    samplers = registry.SAMPLERS.values()
     return (
         f"{_names(registry.SMOOTHINGS.values())} before {_names(r for r in samplers if r.smoothed)}"
         f"; {_names(registry.CONDITIONS.values())} before "
@@ -53,7 +53,7 @@ def _all_names() -> str:
         ("data sets", registry.DATASETS),
     )
     parts = [
-        _described(title, ((row.name, row.summary) for row in table.there))
+        _described(title, ((row.name, row.summary) for row in table.values()))
         for title, table in tables
     ]
     used = (
@@ -96,10 +96,10 @@ def _run(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _all_names()
     add = parser.add_argument
     add("model", help="network, such as small_cnn (see importance_sampling.models)")
-    add("wrapper", help=f"score: {_names(registry.WRAPPERS.there)}")
-    add("sampler", help=f"{_names(registry.SAMPLERS.there)}; {_before()}")
-    add("reweighting", help=_names(registry.REWEIGHTINGS.there))
-    add("dataset", help=f"data set: {_names(registry.DATASETS.there)}")
+    add("wrapper", help=f"score: {_names(registry.WRAPPERS.values())}")
+    add("sampler", help=f"{_names(registry.SAMPLERS.values())}; {_before()}")
+    add("reweighting", help=_names(registry.REWEIGHTINGS.values()))
+    add("dataset", help=f"data set: {_names(registry.DATASETS.values())}")
     add("output_directory", help="directory for the results")
     add("--train_for", type=int, default=10000, help="mini-batches (seconds with time_based=i1)")
     add("--validate_every", type=int, default=300, help="mini-batches between evaluations")
