@@ -234,9 +234,9 @@ def alike(cell, net):
     for training in trainings:
         scores.append(training.model.score(x, y, batch_size=48))
         if cell.training in BY_SNAPSHOT:
-        # At the snapshot of the batch itself there is nothing to correct.
-        training.model.take_snapshot([(x[:16], y[:16])])
-    training.model.train(Proposal(np.arange(16), (x[:16], y[:16]), np.ones((16, 1))))
+            # At the snapshot of the batch itself there is nothing to correct.
+            training.model.take_snapshot([(x[:16], y[:16])])
+        training.model.train(Proposal(np.arange(16), (x[:16], y[:16]), np.ones((16, 1))))
     np.testing.assert_allclose(*scores, rtol=1e-3)
     for a, b in zip(net.get_weights(), other.get_weights(), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
