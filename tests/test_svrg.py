@@ -1,4 +1,4 @@
-"""Steps corrected by a snapshot: against Keras' own full-batch step, numpy, and what may go wrong."""
+"""Steps corrected by a snapshot: against Keras' own full-batch step, and against numpy."""
 
 import keras
 import numpy as np
