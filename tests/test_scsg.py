@@ -1,4 +1,4 @@
-"""When snapshots are taken and of what; going on from a state; whether it converges as it should."""
+"""When snapshots are taken and of what; going on from a state; convergence."""
 
 import keras
 import numpy as np
@@ -137,9 +137,9 @@ def test_training_learns_from_arrays_and_streams():
 @any_backend
 def test_the_large_batch_is_in_units_of_the_batch_size():
     x, y = data(100)
-    for B, expected in ((10.0, 80), (0.5, 4), (0, 0), (0.001, 1)):
-        sampler = SVRG(adam_mlp(), B=B).sampler(InMemoryDataset(x, y, x, y, False), 8, 5, 1)
-        assert sampler.B == expected and sampler.B_over_b == 128
+    for large, expected in ((10.0, 80), (0.5, 4), (0, 0), (0.001, 1)):
+        sampler = SVRG(adam_mlp(), B=large).sampler(InMemoryDataset(x, y, x, y, False), 8, 5, 1)
+        assert (sampler.B, sampler.B_over_b) == (expected, 128)
 
 
 @any_backend

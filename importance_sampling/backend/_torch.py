@@ -101,14 +101,14 @@ def sample_gradient_norms(
 
     with _AnyLayout():
         try:
-            return torch.func.vmap(norm)(inputs)
+            return torch.func.vmap(norm, chunk_size=base.samples_at_once(values))(inputs)
         except RuntimeError as error:
             if "vmap" not in str(error):
                 raise
         # Some operation looks at its values (in Keras before 3.14, one_hot does): row by row.
-        rows = len(keras.tree.flatten(inputs)[0])
+        n = len(keras.tree.flatten(inputs)[0])
         return torch.stack(
-            [norm(keras.tree.map_structure(lambda t, i=i: t[i], inputs)) for i in range(rows)]
+            [norm(keras.tree.map_structure(lambda t, i=i: t[i], inputs)) for i in range(n)]
         )
 
 
