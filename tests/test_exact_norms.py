@@ -13,7 +13,7 @@ from keras import layers
 from spread import full
 
 from importance_sampling.backend import base
-from importance_sampling.model_wrappers import _norm_plan
+from importance_sampling.model_wrappers import _layer_calls
 
 any_backend = pytest.mark.any_backend
 RNG = np.random.default_rng(0)
@@ -67,9 +67,17 @@ def sequences():
 
 
 def normalized():
-    model = classifier(layers.Input((6,)), layers.Dense(5), layers.BatchNormalization())
-    x, y = data(9)
-    return model, x, y % 3
+    model = classifier(
+        layers.Input((5, 4, 2)),
+        layers.Conv2D(3, 2),
+        layers.BatchNormalization(),
+        layers.Flatten(),
+        layers.BatchNormalization(center=False),
+    )
+    x = RNG.normal(size=(9, 5, 4, 2)).astype("float32")
+    for layer in model.layers[1:4:2]:
+        layer.set_weights([RNG.uniform(0.5, 2, w.shape) for w in layer.get_weights()])
+    return model, x, RNG.integers(0, 3, 9)
 
 
 def frozen():
@@ -137,7 +145,7 @@ MODELS = {
     texts: ("embedding dense dense", ""),
     sequences: ("dense dense", "layer_normalization simple_rnn_cell"),
     dilated: ("conv2d dense", ""),
-    normalized: ("dense dense", "batch_normalization"),
+    normalized: ("batch_normalization conv2d dense", ""),
     frozen: ("dense dense", ""),
     called_twice: ("dense", "dense"),
     nested: ("dense dense", ""),
@@ -188,7 +196,7 @@ def test_both_ways_of_many_steps_agree_and_the_cheaper_is_taken():
     wrapper = oracle(model, "full_gnorm")
     wrapper.build(x, y)
     expected = wrapper.score(x, y)
-    calls = _norm_plan._Call
+    calls = _layer_calls.LayerCall
     dense = calls(model.layers[1], output_shape=(None, 5, 12))
     assert dense._compares_steps and dense.bytes_per_sample == 4 * 2 * 25
     longer = calls(model.layers[1], output_shape=(None, 50, 12))

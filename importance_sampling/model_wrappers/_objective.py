@@ -215,7 +215,7 @@ class Objective:
 
         total: Any = 0.0
         if plan.tapped:
-            total = tapped_squares(plan, batch_loss, self.summed)
+            total = tapped_squares(plan, batch_loss, self.summed, self.runtime.values)
         if plan.others:
             values = self.runtime.values(plan.others)
             norms = exact_norms(sample_loss, (x, y, sample_weight), values)
