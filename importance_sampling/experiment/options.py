@@ -176,16 +176,19 @@ def _variance_reduction(parser: argparse.ArgumentParser) -> None:
     add("--samples", type=int, default=10, help="mini-batches to draw")
     add(
         "--score",
-        choices=[*registry.SCORES, "ones"],
+        choices=[*registry.SCORES, "ones", "uniform", "history"],
         nargs="+",
         default=["loss"],
-        help="what to draw by",
+        help="what to draw by; history: gnorm by --earlier_weights, some draws uniform",
     )
+    add("--earlier_weights", type=Path, help="weights of the model some hundred steps before")
     add("--batch_size", type=int, default=128)
     add("--inner_batch_size", type=int, default=32, help="examples in one gradient computation")
     add("--sample_size", type=int, default=1024, help="examples whose gradient is estimated")
     add("--random_seed", type=int, default=0)
     add("--save_scores", type=Path, help="directory for SCORE.txt")
+    add("--output", type=Path, help="JSON file to write")
+    add("--picture", type=Path, help="picture to write, .png or .svg")
     add("--hyperparams", default="", help="of the data set, as for `run`")
 
 
