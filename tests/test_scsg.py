@@ -219,6 +219,32 @@ def test_a_wrapper_goes_on_exactly(kind):
 
 
 @any_backend
+def test_a_step_of_the_users_own_goes_on_between_two_snapshots():
+    class Own(keras.Model):
+        def train_step(self, *arguments):
+            return super().train_step(*arguments)
+
+    rows = data(40)
+    states = []
+    for kind in (SVRGWrapper, KatyushaWrapper):
+        inputs = keras.Input((6,))
+        model = Own(inputs, layers.Dense(4, "softmax")(inputs))
+        model.compile(keras.optimizers.SGD(0.2), "sparse_categorical_crossentropy")
+        for _ in range(2):
+            wrapper = kind(model)
+            wrapper.build(*rows)
+            dataset = InMemoryDataset(*rows, *rows, categorical=False)
+            sampler = SCSGSampler(dataset, UNWEIGHTED, wrapper, B=0, B_over_b=3, rng=1)
+            if states:
+                sampler.load_state_dict(states[0])
+                wrapper.load_state_dict(states[1])
+            for _ in range(5):
+                wrapper.train(sampler.propose(8))
+            states = [sampler.state_dict(), wrapper.state_dict()]
+        states = []
+
+
+@any_backend
 @pytest.mark.parametrize("wrapper", ["svrg", "katyusha"])
 def test_a_run_goes_on_where_an_uninterrupted_one_does(tmp_path, wrapper, capsys):
     # 13 steps are between two snapshots, 12 at the end of one.

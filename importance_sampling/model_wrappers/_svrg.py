@@ -71,6 +71,8 @@ class SVRGWrapper(OracleWrapper):
         # is tried once for what is compiled.
         self._drew_twice = False
         self._compared = False
+        # Whether the weights are those of the snapshot, for no step was made since.
+        self._at_snapshot = False
 
     def _make_step_rule(self, compiled: CompiledModel) -> CorrectedStep:
         return CorrectedStep(compiled)
@@ -130,6 +132,7 @@ class SVRGWrapper(OracleWrapper):
         weights = self._next_snapshot(snapshots)
         self._snapshot = snapshots.mean_gradient(weights, batches, check=not self._drew_twice)
         self._drew_twice = True
+        self._at_snapshot = True
         self._begin(snapshots)
 
     @property
@@ -172,24 +175,20 @@ class SVRGWrapper(OracleWrapper):
             )
         snapshots = self._compiled_snapshots
         factor = self._factor()
-        if snapshots.step.compares and not self._compared:
+        if snapshots.step.compares and self._at_snapshot and not self._compared:
             compiled.runtime.sync()
             with _build.restored_on_refusal(self.model):
                 result = snapshots.train(proposal, factor, snapshot, self._carried)
                 compiled.runtime.sync()
                 error = mismatch_error(self.model, float(tensor_to_numpy(result.mismatch)))
-                if error is not None and self._at_snapshot:
+                if error is not None:
                     raise error
             self._compared = True
         else:
             result = snapshots.train(proposal, factor, snapshot, self._carried)
         self._carried = result.carried
+        self._at_snapshot = False
         return deferred((result.logs, result.values))
-
-    @property
-    def _at_snapshot(self) -> bool:
-        """Whether the first step after a trial was due is made at the snapshot."""
-        return True
 
     # -- state --------------------------------------------------------------------------------
 
@@ -217,6 +216,7 @@ class SVRGWrapper(OracleWrapper):
         """
         super().load_state_dict(state)
         self.coefficient = state["coefficient"]
+        self._at_snapshot = False
         kept = state["snapshot"]
         if kept is None:
             self._snapshot, self._carried = None, ()
@@ -307,6 +307,8 @@ class KatyushaWrapper(SVRGWrapper):
         if snapshot is None or not isinstance(step, KatyushaStep):
             return
         z, y, _ = self._carried
+        # Later ones are not where x is.
+        self._at_snapshot = z is y
         self._carried = (z, y, list(snapshot.weights))
         for variable, value in zip(step.variables, step.point(z, snapshot.weights, y), strict=True):
             variable.assign(value)
@@ -318,12 +320,6 @@ class KatyushaWrapper(SVRGWrapper):
         # The first y takes the place of the mean altogether.
         self._total = 1.0 + self._total / self._growth
         return 1.0 / self._total
-
-    @property
-    def _at_snapshot(self) -> bool:
-        """Whether x is the snapshot, as before the first step of all."""
-        z, y, _ = self._carried
-        return z is y
 
     def state_dict(self) -> dict[str, Any]:
         """What the wrapper has learnt beside the model's own weights: the snapshot, z and y."""
