@@ -2,11 +2,12 @@
 
 from ._base import ModelWrapper
 from ._decorator import ModelWrapperDecorator
+from ._katyusha import KatyushaWrapper
 from ._objective import Score
 from ._oracle import OracleWrapper
 from ._precision import ScoreDtype
 from ._step_result import StepResult
-from ._svrg import KatyushaWrapper, SVRGWrapper
+from ._svrg import SVRGWrapper
 
 __all__ = [
     "KatyushaWrapper",

@@ -1,4 +1,4 @@
-"""Wrappers whose steps are corrected by the gradient at a snapshot: SVRG, SCSG, Katyusha."""
+"""A wrapper whose steps are corrected by the gradient at a snapshot: SVRG and SCSG."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from ..proposal import Proposal
 from ..reweighting import UNWEIGHTED, ExternalReweighting, ReweightingPolicy
 from . import _build
 from ._compiled import CompiledModel, deferred
-from ._corrected_step import CorrectedStep, KatyushaStep, SnapshotTensors
+from ._corrected_step import CorrectedStep, SnapshotTensors
 from ._oracle import OracleWrapper
 from ._snapshots import CompiledSnapshots, mismatch_error
 from ._step_values import DeferredValues
@@ -63,7 +63,7 @@ class SVRGWrapper(OracleWrapper):
                 "same. Use UNWEIGHTED or BiasedReweightingPolicy."
             )
         super().__init__(model, reweighting, score="loss")
-        self.coefficient = _check_share("coefficient", coefficient)
+        self.coefficient = check_share("coefficient", coefficient)
         self._snapshots: CompiledSnapshots | None = None
         self._snapshot: SnapshotTensors | None = None
         self._carried: tuple[list[Tensor], ...] = ()
@@ -74,7 +74,8 @@ class SVRGWrapper(OracleWrapper):
         # Whether the weights are those of the snapshot, for no step was made since.
         self._at_snapshot = False
 
-    def _make_step_rule(self, compiled: CompiledModel) -> CorrectedStep:
+    def _make_rule(self, compiled: CompiledModel) -> CorrectedStep:
+        """The step that is compiled."""
         return CorrectedStep(compiled)
 
     def _compile(self, x: Nested, y: Nested, sample_weight: Nested = None) -> CompiledModel:
@@ -87,7 +88,7 @@ class SVRGWrapper(OracleWrapper):
                     "none of the mean loss, as that of a snapshot is. Use "
                     "reduction='sum_over_batch_size' and a learning rate larger by the batch size."
                 )
-            self._snapshots = CompiledSnapshots.of(compiled, self._make_step_rule(compiled))
+            self._snapshots = CompiledSnapshots.of(compiled, self._make_rule(compiled))
             self._drew_twice = self._compared = False
             if known is not None and known.compiled.made_for.variables != (
                 compiled.made_for.variables
@@ -162,7 +163,7 @@ class SVRGWrapper(OracleWrapper):
 
     def _factor(self) -> float:
         """What the next step's rule is given."""
-        return _check_share("coefficient", self.coefficient)
+        return check_share("coefficient", self.coefficient)
 
     def _make_step(
         self, compiled: CompiledModel, proposal: Proposal
@@ -237,131 +238,16 @@ class SVRGWrapper(OracleWrapper):
         self._carried = tuple(_as_tensors(arrays) for arrays in kept["carried"])
 
 
-class KatyushaWrapper(SVRGWrapper):
-    r"""Trains by Katyusha: SVRG's gradient, with a momentum that the snapshot holds back.
-
-    $x_{k+1} = \tau_1 z_k + \tau_2 s + (1 - \tau_1 - \tau_2) y_k$ is where the gradient g is taken,
-    corrected as by `SVRGWrapper`; the learning rate $\eta$ leads to $y_{k+1} = x_{k+1} - \eta g$
-    and $z_{k+1} = z_k - \eta g / \tau_1$. The next snapshot is the mean of the y since the last
-    ([Katyusha: The First Direct Acceleration of Stochastic Gradient
-    Methods](https://arxiv.org/abs/1603.05953), Allen-Zhu 2017, algorithm 1 with option II;
-    $\eta = 1/(3L)$ and $\alpha = \eta/\tau_1$ there). The model's weights are x.
-
-    y is where the model's own optimizer leads, so that its learning rate, schedule and clipping are
-    in force; it has to be SGD without momentum, as the rule has its own.
+def check_share(name: str, value: Any) -> float:
+    """A number in [0, 1], as a float.
 
     Args:
-        model: a compiled `keras.Model` with `keras.optimizers.SGD`.
-        t1: float in (0, 1], the paper's $\tau_1$. Defaults to `0.5`.
-        t2: float in [0, 1 - t1], the paper's $\tau_2$. Defaults to `0.5`.
-        strong_convexity: keyword-only; float, the paper's $\sigma$: later y count more in the next
-            snapshot, by $1 + \alpha\sigma$ from step to step (line 13). Defaults to `0.0`.
-        reweighting: keyword-only; see `SVRGWrapper`.
+        name: str, the argument.
+        value: what was given.
 
     Raises:
-        ValueError: if an argument is out of its range, or the model's optimizer is another.
+        ValueError: if it is anything else.
     """
-
-    def __init__(
-        self,
-        model: keras.Model,
-        t1: float = 0.5,
-        t2: float = 0.5,
-        *,
-        strong_convexity: float = 0.0,
-        reweighting: ReweightingPolicy = UNWEIGHTED,
-    ):
-        super().__init__(model, reweighting=reweighting)
-        self.t1, self.t2 = _check_share("t1", t1), _check_share("t2", t2)
-        # With room for rounding, as of 0.9 and 0.1.
-        if self.t1 == 0.0 or self.t1 + self.t2 > 1.0 + 1e-12:
-            raise ValueError(
-                f"Expected 0 < t1 and t1 + t2 <= 1, got t1={self.t1:g} and t2={self.t2:g}."
-            )
-        if not math.isfinite(strong_convexity) or strong_convexity < 0:
-            raise ValueError(
-                f"`strong_convexity` must be a number of at least 0, got {strong_convexity!r}."
-            )
-        self.strong_convexity = float(strong_convexity)
-        # The sum of the weights of the y, in units of the last one's, and its growth in a step.
-        self._total = 0.0
-        self._growth = 1.0
-        _check_katyusha(model)
-
-    def _make_step_rule(self, compiled: CompiledModel) -> CorrectedStep:
-        _check_katyusha(self.model)
-        return KatyushaStep(compiled, self.t1, self.t2)
-
-    def _next_snapshot(self, snapshots: CompiledSnapshots) -> list[Tensor]:
-        weights = snapshots.present_weights()
-        if not self._carried:
-            self._carried = (weights, weights, weights)
-            return weights
-        # The mean of the y; where no step was made since, the snapshot stays where it is.
-        means = self._carried[2]
-        return list(means)
-
-    def _begin(self, snapshots: CompiledSnapshots) -> None:
-        snapshot = self._snapshot
-        step = snapshots.step
-        if snapshot is None or not isinstance(step, KatyushaStep):
-            return
-        z, y, _ = self._carried
-        # Later ones are not where x is.
-        self._at_snapshot = z is y
-        self._carried = (z, y, list(snapshot.weights))
-        for variable, value in zip(step.variables, step.point(z, snapshot.weights, y), strict=True):
-            variable.assign(value)
-        rate = float(tensor_to_numpy(ops.convert_to_tensor(self.optimizer.learning_rate)))
-        self._total = 0.0
-        self._growth = 1.0 + rate / self.t1 * self.strong_convexity
-
-    def _factor(self) -> float:
-        # The first y takes the place of the mean altogether.
-        self._total = 1.0 + self._total / self._growth
-        return 1.0 / self._total
-
-    def state_dict(self) -> dict[str, Any]:
-        """What the wrapper has learnt beside the model's own weights: the snapshot, z and y."""
-        return super().state_dict() | {"total": self._total, "growth": self._growth}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes back to where `state_dict` was taken.
-
-        Args:
-            state: what `state_dict` returned.
-        """
-        super().load_state_dict(state)
-        self._total, self._growth = state["total"], state["growth"]
-
-
-def _check_katyusha(model: keras.Model) -> None:
-    """Raises unless the model's optimizer makes plain gradient steps."""
-    optimizer = model.optimizer
-    why = ""
-    if not isinstance(optimizer, keras.optimizers.SGD):
-        why = f"is {type(optimizer).__name__}"
-    elif optimizer.momentum:
-        why = f"has momentum={optimizer.momentum:g}"
-    elif optimizer.use_ema:
-        why = "averages the weights (use_ema=True)"
-    elif optimizer.gradient_accumulation_steps:
-        why = f"has gradient_accumulation_steps={optimizer.gradient_accumulation_steps}"
-    if why:
-        raise ValueError(
-            f"Katyusha has an update rule of its own, whose gradient steps are those of plain SGD, "
-            f"and the optimizer of {model.name!r} {why}. Compile the model with "
-            "keras.optimizers.SGD(learning_rate), or use SVRGWrapper, which takes any optimizer."
-        )
-    constrained = [v.path for v in model.trainable_variables if v.constraint is not None]
-    if constrained:
-        raise ValueError(
-            f"Katyusha moves the weights beyond what an optimizer constrains them to, and "
-            f"{constrained} have a constraint. Use SVRGWrapper, or leave the constraints out."
-        )
-
-
-def _check_share(name: str, value: Any) -> float:
     is_number = isinstance(value, int | float | np.number) and not isinstance(value, bool)
     if not is_number or not 0 <= value <= 1:
         raise ValueError(f"`{name}` must be in [0, 1], got {value!r}.")
