@@ -174,6 +174,22 @@ def test_an_interrupted_training_leaves_the_model_usable():
     assert np.isfinite(history["loss"]).all()
 
 
+@any_backend
+def test_a_gradient_that_is_not_finite_is_named_before_the_step():
+    x, y = data(60)
+    x[5] = np.nan
+    model = adam_mlp()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match="gradient of 60 examples at the snapshot is NaN"):
+        SVRG(model, B=0).fit(x, y, batch_size=8, verbose=0)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    # Whoever ends at a loss that is no number does so here.
+    stop = keras.callbacks.TerminateOnNaN()
+    SVRG(model, B=0).fit(x, y, batch_size=8, verbose=0, callbacks=[stop])
+    assert model.stop_training
+
+
 def test_compiling_anew_between_two_fits():
     x, y = data(60)
     model = mlp(optimizer="adam", metrics=["accuracy"])

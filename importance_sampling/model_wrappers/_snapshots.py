@@ -13,7 +13,7 @@ from keras import ops
 from .._arrays import Nested, count_rows
 from ..backend.array_types import tensor_to_numpy
 from ..backend.base import Tensor
-from ..proposal import Proposal
+from ..proposal import InvalidScores, Proposal
 from ._compiled import CompiledModel
 from ._corrected_step import Corrected, CorrectedStep, SnapshotTensors
 from ._passes import GradientBatch, weighted_gradient
@@ -101,6 +101,7 @@ class CompiledSnapshots:
 
         Raises:
             ValueError: if there is no batch, or random draws cannot be repeated.
+            InvalidScores: if the gradient is not finite.
         """
         masked = self.compiled.objective.loss.has_masked_timesteps
         if masked and iter(batches) is batches:
@@ -119,7 +120,13 @@ class CompiledSnapshots:
             total = part if total is None else [t + p for t, p in zip(total, part, strict=True)]
         if total is None:
             raise ValueError("A snapshot needs at least one batch, got none.")
-        return SnapshotTensors(list(weights), [t / rows for t in total], valid_steps)
+        total = [t / rows for t in total]
+        if not all(np.isfinite(tensor_to_numpy(ops.sum(t))) for t in total):
+            raise InvalidScores(
+                f"The gradient of {rows} examples at the snapshot is NaN or infinite. Check the "
+                "data for NaN and infinity, lower the learning rate, or clip the gradients."
+            )
+        return SnapshotTensors(list(weights), total, valid_steps)
 
     def _part(
         self,
