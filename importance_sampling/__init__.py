@@ -9,6 +9,7 @@ from ._requirements import check_backend
 
 if TYPE_CHECKING:
     from .training import (
+        SVRG,
         ApproximateImportanceTraining,
         BiasedImportanceTraining,
         ConstantTimeImportanceTraining,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __version__ = "0.12.0.dev0"
 
 __all__ = [
+    "SVRG",
     "ApproximateImportanceTraining",
     "BiasedImportanceTraining",
     "ConstantTimeImportanceTraining",

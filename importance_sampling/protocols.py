@@ -4,6 +4,7 @@
 |---|---|---|
 | `Dataset` | a training and a test set that can be indexed | samplers, `fit_dataset` |
 | `ScoringModel` | says how much examples matter | samplers |
+| `SnapshotModel` | keeps its weights, and the mean gradient at them | `SCSGSampler` |
 | `Sampler` | proposes batches, observes steps | the training loop |
 
 Nothing has to be derived from them. They are for type checkers and readers: a class that has the
@@ -20,7 +21,7 @@ model: ScoringModel = Mine()
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -112,4 +113,23 @@ class Sampler(Protocol):
 
         Args:
             step: the proposal that was trained on, and what the model said of it.
+        """
+
+
+class SnapshotModel(Protocol):
+    """What `SCSGSampler` needs of a model; `SVRGWrapper` and `KatyushaWrapper` are two."""
+
+    def take_snapshot(self, batches: Iterable[tuple[Any, ...]], /) -> None:
+        """Keeps the weights as they are, and computes the mean gradient at them.
+
+        Args:
+            batches: `(x, y)` or `(x, y, sample_weight)`, the data to take the gradient of, in
+                parts; they can be gone through more than once.
+        """
+
+    def snapshot_batch_size(self, batch_size: int, /) -> int:
+        """How many examples a part should have.
+
+        Args:
+            batch_size: int, examples of a step.
         """

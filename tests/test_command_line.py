@@ -229,7 +229,7 @@ def test_intro_example(tmp_path):
 
 @pytest.mark.any_backend
 @pytest.mark.parametrize("mode", [(), ("--uniform",)], ids=["importance", "uniform"])
-@pytest.mark.parametrize("name", ["mnist_mlp", "mnist_cnn"])
+@pytest.mark.parametrize("name", ["mnist_mlp", "mnist_cnn", "mnist_svrg", "mnist_svrg_cnn"])
 def test_mnist_examples(tmp_path, few_images, name, mode):
     result = run(
         str(ROOT / "examples" / f"{name}.py"),

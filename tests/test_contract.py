@@ -16,6 +16,7 @@ BiasedImportanceTraining(model, k=0.5, smooth=0.0, adaptive_smoothing=False, pre
 ApproximateImportanceTraining(model, k=0.5, smooth=0.0, adaptive_smoothing=False, presample=2048)
 ConstantVarianceImportanceTraining(model, backward_time=2.0, extra_samples=0.2, score='gnorm', layer=None)
 ConstantTimeImportanceTraining(model, backward_time=2.0, score='gnorm', layer=None)
+SVRG(model, B=10.0, B_rate=1.0, B_over_b=128)
 """
 SAMPLERS = """
 BaseSampler(dataset, reweighting)
@@ -27,6 +28,7 @@ PerClassGaussian(dataset, reweighting, alpha=0.9, presample=2048)
 LSTMComparisonSampler(dataset, lstm, model, subset=1024)
 HistorySampler(dataset, reweighting, model, forward_batch_size=128, recompute=2)
 OnlineBatchSelectionSampler(dataset, reweighting, model, large_batch=1024, forward_batch_size=128, steps_per_epoch=300, recompute=2, s_e=(1, 1), n_epochs=1)
+SCSGSampler(dataset, reweighting, model, B=1024, B_over_b=32, B_rate=1.0)
 ConstantVarianceSampler(dataset, reweighting, model, backward_time=2.0, extra_samples=0.2)
 ConstantTimeSampler(dataset, reweighting, model, backward_time=2.0, tau_th=2.0, ratio=0.5, min_a=0.2)
 SamplerDecorator(sampler)
@@ -54,6 +56,8 @@ MODEL_WRAPPERS = """
 ModelWrapper()
 ModelWrapperDecorator(model_wrapper)
 OracleWrapper(model, reweighting, score='loss', layer=None)
+SVRGWrapper(model)
+KatyushaWrapper(model, t1=0.5, t2=0.5)
 """
 LAYERS = """
 LossLayer(loss)

@@ -66,7 +66,8 @@ def test_a_column_that_stays_uniform_is_found_out(training, tmp_path, monkeypatc
         if "make_sampler" in vars(kind):
             monkeypatch.setattr(kind, "make_sampler", uniform)
     row = features.Feature("data", "any", "", lambda cell: cell.fit(adam_mlp(), *data(48)))
-    with pytest.raises(AssertionError):
+    # One that has no snapshot to correct by says so itself.
+    with pytest.raises((AssertionError, RuntimeError)):
         features.run(row, features.Cell(training, tmp_path))
 
 

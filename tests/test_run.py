@@ -192,9 +192,9 @@ def test_nothing_is_overwritten_silently(tmp_path, capsys, monkeypatch):
     [
         (0, "smal_nn", "no model 'smal_nn'. Did you mean 'small_nn'"),
         (1, "oracle-los", "no wrapper 'oracle-los'. Did you mean 'oracle-loss'"),
-        (1, "svrg", "wrapper 'svrg' is not there yet"),
+        (1, "svrg", "wrapper 'svrg' and the sampler 'model' do not go together"),
         (2, "modl", "no sampler 'modl'. Did you mean 'model'"),
-        (2, "scsg", "sampler 'scsg' is not there yet"),
+        (2, "scsg", "wrapper 'oracle-loss' and the sampler 'scsg' do not go together"),
         (3, "bias", "no reweighting 'bias'"),
         (4, "canevet", "no data set 'canevet'"),
         (0, "lstm_mnist", "'lstm_mnist' does not fit the data"),
@@ -309,6 +309,33 @@ def test_variance_reduction_measures_gradients(tmp_path, capsys):
     # sampling by the exact norms is the best there is
     assert by_norm < uniform
     assert len(np.loadtxt(tmp_path / "scores" / "full_gnorm.txt")) == 128
+    # The history is that of weights before.
+    assert run(tmp_path / "b", "--save_model", train_for=24) == 0
+    everything = ["uniform", "loss", "gnorm", "full_gnorm", "history"]
+    arguments[arguments.index("--score") + 1 : arguments.index("--save_scores")] = everything
+    more = ["--output", str(tmp_path / "found.json"), "--picture", str(tmp_path / "found.png")]
+    assert cli.main([*arguments, *more]) == 2
+    assert "history need --earlier_weights" in capsys.readouterr().err
+    more += ["--earlier_weights", str(tmp_path / "b" / "model.weights.h5")]
+    assert cli.main([*arguments, *more]) == 0
+    table = capsys.readouterr().out.split("\n\n")[-1].splitlines()
+    assert [line.split()[0] for line in table[1:]] == everything
+    assert (tmp_path / "found.png").read_bytes().startswith(b"\x89PNG")
+    found = {row["draw"]: row for row in json.loads((tmp_path / "found.json").read_text())["draws"]}
+    assert found["uniform"]["second_moment"] == pytest.approx(1) and (
+        found["uniform"]["correlation"] is None
+    )
+    least = found["full_gnorm"]["second_moment"]
+    assert found["full_gnorm"]["correlation"] == pytest.approx(1)
+    for name in ("loss", "gnorm", "history"):
+        assert least < found[name]["second_moment"] < 3
+        assert 0.3 < found[name]["rank_correlation"] <= 1
+    for row in found.values():
+        for key in ("distance", "cosine"):
+            assert row[key]["low"] < row[key]["mean"] < row[key]["high"]
+        # Distances are what the exact norms say they are.
+        square = row["distance"]["mean"] ** 2 + row["distance"]["variance"]
+        assert np.sqrt(square) == pytest.approx(row["expected_distance"], rel=0.25)
 
 
 @pytest.mark.any_backend

@@ -82,7 +82,9 @@ def sample_gradient_norms(
         gradients = jax.grad(lambda v: fn(v, *row))(list(values))
         return jax.numpy.sqrt(sum(jax.numpy.sum(jax.numpy.square(g)) for g in gradients))
 
-    return jax.vmap(norm)(inputs)
+    # Parts come one after the other, where there are more than may be held.
+    size = min(base.samples_at_once(values), len(inputs[0]))
+    return jax.lax.map(norm, list(inputs), batch_size=size)
 
 
 def _loop(stateless: Callable[..., Any], state: Any, count: Tensor, tensors: Any) -> Any:

@@ -87,7 +87,39 @@ def sample_gradient_norms(
         ]
         return tf.sqrt(tf.add_n(squares))
 
-    return tf.vectorized_map(norm, inputs)
+    n, most = inputs[0].shape[0], base.samples_at_once(values)
+    if n is not None and n <= most:
+        return _vectorised(norm, inputs, values[0].dtype)
+    n = tf.shape(inputs[0])[0] if n is None else n
+    size = tf.minimum(most, n)
+
+    def part(start: Tensor) -> Tensor:
+        # The last part is as large as the others, so that all have one shape.
+        idxs = tf.minimum(start + tf.range(size), n - 1)
+        return _vectorised(norm, [tf.gather(t, idxs) for t in inputs], values[0].dtype)
+
+    signature = tf.TensorSpec((None,), values[0].dtype)
+    parts = tf.map_fn(
+        part, tf.range(0, n, size), fn_output_signature=signature, parallel_iterations=1
+    )
+    return tf.reshape(parts, (-1,))[:n]
+
+
+def _vectorised(function: Callable[..., Tensor], inputs: Sequence[Tensor], dtype: Any) -> Tensor:
+    """Maps a function of one row, row by row where TensorFlow cannot vectorise it.
+
+    So it is with recurrent layers above others with weights.
+    """
+    logger = tf.get_logger()
+    level = logger.level
+    # It writes pages for what is no error here.
+    logger.setLevel("CRITICAL")
+    try:
+        return tf.vectorized_map(function, list(inputs))
+    except Exception:  # noqa: BLE001 - whatever an operation says that it knows no rule for
+        return tf.map_fn(function, list(inputs), fn_output_signature=dtype, parallel_iterations=1)
+    finally:
+        logger.setLevel(level)
 
 
 # Shapes that are looked up here; for more, TensorFlow makes a function that takes them all.

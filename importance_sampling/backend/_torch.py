@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -100,14 +101,14 @@ def sample_gradient_norms(
 
     with _AnyLayout():
         try:
-            return torch.func.vmap(norm)(inputs)
+            return torch.func.vmap(norm, chunk_size=base.samples_at_once(values))(inputs)
         except RuntimeError as error:
             if "vmap" not in str(error):
                 raise
         # Some operation looks at its values (in Keras before 3.14, one_hot does): row by row.
-        rows = len(keras.tree.flatten(inputs)[0])
+        n = len(keras.tree.flatten(inputs)[0])
         return torch.stack(
-            [norm(keras.tree.map_structure(lambda t, i=i: t[i], inputs)) for i in range(rows)]
+            [norm(keras.tree.map_structure(lambda t, i=i: t[i], inputs)) for i in range(n)]
         )
 
 
@@ -143,6 +144,14 @@ class Runtime(base.Runtime):
                 return function(*tensors)
 
         return call
+
+    @contextlib.contextmanager
+    def same_draws(self) -> Iterator[None]:
+        """Goes back to where PyTorch's own generators were, of which unseeded dropout draws."""
+        device = self.to_device(0.0).device
+        devices = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=devices):
+            yield
 
     def begin_epoch(self) -> None:
         """Tells plain PyTorch modules inside the model that training runs."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol, TypeAlias
 
@@ -11,6 +12,20 @@ from numpy.typing import ArrayLike
 
 Tensor: TypeAlias = Any
 """A tensor of the backend in use; the three have no common type."""
+
+
+# Memory for the gradients of single samples that are held at one time.
+_BYTES = 2**28
+
+
+def samples_at_once(values: Sequence[Tensor]) -> int:
+    """Of how many samples the gradients may be held at one time.
+
+    Args:
+        values: tensors or variables that are differentiated by.
+    """
+    size = sum(4 * math.prod(value.shape) for value in values)
+    return max(1, min(1024, _BYTES // max(size, 1)))
 
 
 class Runtime:
@@ -89,6 +104,14 @@ class Runtime:
         mapping = [*self._visible_values(), *values]
         return keras.StatelessScope(state_mapping=mapping, collect_losses=True)
 
+    def same_draws(self) -> contextlib.AbstractContextManager[None]:
+        """A block after which random draws of layers begin where they began in it.
+
+        Keras' seeds are variables, whose changes a `scope` discards; so by default there is
+        nothing to do.
+        """
+        return contextlib.nullcontext()
+
     def values(self, variables: Sequence[Any]) -> list[Tensor]:
         """The present values of variables, to differentiate by."""
         return [variable.value for variable in variables]
@@ -156,7 +179,7 @@ class Backend(Protocol):
     def sample_gradient_norms(
         self, fn: Callable[..., Tensor], inputs: Sequence[Tensor], values: Sequence[Tensor]
     ) -> Tensor:
-        """Norm of each sample's own gradient, vectorised over the samples.
+        """Norm of each sample's own gradient, vectorised over `samples_at_once` samples.
 
         Args:
             fn: called as `fn(values, *row)` with one row of each input; returns a scalar.

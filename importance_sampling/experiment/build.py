@@ -18,7 +18,7 @@ from ..utils._hdf5 import check_weights_file, warn_unless_finite
 from ..utils.keras_utils import load_weights_by_name
 from . import registry
 from .registry import Hyperparams
-from .registry.general import BATCH_SIZE, CLIPNORM, OPTIMIZER, RATE
+from .registry.general import BATCH_SIZE, CLIPNORM, MOMENTUM, OPTIMIZER, RATE
 
 
 class Experiment(NamedTuple):
@@ -167,6 +167,41 @@ def check(names: dict[str, str], hp: Hyperparams) -> None:
     """
     models.get(names["model"])
     registry.check_values({**names, "optimizer": _optimizer(hp)}, hp)
+    if "sampler" in names:
+        _check_snapshots(names, hp)
+
+
+def _check_snapshots(names: dict[str, str], hp: Hyperparams) -> None:
+    """Refuses parts of which one takes snapshots and another cannot work with them."""
+    wrapper = registry.WRAPPERS.look_up(names["wrapper"])
+    sampler = registry.find_sampler(names["sampler"]).base
+    if wrapper.takes_snapshots != sampler.takes_snapshots:
+        wrappers = [row.name for row in registry.WRAPPERS.values() if row.takes_snapshots]
+        samplers = [row.name for row in registry.SAMPLERS.values() if row.takes_snapshots]
+        raise ValueError(
+            f"The wrapper {names['wrapper']!r} and the sampler {names['sampler']!r} do not go "
+            f"together: the wrappers {', '.join(wrappers)} need a sampler that has them take "
+            f"snapshots ({', '.join(samplers)}), and that sampler needs one of them."
+        )
+    if not wrapper.takes_snapshots:
+        return
+    if names["reweighting"] in ("adjusted", "correcting"):
+        raise ValueError(
+            f"The wrapper {names['wrapper']!r} does not work with the reweighting "
+            f"{names['reweighting']!r}, whose weights depend on the scores of the step itself. Use "
+            "unweighted; draws are uniform."
+        )
+    if not wrapper.plain_sgd:
+        return
+    if _optimizer(hp) != "sgd" or hp.get(MOMENTUM.name):
+        raise ValueError(
+            f"The wrapper {names['wrapper']!r} has an update rule of its own, for SGD without "
+            "momentum: pass opt=ssgd, and leave `momentum` out."
+        )
+    shares = wrapper.values(hp)
+    if sum(shares.values()) > 1:
+        listed = ", ".join(f"{name}={value:g}" for name, value in shares.items())
+        raise ValueError(f"The weights of {names['wrapper']} are above 1 together: {listed}.")
 
 
 def warn_without_effect(names: dict[str, str], hp: Hyperparams) -> None:

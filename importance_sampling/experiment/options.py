@@ -24,7 +24,7 @@ def _names(rows: Iterable[Row]) -> str:
 
 def _before() -> str:
     """What may stand before which samplers, in words."""
-    samplers = registry.SAMPLERS.there
+    samplers = registry.SAMPLERS.values()
     return (
         f"{_names(registry.SMOOTHINGS.values())} before {_names(r for r in samplers if r.smoothed)}"
         f"; {_names(registry.CONDITIONS.values())} before "
@@ -53,7 +53,7 @@ def _all_names() -> str:
         ("data sets", registry.DATASETS),
     )
     parts = [
-        _described(title, ((row.name, row.summary) for row in table.there))
+        _described(title, ((row.name, row.summary) for row in table.values()))
         for title, table in tables
     ]
     used = (
@@ -96,10 +96,10 @@ def _run(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _all_names()
     add = parser.add_argument
     add("model", help="network, such as small_cnn (see importance_sampling.models)")
-    add("wrapper", help=f"score: {_names(registry.WRAPPERS.there)}")
-    add("sampler", help=f"{_names(registry.SAMPLERS.there)}; {_before()}")
-    add("reweighting", help=_names(registry.REWEIGHTINGS.there))
-    add("dataset", help=f"data set: {_names(registry.DATASETS.there)}")
+    add("wrapper", help=f"score: {_names(registry.WRAPPERS.values())}")
+    add("sampler", help=f"{_names(registry.SAMPLERS.values())}; {_before()}")
+    add("reweighting", help=_names(registry.REWEIGHTINGS.values()))
+    add("dataset", help=f"data set: {_names(registry.DATASETS.values())}")
     add("output_directory", help="directory for the results")
     add("--train_for", type=int, default=10000, help="mini-batches (seconds with time_based=i1)")
     add("--validate_every", type=int, default=300, help="mini-batches between evaluations")
@@ -176,16 +176,19 @@ def _variance_reduction(parser: argparse.ArgumentParser) -> None:
     add("--samples", type=int, default=10, help="mini-batches to draw")
     add(
         "--score",
-        choices=[*registry.SCORES, "ones"],
+        choices=[*registry.SCORES, "ones", "uniform", "history"],
         nargs="+",
         default=["loss"],
-        help="what to draw by",
+        help="what to draw by; history: gnorm by --earlier_weights, some draws uniform",
     )
+    add("--earlier_weights", type=Path, help="weights of the model some hundred steps before")
     add("--batch_size", type=int, default=128)
     add("--inner_batch_size", type=int, default=32, help="examples in one gradient computation")
     add("--sample_size", type=int, default=1024, help="examples whose gradient is estimated")
     add("--random_seed", type=int, default=0)
     add("--save_scores", type=Path, help="directory for SCORE.txt")
+    add("--output", type=Path, help="JSON file to write")
+    add("--picture", type=Path, help="picture to write, .png or .svg")
     add("--hyperparams", default="", help="of the data set, as for `run`")
 
 

@@ -48,7 +48,7 @@ def _hyperparameters(row: Row) -> str:
 
 
 def _rows(*tables: registry.Table, what: str = "name") -> str:
-    rows = [row for table in tables for row in table.there]
+    rows = [row for table in tables for row in table.values()]
     return _markdown(
         (what, "", "hyper-parameters (defaults)"),
         ((f"`{row.name}`", row.summary, _hyperparameters(row)) for row in rows),
@@ -56,7 +56,7 @@ def _rows(*tables: registry.Table, what: str = "name") -> str:
 
 
 def _before_samplers() -> str:
-    samplers = registry.SAMPLERS.there
+    samplers = registry.SAMPLERS.values()
     parts = [
         (registry.SMOOTHINGS, [row.name for row in samplers if row.smoothed], ""),
         (registry.CONDITIONS, [row.name for row in samplers if row.conditional], ", smoothed too"),

@@ -16,7 +16,7 @@ from . import _build, _checks, _dry_run, _labels, _loss_trial
 from ._casts import cast_floats
 from ._compiled import CompiledFor, CompiledModel
 from ._evaluation import make_evaluation
-from ._objective import Objective, Score, with_closed_form
+from ._objective import Objective, Score, with_closed_form, with_norm_plan
 from ._outputs import describe, is_plain_last
 from ._passes import make_gradient, make_scoring
 from ._precision import ScoreDtype
@@ -83,6 +83,8 @@ def compile_model(
         objective = _loss_trial.choose_weight_form(objective, *rows)
     if not runtime.traces and y is not None:
         objective = with_closed_form(objective, rows[1])
+    if score.name == "full_gnorm":
+        objective = with_norm_plan(objective, rows[0])
     metric_names = tuple(name for name in logs if name != "loss")
     metrics, unweighable = _checks.weighable_metrics(model)
     if unweighable:

@@ -131,17 +131,17 @@ class CompiledModel:
             and sample_weight is None
         ):
             # Eagerly, even a multiplication by one costs; compiled, a second trace would.
-            return _deferred(self.train_function(*self.to_device(x, y), None, None, None, None))
+            return deferred(self.train_function(*self.to_device(x, y), None, None, None, None))
         data = self.to_device(x, y, sample_weight)
         if by_score or proposal.metric_weights is not None:
             data += self.to_device(proposal.weights, proposal.metric_weights)
         else:
             data += (self._uniform_weights(len(proposal.weights)), None)
-        data += (self._valid_steps_to_device(mean_valid_steps if by_score else None),)
+        data += (self.valid_steps_to_device(mean_valid_steps if by_score else None),)
         if step.verified or self.runtime.traces:
-            return _deferred(self.train_function(*data))
+            return deferred(self.train_function(*data))
         with _build.restored_on_refusal(self.step.model):
-            return _deferred(self.train_function(*data))
+            return deferred(self.train_function(*data))
 
     def train_many(
         self, proposals: Sequence[Proposal], room: int
@@ -196,7 +196,7 @@ class CompiledModel:
             mean_valid_steps: as for `train`.
         """
         data = self.to_device(x, y, sample_weight, weights)
-        mean = self._valid_steps_to_device(mean_valid_steps)
+        mean = self.valid_steps_to_device(mean_valid_steps)
         with _interrupts.section():
             gradients = self.gradient_function(*data, mean)
         return [tensor_to_numpy(g) for g in gradients]
@@ -232,7 +232,8 @@ class CompiledModel:
             known = self.uniform_weights[steps, n] = ops.convert_to_tensor(weights)
         return known
 
-    def _valid_steps_to_device(self, mean_valid_steps: np.ndarray | None) -> Tensor:
+    def valid_steps_to_device(self, mean_valid_steps: np.ndarray | None) -> Tensor:
+        """The training set's mean of valid steps; zeros where it is not known or not needed."""
         if mean_valid_steps is None or not self.objective.loss.has_masked_timesteps:
             return self.unknown_valid_steps
         return self._put(mean_valid_steps)
@@ -266,8 +267,9 @@ class CompiledModel:
         _labels.check_targets(loss.model, loss.info, self.label_limits, y, where)
 
 
-def _deferred(
+def deferred(
     result: tuple[dict[str, Any], SampleValues | DeferredValues],
 ) -> tuple[dict[str, Any], DeferredValues]:
+    """What a training step returned, in the form of one that computes values when read."""
     logs, values = result
     return logs, values if isinstance(values, DeferredValues) else values.deferred()

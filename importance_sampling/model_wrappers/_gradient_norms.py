@@ -22,6 +22,11 @@ def sum_per_sample(tensor: Tensor) -> Tensor:
     return ops.sum(tensor, axis=axes) if axes else tensor
 
 
+def sum_of_squares(tensor: Tensor) -> Tensor:
+    """Squared norm of each sample: `(n, ...)` to `(n,)` float32."""
+    return sum_per_sample(ops.square(ops.cast(tensor, "float32")))
+
+
 def layer_norms(layer: keras.Layer, batch_loss: Callable[[], Tensor], summed: bool) -> Tensor:
     """Norm of each sample's gradient at the pre-activation of one layer.
 
@@ -39,7 +44,7 @@ def layer_norms(layer: keras.Layer, batch_loss: Callable[[], Tensor], summed: bo
             return batch_loss()
 
     _, gradients = backend.get().tapped_gradient(tapped_loss)
-    squares = sum(sum_per_sample(ops.square(ops.cast(g, "float32"))) for g in gradients)
+    squares = sum(sum_of_squares(g) for g in gradients)
     n = ops.cast(ops.shape(gradients[0])[0], "float32")
     return ops.sqrt(squares) * (1.0 if summed else n)
 

@@ -12,7 +12,6 @@ hold for custom losses, several outputs, `loss_weights` and masks alike.
 from __future__ import annotations
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias, get_args
 
@@ -29,15 +28,13 @@ from ..layers.masks import write_mask
 from ._accuracy_score import wrong_share
 from ._closed_form import ClosedForm, find_closed_form
 from ._gradient_norms import exact_norms, layer_norms, sum_per_sample
+from ._norm_plan import NormPlan, plan_norms, tapped_squares
 from ._weighted_loss import WeightedLoss
 
 Score: TypeAlias = Literal["loss", "gnorm", "full_gnorm", "acc"]
 """Names of the scores; see `OracleWrapper`."""
 
 SCORES: tuple[Score, ...] = get_args(Score)
-
-# Memory for the per-sample gradients that `full_gnorm` holds at one time.
-_FULL_GNORM_BYTES = 2**28
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,6 +48,7 @@ class Objective:
         layer: the layer whose pre-activation `"gnorm"` refers to; None for that of the outputs.
         summed: bool, whether the loss is the sum over the batch rather than the mean.
         closed_form: a formula that gives the scores from targets and outputs, or None.
+        norm_plan: how exact gradient norms are computed; None where they are not the score.
     """
 
     loss: WeightedLoss
@@ -59,6 +57,7 @@ class Objective:
     layer: keras.Layer | None = None
     summed: bool = False
     closed_form: ClosedForm | None = None
+    norm_plan: NormPlan | None = None
 
     @property
     def scores_at_outputs(self) -> bool:
@@ -73,10 +72,7 @@ class Objective:
     @property
     def chunk_size(self) -> int | None:
         """How many samples can be scored at one time; None for any number."""
-        if self.score != "full_gnorm":
-            return None
-        size = sum(4 * math.prod(v.shape) for v in self.loss.model.trainable_variables)
-        return max(1, min(1024, _FULL_GNORM_BYTES // max(size, 1)))
+        return None if self.norm_plan is None else self.norm_plan.rows
 
     def measure(
         self,
@@ -127,8 +123,8 @@ class Objective:
             return losses, ops.sqrt(squares) * scale
         if self.score == "acc":
             return losses, wrong_share(loss.targets(y), flat, masks, activations)
-        if self.score == "full_gnorm":
-            return losses, self._exact_norms(x, y, sample_weight)
+        if self.norm_plan is not None:
+            return losses, self._exact_norms(self.norm_plan, x, y, sample_weight, masks)
         if self.layer is not None:
             return losses, self._layer_norms(self.layer, x, y, sample_weight)
         return losses, losses
@@ -182,29 +178,65 @@ class Objective:
 
         return layer_norms(layer, batch_loss, self.summed)
 
-    def _exact_norms(self, x: Nested, y: Nested, sample_weight: Nested) -> Tensor:
-        loss, variables = self.loss, self.loss.model.trainable_variables
+    def _exact_norms(
+        self,
+        plan: NormPlan,
+        x: Nested,
+        y: Nested,
+        sample_weight: Nested,
+        masks: list[Tensor | None],
+    ) -> Tensor:
+        loss = self.loss
+        # As for the batch's losses: Keras divides by the valid steps of the whole batch.
+        mean_counts = None
+        if loss.has_masked_timesteps:
+            mean_counts = ops.mean(loss.count_valid(y, masks), axis=0)
+
+        def data_loss(x: Nested, y: Nested, sample_weight: Nested, outputs: Nested) -> Tensor:
+            own_masks = loss.masks(outputs)
+            n = ops.shape(tree.flatten(outputs)[0])[0]
+            factors = [ops.ones((n,), "float32")] * len(loss.info.masked)
+            if mean_counts is not None:
+                counts = loss.count_valid(y, own_masks)
+                factors = loss.valid_step_factors(counts, mean_counts)
+            valid = loss.valid(y, own_masks)
+            # The difference takes regularizers, which belong to no sample, out again.
+            full = loss.weigh(sample_weight, factors, valid)
+            none = loss.weigh(sample_weight, [0.0 * f for f in factors], valid)
+            return loss.value(x, y, outputs, full) - loss.value(x, y, outputs, none)
+
+        def batch_loss() -> Tensor:
+            with self.runtime.scope():
+                return data_loss(x, y, sample_weight, loss.forward(x))
 
         def sample_loss(values: Any, x1: Nested, y1: Nested, w1: Nested) -> Tensor:
-            with self.runtime.scope(list(zip(variables, values, strict=True))):
-                outputs = loss.forward(x1)
-                # The difference takes regularizers, which belong to no sample, out again.
-                valid = loss.valid(y1, loss.masks(outputs))
-                one, zero = ops.ones((1,), "float32"), ops.zeros((1,), "float32")
-                full = loss.value(x1, y1, outputs, loss.weigh(w1, one, valid))
-                none = loss.value(x1, y1, outputs, loss.weigh(w1, zero, valid))
-                value = full - none
-                if loss.has_masked_timesteps:
-                    value = value * ops.sum(loss.count_valid(y1, loss.masks(outputs)))
-            return value
+            with self.runtime.scope(list(zip(plan.others, values, strict=True))):
+                return data_loss(x1, y1, w1, loss.forward(x1))
 
-        norms = exact_norms(sample_loss, (x, y, sample_weight), self.runtime.values(variables))
-        if loss.has_masked_timesteps:
-            with self.runtime.scope():
-                outputs = loss.forward(x)
-                counts = ops.sum(loss.count_valid(y, loss.masks(outputs)), axis=-1)
-            norms = ops.divide_no_nan(norms, ops.mean(counts))
-        return norms
+        total: Any = 0.0
+        if plan.tapped:
+            total = tapped_squares(plan, batch_loss, self.summed, self.runtime.values)
+        if plan.others:
+            values = self.runtime.values(plan.others)
+            norms = exact_norms(sample_loss, (x, y, sample_weight), values)
+            total = total + ops.square(ops.cast(norms, "float32"))
+        return ops.sqrt(total)
+
+
+def with_norm_plan(objective: Objective, x: Nested) -> Objective:
+    """The objective with a plan of how its exact gradient norms are computed.
+
+    Args:
+        objective: the objective, whose score is `"full_gnorm"`.
+        x: inputs, a few rows.
+    """
+
+    def forward() -> None:
+        with objective.runtime.scope():
+            objective.loss.forward(x)
+
+    plan = plan_norms(objective.loss.model, forward)
+    return dataclasses.replace(objective, norm_plan=plan)
 
 
 def with_closed_form(objective: Objective, y: Nested) -> Objective:

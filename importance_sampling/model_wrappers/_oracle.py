@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -13,11 +14,13 @@ from ..backend.array_types import tensor_to_numpy
 from ..proposal import Proposal
 from ..reweighting import ReweightingPolicy
 from ._casts import cast_floats
+from ._compiled import CompiledModel
 from ._compiled_wrapper import CompiledWrapper
 from ._evaluation import ExampleColumns, join_columns
 from ._many_steps import ManyResults, are_alike
 from ._passes import Scored
 from ._step_result import StepResult
+from ._step_values import DeferredValues
 from .signals import is_heard, send
 
 
@@ -280,7 +283,7 @@ class OracleWrapper(CompiledWrapper):
             evaluated = self._by_example(*proposal.rows[:2])
         _check_weights(proposal, self.reweighting)
         with _interrupts.section():
-            logs, deferred = compiled.train(proposal, self._valid_steps.mean)
+            logs, deferred = self._make_step(compiled, proposal)
             if not self._in_loop:
                 # Called by hand: the model must be as it seems when this returns.
                 compiled.runtime.sync()
@@ -301,6 +304,12 @@ class OracleWrapper(CompiledWrapper):
             columns = result.weighted_losses[:, None], result.scores[:, None]
             send("is.training", (columns[0], evaluated.metric_columns(), columns[1]))
         return result
+
+    def _make_step(
+        self, compiled: CompiledModel, proposal: Proposal
+    ) -> tuple[dict[str, Any], DeferredValues]:
+        """One optimizer step: logs, and what it tells of its samples."""
+        return compiled.train(proposal, self._valid_steps.mean)
 
     def gradient(
         self, x: Nested, y: Nested, w: np.ndarray | None = None, sample_weight: Nested = None

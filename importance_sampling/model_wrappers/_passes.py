@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from keras import ops, tree
 
 from .. import backend
 from .._arrays import Nested
@@ -56,25 +58,72 @@ def make_gradient(objective: Objective) -> Callable[..., list[Tensor]]:
         A function of inputs, targets, the user's own weights, importance weights `(n,)` and the
         training set's mean of valid steps, that gives a tensor for each trainable variable.
     """
-    loss, runtime = objective.loss, objective.runtime
 
-    def gradient(
-        x: Nested, y: Nested, sample_weight: Nested, weights: Tensor, mean_valid_steps: Tensor
-    ) -> list[Tensor]:
-        variables = loss.model.trainable_variables
-
-        def batch_loss(*values: Tensor) -> Tensor:
-            with runtime.scope(list(zip(variables, values, strict=True))):
-                outputs = loss.forward(x)
-                factors: Tensor | list[Tensor] = weights
-                masks = loss.masks(outputs)
-                if loss.has_masked_timesteps:
-                    counts = loss.count_valid(y, masks)
-                    ratios = loss.valid_step_factors(counts, mean_valid_steps)
-                    factors = [ratio * weights for ratio in ratios]
-                weight = loss.weigh(sample_weight, factors, loss.valid(y, masks))
-                return loss.value(x, y, outputs, weight)
-
-        return backend.get().gradient(batch_loss, runtime.values(variables))[1]
+    def gradient(*batch: Any) -> list[Tensor]:
+        return weighted_gradient(objective, GradientBatch(*batch))
 
     return gradient
+
+
+class GradientBatch(NamedTuple):
+    """What the weighted loss of a batch is made of.
+
+    Attributes:
+        x: inputs.
+        y: targets.
+        sample_weight: the user's own weights, or None.
+        weights: `(n,)` importance weights; None for ones.
+        mean_valid_steps: `(outputs,)`; see `WeightedLoss.valid_step_factors`.
+    """
+
+    x: Nested
+    y: Nested
+    sample_weight: Nested
+    weights: Tensor | None
+    mean_valid_steps: Tensor
+
+
+def weighted_gradient(
+    objective: Objective,
+    batch: GradientBatch,
+    *,
+    training: bool = False,
+    at: Sequence[Tensor] | None = None,
+    seen: Sequence[tuple[Any, Tensor]] = (),
+    scaled: Callable[[Tensor], Tensor] | None = None,
+) -> list[Tensor]:
+    """Differentiates the weighted loss of a batch; nothing of the model is changed.
+
+    Args:
+        objective: what the model minimises.
+        batch: the batch.
+        training: bool, whether layers run as in training. Defaults to `False`.
+        at: values of the trainable variables to take the gradient at; None for the present ones.
+        seen: pairs of another variable and the value that the model sees in its place.
+        scaled: what the loss is passed through before it is differentiated.
+
+    Returns:
+        A tensor for each trainable variable.
+    """
+    loss, runtime = objective.loss, objective.runtime
+    variables = loss.model.trainable_variables
+    x, y, sample_weight, weights, mean_valid_steps = batch
+
+    def batch_loss(*values: Tensor) -> Tensor:
+        with runtime.scope([*seen, *zip(variables, values, strict=True)]):
+            outputs = loss.forward(x, training)
+            given = weights
+            if given is None:
+                given = ops.ones((ops.shape(tree.flatten(outputs)[0])[0],), "float32")
+            factors: Tensor | list[Tensor] = given
+            masks = loss.masks(outputs)
+            if loss.has_masked_timesteps:
+                counts = loss.count_valid(y, masks)
+                ratios = loss.valid_step_factors(counts, mean_valid_steps)
+                factors = [ratio * given for ratio in ratios]
+            weight = loss.weigh(sample_weight, factors, loss.valid(y, masks))
+            value = loss.value(x, y, outputs, weight, training)
+            return value if scaled is None else scaled(value)
+
+    values = runtime.values(variables) if at is None else at
+    return backend.get().gradient(batch_loss, values)[1]

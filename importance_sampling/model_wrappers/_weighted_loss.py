@@ -112,16 +112,19 @@ class WeightedLoss:
             return self.model(x, training=training)
         return self.model(x)
 
-    def value(self, x: Nested, y: Nested, outputs: Nested, weight: Nested) -> Tensor:
-        """The model's own loss in inference mode, a scalar.
+    def value(
+        self, x: Nested, y: Nested, outputs: Nested, weight: Nested, training: bool = False
+    ) -> Tensor:
+        """The model's own loss, a scalar.
 
         Args:
             x: inputs.
             y: targets.
             outputs: what the model gave.
             weight: sample weights in the form that `weigh` makes, or None.
+            training: bool, what the loss is told. Defaults to `False`.
         """
-        arguments = {"training": False} if self._takes_training else {}
+        arguments = {"training": training} if self._takes_training else {}
         return self._function(x=x, y=y, y_pred=outputs, sample_weight=weight, **arguments)
 
     def call(

@@ -46,3 +46,22 @@ def all_layers(model: keras.Model) -> list[keras.Layer]:
         if isinstance(layer, keras.Model):
             found.extend(all_layers(layer))
     return found
+
+
+def normalizes_batches(model: keras.Model) -> bool:
+    """Whether a layer normalizes by the statistics of the batch: one that is not frozen.
+
+    Args:
+        model: a built Keras model.
+    """
+    trainable = {_layer_of(variable.path) for variable in model.trainable_variables}
+    kept = [variable.path for variable in model.non_trainable_variables]
+    # With `center=False, scale=False` there is no weight that would be among the trainable ones.
+    frozen = {_layer_of(path) for path in kept if path.endswith(("/gamma", "/beta"))}
+    frozen |= {layer.path for layer in all_layers(model) if not layer.trainable}
+    found = {_layer_of(path) for path in kept if path.endswith("/moving_mean")}
+    return any(layer in trainable or layer not in frozen for layer in found)
+
+
+def _layer_of(path: str) -> str:
+    return path.rsplit("/", 1)[0]

@@ -24,6 +24,7 @@ require("matplotlib", "plots", "Drawing")
 from ._animations import animate_distribution, animate_predictions, save_animation  # noqa: E402
 from ._curves import Curve, training_curves, variance_reduction  # noqa: E402
 from ._draws import draws_in_plane, example_grid, frequency_bar  # noqa: E402
+from ._intervals import means_with_intervals  # noqa: E402
 from ._report import Report, training_report  # noqa: E402
 from ._scores import predictions, score_distribution  # noqa: E402
 from ._style import COLOURS, LINES, style  # noqa: E402
@@ -38,6 +39,7 @@ __all__ = [
     "draws_in_plane",
     "example_grid",
     "frequency_bar",
+    "means_with_intervals",
     "predictions",
     "save_animation",
     "score_distribution",

@@ -13,6 +13,7 @@ from ._lstm import LSTMComparisonSampler, LSTMSampler
 from ._pool import ModelSampler, UniformSampler
 from ._resized import ConstantTimeSampler, ConstantVarianceSampler
 from ._reuse import PoolReuseSampler
+from ._scsg import SCSGSampler
 from ._selective import SelectiveBackpropSampler
 from ._stored import CacheSampler, HistorySampler, OnlineBatchSelectionSampler
 from .base import BaseSampler
@@ -58,6 +59,7 @@ __all__ = [
     "PowerSmoothingSampler",
     "Proposal",
     "Resampling",
+    "SCSGSampler",
     "SamplerDecorator",
     "SelectiveBackpropSampler",
     "StepRecord",

@@ -5,6 +5,7 @@ from ._history import HistoryImportanceTraining, RobustImportanceTraining
 from ._importance import ImportanceTraining
 from ._peers import InfoBatchTraining, SelectiveBackpropTraining
 from ._report import TrainingReport
+from ._svrg import SVRG
 from ._trainings import (
     ApproximateImportanceTraining,
     BiasedImportanceTraining,
@@ -14,6 +15,7 @@ from ._trainings import (
 from .backup import BackupState
 
 __all__ = [
+    "SVRG",
     "ApproximateImportanceTraining",
     "BackupState",
     "BaseTraining",

@@ -58,9 +58,7 @@ class BaseTraining(FitMethods):
     ):
         self._reweighting = reweighting
         self.original_model = model
-        self.model = OracleWrapper(
-            model, self.reweighting, score=score, layer=layer, score_dtype=score_dtype
-        )
+        self.model = self._wrap(model, score, layer, score_dtype)
         self.history: keras.callbacks.History | None = None
         self._rng = np.random.default_rng(_arguments.check_optional_count("seed", seed, 0))
         self._shuffle = True
@@ -68,6 +66,18 @@ class BaseTraining(FitMethods):
         self._last: tuple[BaseSampler, int] | None = None
         self._saved: SavedState | None = None
         self._loaded: tuple[Any, AnyPath] | None = None
+
+    def _wrap(
+        self,
+        model: keras.Model,
+        score: Score,
+        layer: int | keras.Layer | None,
+        score_dtype: ScoreDtype | None,
+    ) -> OracleWrapper:
+        """The wrapper that makes the steps."""
+        return OracleWrapper(
+            model, self.reweighting, score=score, layer=layer, score_dtype=score_dtype
+        )
 
     @property
     def reweighting(self) -> ReweightingPolicy:

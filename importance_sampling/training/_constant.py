@@ -2,30 +2,13 @@
 
 from __future__ import annotations
 
-import keras
-
 from ..model_wrappers import OracleWrapper
-from ..model_wrappers.introspection import all_layers
+from ..model_wrappers.introspection import normalizes_batches
 from ..samplers import Constant
 from ._arguments import check_optional_count
 
 # The floor of the batch size where batches are normalized by their own statistics.
 _NORMALIZED_SHARE = 2
-
-
-def normalizes_batches(model: keras.Model) -> bool:
-    """Whether a layer normalizes by the statistics of the batch: one that is not frozen."""
-    trainable = {_layer_of(variable.path) for variable in model.trainable_variables}
-    kept = [variable.path for variable in model.non_trainable_variables]
-    # With `center=False, scale=False` there is no weight that would be among the trainable ones.
-    frozen = {_layer_of(path) for path in kept if path.endswith(("/gamma", "/beta"))}
-    frozen |= {layer.path for layer in all_layers(model) if not layer.trainable}
-    found = {_layer_of(path) for path in kept if path.endswith("/moving_mean")}
-    return any(layer in trainable or layer not in frozen for layer in found)
-
-
-def _layer_of(path: str) -> str:
-    return path.rsplit("/", 1)[0]
 
 
 def _obstacle(wrapper: OracleWrapper) -> str:

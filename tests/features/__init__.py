@@ -17,6 +17,7 @@ import pytest
 from spread import BACKENDS, SMALL_NETWORKS, full, one_backend
 
 from .columns import (
+    BY_SNAPSHOT,
     CLASS_NAMES,
     FEWER_STEPS,
     MAIN,
@@ -61,7 +62,7 @@ class Feature:
 
     def stays_uniform(self, training: str) -> bool:
         """Whether no step of this training can be drawn by score."""
-        return "" in self.uniform or training in self.uniform
+        return training in BY_SNAPSHOT or "" in self.uniform or training in self.uniform
 
 
 FEATURES: dict[str, Feature] = {}
@@ -165,6 +166,8 @@ class Cell:
         ran = [training for training in self.trainings if training.history is not None]
         by_score = self.drew_by_score or any(training.report().steps_on for training in ran)
         assert by_score != self.uniform
+        if self.training in BY_SNAPSHOT:
+            assert all(training.model.has_snapshot for training in ran)
 
 
 def load() -> dict[str, Feature]:

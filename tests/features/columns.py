@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from importance_sampling import (
+    SVRG,
     ApproximateImportanceTraining,
     BiasedImportanceTraining,
     ConstantTimeImportanceTraining,
@@ -84,6 +85,8 @@ TRAININGS: dict[str, Callable[..., Any]] = {
     # So that the second epoch already leaves examples out.
     "infobatch": lambda model, **k: InfoBatchTraining(model, anneal=1.0, **k),
     "selective-backprop": SelectiveBackpropTraining,
+    # With a snapshot in each of the short epochs.
+    "svrg": lambda model, **k: SVRG(model, B=2.0, B_over_b=2, **k),
 }
 # Trainings that share all code but their sampler's with another column have rows only where
 # samplers matter.
@@ -100,6 +103,8 @@ SECTIONS = {
 }
 # Those with a network of their own, which takes seconds to compile: test_approximate.py does so.
 ON_TORCH = ("approximate",)
+# Those that never draw by score, and correct the gradient by a snapshot instead.
+BY_SNAPSHOT = ("svrg",)
 # Those that draw by score from the second step on, whatever the scores are.
 SURELY_ON = (MAIN, "biased", "approximate", "selective-backprop")
 # Those whose first pass over the data is uniform.
@@ -118,10 +123,12 @@ REFUSED_KINDS = {
     "robust": _NO_STREAM,
     "same-noise": _NO_STREAM | {"sum": "reduction='sum'"},
     "infobatch": _NO_STREAM,
+    "svrg": {"sum": "reduction='sum'"},
 }
 CLASS_NAMES = {
     "approximate": "ApproximateImportanceTraining",
     "history": "HistoryImportanceTraining",
     "robust": "RobustImportanceTraining",
     "infobatch": "InfoBatchTraining",
+    "svrg": "SVRG",
 }

@@ -10,32 +10,33 @@ from typing import Any
 import keras
 import numpy as np
 
-from ..._arrays import take_rows
-from ..._files import make_directory, write_whole
-from ...model_wrappers import OracleWrapper
+from ..._arrays import Nested
+from ..._files import make_directory, write_json, write_whole
+from ..._text_tables import print_table
+from ...model_wrappers import OracleWrapper, Score
 from ...reweighting import BiasedReweightingPolicy
 from .. import build, registry
+from ..gradient_quality import GradientSample, Interval, Quality
 from ..hyperparams import parse
+from ..registry.samplers import MIX
 
-
-def _gradient(wrapper: Any, xy: Any, w: np.ndarray, inner: int) -> np.ndarray:
-    """Gradient of the mean weighted loss as one vector, `inner` rows at a time."""
-    total: Any = 0.0
-    for start in range(0, len(w), inner):
-        rows = slice(start, start + inner)
-        x, y = take_rows(xy, rows)
-        parts = wrapper.gradient(x, y, w[rows])
-        flat = np.concatenate([np.asarray(g, np.float64).reshape(-1) for g in parts])
-        total = total + len(w[rows]) * flat
-    return total / len(w)
+UNIFORM = ("ones", "uniform")
+HISTORY = "history"
 
 
 def main(options: argparse.Namespace) -> int:
-    """Prints, for each score, how far the estimates are from the gradient of the whole sample."""
+    """Prints, for each way to draw, how far the estimates are from the gradient of the sample."""
     hp = parse(options.hyperparams)
     for name in ("samples", "batch_size", "inner_batch_size", "sample_size"):
         if getattr(options, name) < 1:
             raise ValueError(f"--{name} must be at least 1, got {getattr(options, name)}.")
+    if HISTORY in options.score and options.earlier_weights is None:
+        raise ValueError(
+            "Draws by the history need --earlier_weights: the weights that the model had when the "
+            "examples were last seen, some hundred steps before."
+        )
+    if options.earlier_weights is not None and HISTORY not in options.score:
+        raise ValueError("--earlier_weights are for draws by the history: pass --score history.")
     rng = np.random.default_rng(options.random_seed)
     names = {"model": options.model, "dataset": options.dataset}
     build.check(names, hp)
@@ -43,31 +44,128 @@ def main(options: argparse.Namespace) -> int:
     keras.utils.set_random_seed(options.random_seed)
     dataset = registry.DATASETS.look_up(options.dataset).make(hp)
     model = build.build_model(options.model, dataset, hp)
+    idxs = rng.integers(0, len(dataset.train_data), options.sample_size)
+    x, y = dataset.train_data[idxs]
+    scoring = _Scoring(model, (x, y), options.inner_batch_size)
+    earlier = None
+    if options.earlier_weights is not None:
+        build.load_initial_weights(model, options.earlier_weights)
+        earlier = scoring.by("gnorm")
     build.load_initial_weights(model, Path(options.weights))
     if options.save_scores:
         make_directory(options.save_scores)
-    x, y = dataset.train_data[rng.integers(0, len(dataset.train_data), options.sample_size)]
-    policy = BiasedReweightingPolicy()
-    wrapper = OracleWrapper(model, policy, score="loss")
-    full = _gradient(wrapper, (x, y), np.ones(options.sample_size), options.inner_batch_size)
-    for score in options.score:
-        scores = np.ones(options.sample_size)
-        if score != "ones":
-            scorer = OracleWrapper(model, policy, score=score)
-            scores = np.asarray(scorer.score(x, y, batch_size=options.inner_batch_size), np.float64)
+    exact = scoring.by("full_gnorm")
+    wrapper = OracleWrapper(model, BiasedReweightingPolicy(), score="loss")
+    sample = GradientSample(wrapper, (x, y), exact, options.inner_batch_size)
+    found = []
+    for name in options.score:
+        if name in UNIFORM:
+            scores = np.ones(options.sample_size)
+        elif name == HISTORY and earlier is not None:
+            # As `HistoryMixtureSampler` draws: a share of the draws is uniform.
+            scores = MIX.default / len(earlier) + (1 - MIX.default) * earlier / earlier.sum()
+        else:
+            scores = exact if name == "full_gnorm" else scoring.by(name)
+        if not exact.any():
+            raise ValueError("All gradients are 0: there is nothing to estimate.")
         if not scores.any():
-            raise ValueError(f"All scores {score} are 0, so that nothing can be drawn by them.")
-        distances, alignments = [], []
-        for _ in range(options.samples):
-            rows = rng.choice(len(scores), options.batch_size, p=scores / scores.sum())
-            w = policy.sample_weights(rows, scores).reshape(-1)
-            part = _gradient(wrapper, take_rows((x, y), rows), w, options.inner_batch_size)
-            distances.append(np.linalg.norm(part - full))
-            alignments.append(part @ full / (np.linalg.norm(part) * np.linalg.norm(full)))
-        print(f"{score}:")
-        for what, values in (("distance", distances), ("cosine", alignments)):
-            print(f"  {what} to the gradient: mean {np.mean(values):.6g}, var {np.var(values):.6g}")
+            raise ValueError(f"All scores {name} are 0, so that nothing can be drawn by them.")
         if options.save_scores:
-            path = options.save_scores / f"{score}.txt"
+            path = options.save_scores / f"{name}.txt"
             write_whole(path, partial(np.savetxt, X=scores))
+        found.append(sample.measure(name, scores, options.batch_size, options.samples, rng))
+        _print(found[-1])
+    print()
+    print_table(_HEAD, [_cells(quality) for quality in found])
+    if options.output:
+        settings = {
+            name: getattr(options, name)
+            for name in ("model", "dataset", "samples", "batch_size", "sample_size", "random_seed")
+        }
+        rows = [quality.as_dict() for quality in found]
+        write_json(options.output, {"settings": settings, "draws": rows})
+    if options.picture:
+        _draw(options.picture, found)
     return 0
+
+
+class _Scoring:
+    """Scores of the sample by the model as it is.
+
+    Args:
+        model: the compiled model.
+        rows: `(x, y)`.
+        inner: int, examples in one pass.
+    """
+
+    def __init__(self, model: keras.Model, rows: tuple[Nested, Nested], inner: int):
+        self._model, self._rows, self._inner = model, rows, inner
+        self._wrappers: dict[str, OracleWrapper] = {}
+
+    def by(self, score: Score) -> np.ndarray:
+        """`(n,)` float64.
+
+        Args:
+            score: name of the score.
+        """
+        if score not in self._wrappers:
+            policy = BiasedReweightingPolicy()
+            self._wrappers[score] = OracleWrapper(self._model, policy, score=score)
+        found = self._wrappers[score].score(*self._rows, batch_size=self._inner)
+        return np.asarray(found, np.float64)
+
+
+def _print(quality: Quality) -> None:
+    print(f"{quality.draw}:")
+    for what, interval, variance in (
+        ("distance", quality.distance, quality.variances[0]),
+        ("cosine", quality.cosine, quality.variances[1]),
+    ):
+        print(f"  {what} to the gradient: mean {interval.mean:.6g}, var {variance:.6g}")
+
+
+_HEAD = (
+    "drawn by",
+    "distance (95 %)",
+    "expected",
+    "cosine (95 %)",
+    "second moment",
+    "correlation",
+    "of ranks",
+)
+
+
+def _cells(quality: Quality) -> list[str]:
+    def shown(value: float | None) -> str:
+        return "-" if value is None else f"{value:.3f}"
+
+    def interval(found: Interval) -> str:
+        return f"{found.mean:.3f} ({found.low:.3f} to {found.high:.3f})"
+
+    return [
+        quality.draw,
+        interval(quality.distance),
+        shown(quality.expected_distance),
+        interval(quality.cosine),
+        shown(quality.second_moment),
+        shown(quality.correlation),
+        shown(quality.rank_correlation),
+    ]
+
+
+def _draw(path: Path, found: list[Quality]) -> None:
+    from matplotlib.figure import Figure
+
+    from ... import plots
+
+    with plots.style():
+        figure: Any = Figure(figsize=(9, 3.6), layout="constrained")
+        left, right = figure.subplots(1, 2)
+        names = [quality.draw for quality in found]
+        plots.means_with_intervals(
+            left, names, [quality.distance for quality in found], "distance to the gradient"
+        )
+        plots.means_with_intervals(
+            right, names, [quality.cosine for quality in found], "cosine with the gradient"
+        )
+        write_whole(path, lambda whole: figure.savefig(whole, dpi=130))

@@ -103,7 +103,7 @@ class Row:
         name: str.
         summary: str, one line of help.
         build: makes it, called with what its table says and the hyper-parameters by name; None
-            for what the interface names but is not there yet.
+            in a table of names that only say what there is.
         hyperparameters: those that `build` takes, with the row's own defaults.
     """
 
@@ -134,7 +134,7 @@ class Row:
             What `build` returns.
         """
         if self.build is None:
-            raise ValueError(f"{self.name!r} is not there yet.")
+            raise ValueError(f"There is nothing to build of {self.name!r}.")
         return self.build(*parts, **self.values(hp))
 
 
@@ -162,11 +162,6 @@ class Table(Mapping[str, AnyRow], Generic[AnyRow]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    @property
-    def there(self) -> list[AnyRow]:
-        """The rows that can be built."""
-        return [row for row in self._rows.values() if row.build is not None]
-
     def look_up(self, name: str) -> AnyRow:
         """The row of a name.
 
@@ -174,17 +169,12 @@ class Table(Mapping[str, AnyRow], Generic[AnyRow]):
             name: str.
 
         Returns:
-            A row that can be built.
+            The row.
 
         Raises:
             ValueError: if there is none; names the one most alike and all that there are.
         """
         row = self._rows.get(name)
-        known = [row.name for row in self.there]
         if row is None:
-            raise unknown(self.kind, name, known)
-        if row.build is None:
-            raise ValueError(
-                f"The {self.kind} {name!r} is not there yet. There are: {', '.join(known)}."
-            )
+            raise unknown(self.kind, name, self._rows)
         return row

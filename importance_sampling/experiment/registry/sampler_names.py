@@ -37,10 +37,10 @@ class SamplerName(NamedTuple):
 
 
 def _compose() -> dict[str, SamplerName]:
-    found = {row.name: SamplerName(row, ()) for row in SAMPLERS.there}
+    found = {row.name: SamplerName(row, ()) for row in SAMPLERS.values()}
     found |= {
         smoothing.name + row.name: SamplerName(row, (smoothing,))
-        for row in SAMPLERS.there
+        for row in SAMPLERS.values()
         for smoothing in SMOOTHINGS.values()
         if row.smoothed
     }
@@ -87,8 +87,6 @@ def find_sampler(name: str) -> SamplerName:
     """
     if name in SAMPLER_NAMES:
         return SAMPLER_NAMES[name]
-    if name in SAMPLERS:
-        SAMPLERS.look_up(name)
     raise unknown("sampler", name, SAMPLER_NAMES)
 
 

@@ -39,11 +39,13 @@ class SamplerRow(Row):
         smoothed: bool, whether the names of `SMOOTHINGS` may stand before it.
         conditional: bool, whether the names of `CONDITIONS` may stand before it.
         by_score: bool, whether it draws by score, so that reweighting has an effect.
+        takes_snapshots: bool, whether it asks for snapshots, of a wrapper that takes them.
     """
 
     smoothed: bool = False
     conditional: bool = False
     by_score: bool = True
+    takes_snapshots: bool = False
 
 
 PRESAMPLE = Hyperparameter("presample", "i", "size of the pool", 1024, least=1)
@@ -67,6 +69,11 @@ ONLINE_BATCH_SELECTION = (
 )
 RECOMPUTE = Hyperparameter(
     "history_recompute", "i", "steps between scorings of all examples; 0: never", 600, least=0
+)
+SCSG = (
+    Hyperparameter("scsg_B", "i", "examples whose gradient a snapshot has; 0: all", 1024, least=0),
+    Hyperparameter("scsg_B_over_b", "i", "steps from one snapshot to the next", 32, least=1),
+    Hyperparameter("scsg_B_rate", "f", "what `scsg_B` grows by at each", 1.0, above=0),
 )
 CACHE = (
     Hyperparameter("staleness", "i", "updates after which a score is stale", 3, least=0),
@@ -164,6 +171,18 @@ def _cache(parts: Parts, staleness: int, cache_prob: float, smooth: float) -> An
     )
 
 
+def _scsg(parts: Parts, scsg_B: int, scsg_B_over_b: int, scsg_B_rate: float) -> Any:
+    return _kind("SCSGSampler")(
+        parts.dataset,
+        parts.policy,
+        parts.wrapper,
+        B=scsg_B,
+        B_over_b=scsg_B_over_b,
+        B_rate=scsg_B_rate,
+        **parts.options,
+    )
+
+
 def _lstm_comparison(
     parts: Parts, presample: int | None, lstm_log: int, lstm_comparison: int
 ) -> Any:
@@ -241,12 +260,11 @@ SAMPLERS = Table(
     ),
     SamplerRow(
         "scsg",
-        "SCSG",
-        hyperparameters=(
-            Hyperparameter("scsg_B", "i", "large batch", 1024, least=0),
-            Hyperparameter("scsg_B_over_b", "i", "steps per large batch", 32, least=1),
-            Hyperparameter("scsg_B_rate", "f", "growth of the large batch", 1.0, above=0),
-        ),
+        "uniformly, with a snapshot now and then, for the wrappers svrg and katyusha",
+        _scsg,
+        SCSG,
+        by_score=False,
+        takes_snapshots=True,
     ),
 )
 """The third argument of `run`; `build(parts)`, a `Parts`."""

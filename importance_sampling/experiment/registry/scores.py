@@ -19,10 +19,15 @@ class ScoreRow(Row):
     Attributes:
         label: str, the axis of a picture.
         wrapper: str, the name of the wrapper that draws by it; empty for none.
+        takes_snapshots: bool, whether its steps are corrected by a snapshot, which the sampler
+            has to ask for.
+        plain_sgd: bool, whether it has an update rule of its own, for SGD without momentum.
     """
 
     label: str = "score"
     wrapper: str = ""
+    takes_snapshots: bool = False
+    plain_sgd: bool = False
 
 
 def _oracle(score: Score) -> Callable[..., Any]:
@@ -61,8 +66,20 @@ SCORES = Table(
 """Every score of `OracleWrapper`; `build(model, policy)`."""
 
 
-def _t(name: str, summary: str) -> Hyperparameter:
-    return Hyperparameter(name, "f", summary, 0.5, least=0, most=1)
+def _svrg(model: Any, policy: Any) -> Any:
+    from ...model_wrappers import SVRGWrapper
+
+    return SVRGWrapper(model, reweighting=policy)
+
+
+def _katyusha(model: Any, policy: Any, kat_t1: float, kat_t2: float) -> Any:
+    from ...model_wrappers import KatyushaWrapper
+
+    return KatyushaWrapper(model, kat_t1, kat_t2, reweighting=policy)
+
+
+T1 = Hyperparameter("kat_t1", "f", "weight of the momentum", 0.5, above=0, most=1)
+T2 = Hyperparameter("kat_t2", "f", "weight of the snapshot", 0.5, least=0, most=1)
 
 
 WRAPPERS = Table(
@@ -72,14 +89,21 @@ WRAPPERS = Table(
         for score in SCORES.values()
         if score.wrapper
     ],
-    ScoreRow("svrg", "SVRG"),
+    ScoreRow(
+        "svrg",
+        "the gradient corrected by that at a snapshot of the weights; with the sampler scsg",
+        _svrg,
+        label="loss",
+        takes_snapshots=True,
+    ),
     ScoreRow(
         "katyusha",
-        "Katyusha",
-        hyperparameters=(
-            _t("kat_t1", "weight of the momentum"),
-            _t("kat_t2", "weight of the snapshot"),
-        ),
+        "the same with Katyusha's momentum, for SGD without one",
+        _katyusha,
+        (T1, T2),
+        label="loss",
+        takes_snapshots=True,
+        plain_sgd=True,
     ),
 )
 """The second argument of `run`; `build(model, policy)`."""
