@@ -42,6 +42,8 @@ WAYS = {
         net, seed=seed
     ),
     "constant time": lambda net, seed: trainings.ConstantTimeImportanceTraining(net, seed=seed),
+    "svrg": lambda net, seed: trainings.SVRG(net, B=0, B_over_b=4, seed=seed),
+    "scsg": lambda net, seed: trainings.SVRG(net, B=2, B_rate=1.5, B_over_b=3, seed=seed),
     "infobatch": lambda net, seed: trainings.InfoBatchTraining(net, seed=seed),
     "selective": lambda net, seed: trainings.SelectiveBackpropTraining(net, seed=seed),
 }
