@@ -51,7 +51,9 @@ def test_the_changelog_begins_with_the_newest_release():
 
 @pytest.mark.any_backend
 @pytest.mark.parametrize("page", [p for p in PAGES if blocks(p)], ids=lambda p: p.stem)
-def test_snippets_run_in_order(page):
+def test_snippets_run_in_order(page, tmp_path, monkeypatch):
+    # What they write is nobody's.
+    monkeypatch.chdir(tmp_path)
     names = {"__name__": "docs"}
     for block in blocks(page):
         exec(compile(block, str(page), "exec"), names)
