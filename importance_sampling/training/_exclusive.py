@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import threading
-from collections.abc import Callable
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Iterator
+
+import keras
 
 from .. import _interrupts
 
-_Arguments = ParamSpec("_Arguments")
-_Result = TypeVar("_Result")
 
-
-class _Call:
+class _Training:
     """A call of `fit` that is under way."""
 
     def __init__(self) -> None:
@@ -21,39 +19,53 @@ class _Call:
 
 
 # By the identity of the model, which is held while it trains: models may compare as they like.
-_calls: dict[int, _Call] = {}
+_trainings: dict[int, _Training] = {}
 
 
-def exclusive(
-    method: Callable[Concatenate[Any, _Arguments], _Result],
-) -> Callable[Concatenate[Any, _Arguments], _Result]:
-    """Refuses a call of `fit` while the same model is trained by another, before it does anything.
-
-    Two of them would put their hooks on the one model, and their results into its variables.
+def check_alone(model: keras.Model) -> None:
+    """Raises if a model is being trained, so that nothing is prepared for another training.
 
     Args:
-        method: of an object with an `original_model`.
+        model: the user's model.
+
+    Raises:
+        RuntimeError: if it is being trained; says by whom.
     """
+    _refuse(model, _trainings.get(id(model)))
 
-    @functools.wraps(method)
-    def alone(self: Any, /, *args: _Arguments.args, **kwargs: _Arguments.kwargs) -> _Result:
-        key, call = id(self.original_model), _Call()
-        try:
-            # In one go, whatever other threads do.
-            first = _calls.setdefault(key, call)
-            if first is not call:
-                where = f"in the thread {first.thread.name!r}"
-                if first.thread is call.thread:
-                    where = "by the `fit` that this call comes from"
-                raise RuntimeError(
-                    f"The model {self.original_model.name!r} is being trained already, {where}. "
-                    "One training of a model must be over before the next begins; to train two at "
-                    "once, make a copy (`keras.models.clone_model`)."
-                )
-            return method(self, *args, **kwargs)
-        finally:
-            with _interrupts.section():
-                if _calls.get(key) is call:
-                    del _calls[key]
 
-    return alone
+@contextlib.contextmanager
+def alone(model: keras.Model) -> Iterator[None]:
+    """Refuses to train a model that is being trained already.
+
+    Two trainings would put their hooks on the one model, and their results into its variables.
+
+    Args:
+        model: the user's model.
+
+    Raises:
+        RuntimeError: if it is being trained; says by whom.
+    """
+    key, mine = id(model), _Training()
+    try:
+        # In one go, whatever other threads do.
+        first = _trainings.setdefault(key, mine)
+        _refuse(model, None if first is mine else first)
+        yield
+    finally:
+        with _interrupts.section():
+            if _trainings.get(key) is mine:
+                del _trainings[key]
+
+
+def _refuse(model: keras.Model, training: _Training | None) -> None:
+    if training is None:
+        return
+    where = f"in the thread {training.thread.name!r}"
+    if training.thread is threading.current_thread():
+        where = "by the `fit` that this call comes from"
+    raise RuntimeError(
+        f"The model {model.name!r} is being trained already, {where}. One training of a model "
+        "must be over before the next begins; to train two at once, make a copy "
+        "(`keras.models.clone_model`)."
+    )

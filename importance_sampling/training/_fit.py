@@ -15,7 +15,7 @@ from ..model_wrappers.introspection import input_shapes
 from ..protocols import Dataset
 from . import _arguments
 from ._arguments import BATCH_SIZE, Callbacks, Verbose, check_count, check_optional_count
-from ._exclusive import exclusive
+from ._exclusive import alone, check_alone
 from ._stepper import OnSample, OnScores
 from ._validation import Validation
 
@@ -47,7 +47,6 @@ class FitMethods:
     ) -> keras.callbacks.History:
         raise NotImplementedError(f"{type(self).__name__} must implement _run(...)")
 
-    @exclusive
     def fit(
         self,
         x: Any,
@@ -115,6 +114,7 @@ class FitMethods:
             ValueError: for data or arguments that cannot work, before the first step; and for
                 scores that are NaN or infinite, at the step at which they appear.
         """
+        check_alone(self.original_model)
         if data.find_kind(x) is data.DatasetAdapter:
             raise TypeError("`fit` takes arrays; use `fit_dataset(dataset)` for a data set.")
         validation_split = _arguments.check_validation_split(validation_split)
@@ -125,7 +125,8 @@ class FitMethods:
         adapter = self._adapt(x, y, sample_weight, batch_size=batch_size, class_weight=class_weight)
         if validation_data is None and validation_split:
             adapter, validation_data = adapter.split(validation_split)
-        with adapter.training(check_optional_count("steps_per_epoch", steps_per_epoch)) as train:
+        steps = check_optional_count("steps_per_epoch", steps_per_epoch)
+        with alone(self.original_model), adapter.training(steps) as train:
             validation = self._validation(
                 validation_data,
                 validation_batch_size or train.batch_size,
@@ -167,7 +168,6 @@ class FitMethods:
         inputs = input_shapes(self.original_model)
         return Validation(validation_data, batch_size, steps, freq, inputs, self.model)
 
-    @exclusive
     def fit_generator(
         self,
         train: Any,
@@ -203,6 +203,7 @@ class FitMethods:
         Returns:
             A `keras.callbacks.History`; see `fit`.
         """
+        check_alone(self.original_model)
         self._shuffle = True
         batch_size = check_count("batch_size", batch_size)
         if not issubclass(data.find_kind(train), data.StreamAdapter):
@@ -211,7 +212,8 @@ class FitMethods:
                 "`fit` for arrays and `fit_dataset` for a data set."
             )
         adapter = self._adapt(train, batch_size=batch_size, rebatch=True)
-        with adapter.training(check_optional_count("steps_per_epoch", steps_per_epoch)) as stream:
+        steps = check_optional_count("steps_per_epoch", steps_per_epoch)
+        with alone(self.original_model), adapter.training(steps) as stream:
             return self._run(
                 stream.dataset,
                 self._validation(validation_data, batch_size, validation_steps),
@@ -224,7 +226,6 @@ class FitMethods:
                 on_scores=on_scores,
             )
 
-    @exclusive
     def fit_dataset(
         self,
         dataset: Dataset,
@@ -252,6 +253,7 @@ class FitMethods:
         Returns:
             A `keras.callbacks.History`; see `fit`.
         """
+        check_alone(self.original_model)
         if data.find_kind(dataset) is not data.DatasetAdapter:
             raise TypeError(
                 "`fit_dataset` takes a BaseDataset, or anything with `train_data` and `test_data`, "
@@ -261,7 +263,8 @@ class FitMethods:
         batch_size = check_count("batch_size", batch_size)
         self._shuffle = True
         adapter = data.adapt(dataset, batch_size=batch_size)
-        with adapter.training(check_optional_count("steps_per_epoch", steps_per_epoch)) as train:
+        steps = check_optional_count("steps_per_epoch", steps_per_epoch)
+        with alone(self.original_model), adapter.training(steps) as train:
             return self._run(
                 train.dataset,
                 Validation.of_dataset(dataset, batch_size, self.model),
