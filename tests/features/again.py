@@ -130,7 +130,11 @@ def pickled(cell):
     pickle.dumps(cell.wrap(adam_mlp()))
 
 
-@works("Training in a thread", "and two trainings in two threads")
+@works(
+    "Training in a thread",
+    "and two trainings in two threads; one model in two of them, or in a callback of its own `fit`, "
+    "is refused",
+)
 def in_threads(cell):
     x, y = data(48)
     nets = [adam_mlp(), adam_mlp()]
@@ -151,7 +155,11 @@ def in_threads(cell):
     assert not errors and not any(thread.is_alive() for thread in threads)
 
 
-@works("An interrupted `fit`", "Ctrl-C leaves the model up to date and usable")
+@works(
+    "An interrupted `fit`",
+    "Ctrl-C leaves the model up to date and usable, in the middle of a step, too: it waits until "
+    "the results are assigned",
+)
 def interrupted(cell):
     x, y = data(64)
     net = adam_mlp()
