@@ -132,8 +132,8 @@ def pickled(cell):
 
 @works(
     "Training in a thread",
-    "and two trainings in two threads; one model in two of them, or in a callback of its own `fit`, "
-    "is refused",
+    "and two trainings in two threads; one model in two of them, or in a callback of its own "
+    "`fit`, is refused",
 )
 def in_threads(cell):
     x, y = data(48)
