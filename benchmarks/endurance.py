@@ -3,6 +3,7 @@
 Each way runs in a process of its own, on a small network with validation after each epoch, so that
 what a step or an epoch leaves behind shows. Figures are read once in `--every` steps. What grows is
 judged from the second quarter on, when everything has been compiled and every cache is filled.
+Times are the processor's, which other programs lengthen less than the clock's.
 
 Needs Linux, whose `/proc` tells the figures.
 
@@ -98,7 +99,7 @@ def run_one(options: argparse.Namespace) -> list[dict[str, float]]:
         steps = 0
 
         def on_train_begin(self, logs: Any = None) -> None:
-            self.last, self.since = -1, time.perf_counter()
+            self.last, self.since = -1, time.process_time()
 
         def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
             self.last = -1
@@ -108,13 +109,13 @@ def run_one(options: argparse.Namespace) -> list[dict[str, float]]:
             self.last = batch
             if self.steps // options.every == before // options.every:
                 return
-            now = time.perf_counter()
+            now = time.process_time()
             milliseconds = 1000 * (now - self.since) / options.every
             gc.collect()
             readings.append({"step": self.steps, **reading(), "ms": milliseconds})
             if self.steps >= options.steps:
                 self.model.stop_training = True
-            self.since = time.perf_counter()
+            self.since = time.process_time()
 
     def batches() -> Iterator[Any]:
         for i in itertools.count():
