@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -24,6 +25,10 @@ os.environ.setdefault(
 )
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    # As shells leave it to what they run in the background, where Ctrl-C would be tested in vain.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 import keras
 import numpy as np

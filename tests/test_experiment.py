@@ -146,7 +146,9 @@ def test_every_combination_trains(one_predictor, wrapper, policy):
     wrapped = registry.WRAPPERS[wrapper].make(hp, model, reweighting)
     wrapped.build(*dataset.train_data[np.arange(2)])
     start = model.get_weights()
-    for name in registry.SAMPLER_NAMES:
+    # Which wants a wrapper that takes snapshots.
+    assert "scsg" in registry.SAMPLER_NAMES
+    for name in [name for name in registry.SAMPLER_NAMES if name != "scsg"]:
         model.set_weights(start)
         sampler = registry.build_sampler(
             name, dataset, reweighting, wrapped, hp, rng=np.random.default_rng(0)
