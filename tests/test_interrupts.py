@@ -244,11 +244,10 @@ def test_ctrl_c_at_any_time_leaves_a_whole_model(kind, restored):
     # Compiled beforehand: interrupts are to come while it runs.
     training.fit(X, Y, epochs=2, validation_data=(X, Y), **options)
     for _ in range(TRIES):
-        timer = interrupt_after(rng.uniform(0.002, 0.25))
-        try:
+        with pytest.raises(KeyboardInterrupt):
+            # In here, for on a busy machine it may fire before this returns.
+            interrupt_after(rng.uniform(0.002, 0.25))
             training.fit(X, Y, epochs=10_000, validation_data=(X, Y), **options)
-        except KeyboardInterrupt:
-            timer.join()
         found = values(model)
         assert all(np.isfinite(value).all() for value in found)
         assert signal.getsignal(signal.SIGINT) is restored[signal.SIGINT]
@@ -307,8 +306,9 @@ def test_a_step_by_hand_is_never_cut_short(restored):
     wrapper.train_batch(X[:32], Y[:32], weights)
     rng = np.random.default_rng(0)
     for _ in range(TRIES // 2):
-        interrupt_after(rng.uniform(0.002, 0.02))
         with pytest.raises(KeyboardInterrupt):
+            # In here, for on a busy machine it may fire before this returns.
+            interrupt_after(rng.uniform(0.002, 0.02))
             while True:
                 wrapper.train_batch(X[:32], Y[:32], weights)
         assert all(np.isfinite(value).all() for value in values(model))
