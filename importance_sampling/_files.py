@@ -168,8 +168,14 @@ def write_npz(
         before: where to keep the file that was there before. Defaults to nowhere.
     """
     save = np.savez_compressed if compressed else np.savez
-    # By numpy's stubs any name may be that of the argument `allow_pickle`, a bool.
-    write_whole(path, lambda temporary: save(temporary, **arrays), before)  # type: ignore[arg-type]
+
+    def write(temporary: Path) -> None:
+        # To an open file, for numpy adds an ending to names that have another.
+        with temporary.open("wb") as file:
+            # By numpy's stubs any name may be that of the argument `allow_pickle`, a bool.
+            save(file, **arrays)  # type: ignore[arg-type]
+
+    write_whole(path, write, before)
 
 
 def write_json(path: Path, content: object) -> None:

@@ -175,6 +175,21 @@ class Batches(keras.utils.PyDataset):
         return self.x[rows], self.y[rows]
 
 
+class ShufflesItself(Batches):
+    """Of few batches, whose order follows from how often passes have begun and ended."""
+
+    def __init__(self):
+        super().__init__()
+        self.begun = 0
+
+    def on_epoch_begin(self):
+        self.begun += 1
+
+    def on_epoch_end(self):
+        order = np.random.default_rng(self.begun).permutation(N)
+        self.x, self.y = self.x[order], self.y[order]
+
+
 def generator():
     x, y = data(N)
     while True:
@@ -205,6 +220,7 @@ def grain_data():
 
 STREAMS = {
     "py_dataset": Batches,
+    "py_dataset that shuffles": ShufflesItself,
     "generator": generator,
     "tf_data": tf_data,
     "torch_loader": torch_loader,
@@ -245,14 +261,74 @@ def test_an_interrupted_fit_goes_on_by_its_callback(own, save_freq, tmp_path):
         keras.utils.set_random_seed(7)
         net = network()
         training = HistoryImportanceTraining(net, seed=8)
-        if own and ((save_freq == "epoch" and step < 6) or step < 2):
-            # Nothing was saved yet.
-            assert not (tmp_path / "state.npz").exists()
-            continue
         found, rest = fit(training, x, y, callbacks=[backup()])
         assert equal(values(net), values(whole)) and found == last
         assert len(rest) == 12 - (step - step % (6 if save_freq == "epoch" else save_freq))
     assert not any(tmp_path.rglob("*.npz")), "deleted with the rest once training has ended"
+
+
+def test_files_of_keras_that_were_torn_do_not_matter(tmp_path, monkeypatch):
+    """Interrupted while it writes, Keras closes its file in good order, but not all is in it."""
+    x, y = data(N)
+
+    def backup():
+        return keras.callbacks.BackupAndRestore(tmp_path, save_freq=2)
+
+    keras.utils.set_random_seed(1)
+    whole = network()
+    fit(HistoryImportanceTraining(whole, seed=3), x, y)
+    written = []
+    save = layers.Dense.save_own_variables
+
+    def interrupted(self, store):
+        written.append(self)
+        if len(written) == 6:
+            raise KeyboardInterrupt
+        save(self, store)
+
+    keras.utils.set_random_seed(1)
+    with monkeypatch.context() as patch:
+        patch.setattr(layers.Dense, "save_own_variables", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            fit(HistoryImportanceTraining(network(), seed=3), x, y, callbacks=[backup()])
+    net = network()
+    _, rest = fit(HistoryImportanceTraining(net, seed=4), x, y, callbacks=[backup()])
+    assert equal(values(net), values(whole)) and len(rest) == 12 - 4
+
+
+def test_what_callbacks_have_counted_is_gone_on_with(tmp_path):
+    x, y = data(N)
+
+    def callbacks():
+        plateau = keras.callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=2, min_delta=1.0)
+        stopping = keras.callbacks.EarlyStopping(
+            "loss", patience=5, min_delta=1.0, restore_best_weights=True
+        )
+        return [plateau, stopping, keras.callbacks.BackupAndRestore(tmp_path, save_freq=4)]
+
+    def run(seed, step=1000):
+        keras.utils.set_random_seed(1)
+        net = network()
+        rates = []
+        note = keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: rates.append((epoch, logs["learning_rate"]))
+        )
+        training = HistoryImportanceTraining(net, seed=seed)
+        stop = StopAt(step)
+        # Without the schedule, for which the plateau stands.
+        options = {"batch_size": BATCH, "epochs": 20, "verbose": 0}
+        training.fit(x, y, callbacks=[*callbacks(), note, stop], **options)
+        return net, rates
+
+    whole, rates = run(3)
+    assert 4 < len(rates) < 20 and len({rate for _, rate in rates}) > 2
+    for step in (8, 21, 27):
+        with pytest.raises(KeyboardInterrupt):
+            run(3, step)
+        net, rest = run(4)
+        assert equal(values(net), values(whole))
+        assert rest == rates[len(rates) - len(rest) :]
+    assert len(rest) < len(rates)
 
 
 def test_several_steps_in_a_call_are_gone_on_from(tmp_path):
@@ -330,6 +406,39 @@ def test_a_killed_process_is_gone_on_with(tmp_path):
         assert equal([found[name] for name in found.files], values(whole))
 
 
+@pytest.mark.any_backend
+def test_a_state_that_was_refused_is_kept_for_the_next_fit(tmp_path):
+    path = tmp_path / "a name without an ending"
+    saved_state(path)
+    assert [p.name for p in tmp_path.iterdir()] == [path.name]
+    training = HistoryImportanceTraining(adam_mlp(), seed=1)
+    training.load_state(path)
+    x, y = data(N)
+    arguments = {"batch_size": BATCH, "epochs": 2, "verbose": 0}
+    with pytest.raises(ValueError, match="number of training examples"):
+        training.fit(x[:30], y[:30], **arguments)
+    assert training.fit(x, y, **arguments).epoch == [1]
+    assert training.fit(x, y, **arguments).epoch == [0, 1]
+    with pytest.raises(IsADirectoryError, match="is a folder"):
+        training.save_state(tmp_path)
+
+
+@pytest.mark.any_backend
+def test_a_backup_of_other_data_changes_nothing(tmp_path):
+    x, y = data(N)
+    backup = keras.callbacks.BackupAndRestore(tmp_path / "backup", delete_checkpoint=False)
+    arguments = {"batch_size": BATCH, "epochs": 2, "verbose": 0, "callbacks": [backup]}
+    ImportanceTraining(adam_mlp()).fit(x, y, **arguments)
+    files = {p.name: p.read_bytes() for p in (tmp_path / "backup").iterdir()}
+    net = adam_mlp()
+    net.optimizer.build(net.trainable_variables)
+    before = values(net)
+    with pytest.raises(ValueError, match="the values of some training examples"):
+        ImportanceTraining(net).fit(x + 1, y, **arguments)
+    assert equal(values(net), before)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "backup").iterdir()} == files
+
+
 def saved_state(path, **kwargs):
     training = HistoryImportanceTraining(adam_mlp(), seed=0)
     training.fit(*data(N), batch_size=BATCH, epochs=1, verbose=0, **kwargs)
@@ -354,20 +463,20 @@ def test_states_of_something_else_are_refused_in_words(tmp_path):
             training.fit(x, y, **arguments)
         assert equal(values(net), before)
 
-    refuse("number of training examples was 44 there and is 30", x=x[:30], y=y[:30])
+    refuse("number of training examples: 44 there, 30 here", x=x[:30], y=y[:30])
     refuse("values of some training examples", x=x + 1)
     refuse("shapes and types of an example", y=y.astype("int32"))
-    refuse("batch_size was 8 there and is 4", batch_size=4)
-    refuse("steps_per_epoch was 6 there and is 3", steps_per_epoch=3)
+    refuse("batch_size: 8 there, 4 here", batch_size=4)
+    refuse("steps_per_epoch: 6 there, 3 here", steps_per_epoch=3)
     refuse("model's variables", net=network())
     other = adam_mlp()
     other.compile("sgd", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    refuse("the optimizer was 'Adam' there and is 'SGD'", net=other)
+    refuse("the optimizer: 'Adam' there, 'SGD' here", net=other)
     other = adam_mlp()
     other.compile("adam", "sparse_categorical_crossentropy", metrics=[])
     refuse("metrics have the shapes", net=other)
-    refuse("the training was 'HistoryImportanceTraining'", make=ImportanceTraining)
-    refuse("score was 'gnorm'", make=lambda net, seed: HistoryImportanceTraining(net, score="loss"))
+    refuse("the training: 'HistoryImportanceTraining'", make=ImportanceTraining)
+    refuse("score: 'gnorm'", make=lambda net, seed: HistoryImportanceTraining(net, score="loss"))
 
 
 @pytest.mark.any_backend

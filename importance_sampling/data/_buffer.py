@@ -173,6 +173,11 @@ class RowBuffer:
             self._ready = None
             self._changed.notify_all()
 
+    def leave_to_thread(self) -> None:
+        """Batches are put here by a thread from now on."""
+        self._parts = None
+        self._last_batch = time.monotonic()
+
     def _wait_for(self, n: int) -> None:
         if self._parts is not None:
             self._pull(self._parts, n)

@@ -77,6 +77,8 @@ class BatchReader:
         prepare: applied to every batch in the thread, after it was checked.
         needs_targets: whether every batch must have targets.
         in_thread: whether to read in a thread.
+        starts_late: whether the thread begins with the first row that is taken out, so that
+            looking at the first batch reads no more than that.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class BatchReader:
         prepare: Callable[[tuple[Any, ...]], tuple[Any, ...]] | None = None,
         needs_targets: bool = True,
         in_thread: bool = True,
+        starts_late: bool = False,
     ):
         self.pass_size: tuple[int, int] | None = None
         """Batches and rows of a pass over the source, once one was read to its end."""
@@ -101,12 +104,20 @@ class BatchReader:
             return batch if prepare is None else prepare(batch)
 
         parts = _parts(passes, marks_passes, convert, self._begun)
-        self._buffer = RowBuffer(cache_size, timeout, name, None if in_thread else parts)
-        if in_thread:
+        self._buffer = RowBuffer(cache_size, timeout, name, parts)
+        # What a thread is still to read; None where it does, or where there will be none.
+        self._left = parts if in_thread else None
+        if not starts_late:
+            self._start()
+        self._finalizer = weakref.finalize(self, self._buffer.close)
+
+    def _start(self) -> None:
+        parts, self._left = self._left, None
+        if parts is not None:
+            self._buffer.leave_to_thread()
             arguments = (parts, self._buffer)
             self._thread = threading.Thread(target=_produce, args=arguments, daemon=True)
             self._thread.start()
-        self._finalizer = weakref.finalize(self, self._buffer.close)
 
     def close(self) -> None:
         """Ends the thread, if there is one, at its next batch."""
@@ -127,10 +138,12 @@ class BatchReader:
         Raises:
             StreamEnded: if fewer are left, which stay to be read unless `rest` takes them.
         """
+        self._start()
         return self._passed(self._buffer.take(n, whole, rest))
 
     def read_batch(self) -> Part:
         """The next batch as it comes; raises as `read` does."""
+        self._start()
         return self._passed(self._buffer.take_batch())
 
     @property

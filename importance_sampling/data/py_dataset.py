@@ -14,6 +14,7 @@ import numpy as np
 
 from .._threads import DaemonExecutor
 from .adapter import Options, Rows
+from .stream import StreamDataset
 from .stream_adapter import StreamAdapter
 
 if TYPE_CHECKING:
@@ -31,6 +32,9 @@ class PyDatasetAdapter(StreamAdapter):
         ValueError: if it has no batches.
     """
 
+    # It hears of each pass that begins, and may shuffle itself by it.
+    starts_late = True
+
     def __init__(self, data: keras.utils.PyDataset, options: Options):
         super().__init__(type(data).__name__, options)
         self._data = data
@@ -41,6 +45,8 @@ class PyDatasetAdapter(StreamAdapter):
         self.ahead = max(2, int(data.max_queue_size))
         # A generator of its own, because it is used in the reading thread.
         self._seed = None if options.rng is None else int(options.rng.integers(2**63))
+        # How many passes it has heard of.
+        self._begun = 0
 
     @classmethod
     def takes(cls, data: object) -> bool:
@@ -50,15 +56,18 @@ class PyDatasetAdapter(StreamAdapter):
 
     def open(self) -> Iterable[Any]:
         """Begins a pass in the data set's own order."""
-        return _read_pass(self._data, self._next_order(None))
+        return self._read_pass(self._next_order(None))
 
     def passes(self) -> Iterator[Iterable[Any]]:
         """One iterable of batches per pass, in random order where the options hold a generator."""
         return self._passes(self._order())
 
-    def _passes(self, order: np.random.Generator | None) -> Iterator[Iterable[Any]]:
+    def _passes(
+        self, rng: np.random.Generator | None, begun: bool = False
+    ) -> Iterator[Iterable[Any]]:
         while True:
-            yield _read_pass(self._data, self._next_order(order))
+            yield self._read_pass(self._next_order(rng), begun)
+            begun = False
 
     def _order(self) -> np.random.Generator | None:
         return None if self._seed is None else np.random.default_rng(self._seed)
@@ -82,15 +91,40 @@ class PyDatasetAdapter(StreamAdapter):
             order: the seed of the order of batches, or None.
         """
         self._seed = order
-        rng = self._order()
-        for _ in range(count):
+        rng, heard = self._order(), self._begun
+        for number in range(count):
             self._next_order(rng)
-            for hook in ("on_epoch_begin", "on_epoch_end"):
-                getattr(self._data, hook, lambda: None)()
-        return self._passes(rng)
+            if number >= heard:
+                self._begin()
+            self._data.on_epoch_end()
+        return self._passes(rng, begun=heard > count)
+
+    def _begin(self) -> None:
+        self._begun += 1
+        if hasattr(self._data, "on_epoch_begin"):
+            self._data.on_epoch_begin()
+
+    def _read_pass(self, order: Iterable[int], begun: bool = False) -> Iterator[Any]:
+        """One pass, read by as many workers as the data set asks for, in order."""
+        data = self._data
+        workers = int(data.workers or 0)
+        parallel = workers > 1 or (workers > 0 and data.use_multiprocessing)
+        if not begun:
+            self._begin()
+        if not parallel:
+            for index in order:
+                yield data[index]
+        else:
+            yield from _read_in_parallel(data, order, workers)
+        data.on_epoch_end()
 
     def _peek(self) -> Any:
         return self._data[0]
+
+    def _first_batch(self, dataset: StreamDataset) -> Rows:
+        # Of those that are shuffled, the last and smaller one may come first.
+        super()._first_batch(dataset)
+        return self._checked(self._peek())
 
     def keras_arguments(self) -> dict[str, Any] | None:
         """The data set as it is."""
@@ -99,20 +133,6 @@ class PyDatasetAdapter(StreamAdapter):
     def batches(self, steps: int | None = None) -> Iterator[Rows]:
         """Batches in order; goes on to the end of a pass, which the data set hears of."""
         return map(self._checked, itertools.islice(self.open(), steps))
-
-
-def _read_pass(data: keras.utils.PyDataset, order: Iterable[int]) -> Iterator[Any]:
-    """One pass over a `PyDataset`, read by as many workers as it asks for, in order."""
-    workers = int(data.workers or 0)
-    parallel = workers > 1 or (workers > 0 and data.use_multiprocessing)
-    if hasattr(data, "on_epoch_begin"):
-        data.on_epoch_begin()
-    if not parallel:
-        for index in order:
-            yield data[index]
-    else:
-        yield from _read_in_parallel(data, order, workers)
-    data.on_epoch_end()
 
 
 def _read_in_parallel(

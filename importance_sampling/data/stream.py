@@ -49,6 +49,7 @@ class StreamDataset(BaseDataset):
         needs_targets: whether every batch must have targets.
         in_thread: whether to read in a thread; data that fetches ahead by itself needs none.
         order: where `load_state_dict` gets later passes; by default it reads up to them.
+        starts_late: whether the thread begins with the first row that is taken out.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class StreamDataset(BaseDataset):
         needs_targets: bool = True,
         in_thread: bool = True,
         order: PassOrder | None = None,
+        starts_late: bool = False,
     ):
         self.keeps_batches = keeps_batches
         """Whether a uniform step takes one of the data's own batches, whatever its size."""
@@ -71,7 +73,15 @@ class StreamDataset(BaseDataset):
 
         def reader(passes: Iterable[Iterable[Any]]) -> BatchReader:
             return BatchReader(
-                passes, cache_size, timeout, name, marks_passes, prepare, needs_targets, in_thread
+                passes,
+                cache_size,
+                timeout,
+                name,
+                marks_passes,
+                prepare,
+                needs_targets,
+                in_thread,
+                starts_late,
             )
 
         self._reader = reader

@@ -27,6 +27,7 @@ class StreamAdapter(DataAdapter):
     Attributes:
         ahead: int, batches to fetch ahead in a thread.
         prefetches: whether it fetches ahead by itself, so that it is read without a thread.
+        starts_late: whether no more than the first batch may be read before training begins.
 
     Args:
         kind: what it is, for errors.
@@ -35,6 +36,7 @@ class StreamAdapter(DataAdapter):
 
     ahead = 5
     prefetches = False
+    starts_late = False
 
     def __init__(self, kind: str, options: Options):
         self.name = f"{kind} of {options.role} data"
@@ -85,6 +87,7 @@ class StreamAdapter(DataAdapter):
             needs_targets=options.needs_targets,
             in_thread=not self.prefetches,
             order=self,
+            starts_late=self.starts_late,
         ) as dataset:
             rows = count_rows(self._first_batch(dataset))
             size = options.batch_size if options.rebatch else rows

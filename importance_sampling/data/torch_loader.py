@@ -24,6 +24,9 @@ class TorchLoaderAdapter(StreamAdapter):
     def __init__(self, data: DataLoader, options: Options):
         super().__init__("DataLoader", options)
         self._data = data
+        # Workers fetch ahead. They are processes, and as forks of this one they would keep locks on
+        # files that a callback is writing while a thread begins a pass.
+        self.prefetches = bool(data.num_workers)
         try:
             self.batches_per_pass = len(data)
         except TypeError:

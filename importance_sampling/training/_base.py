@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from .._arrays import TRIED_ROWS, dataset_length, take_rows
-from .._files import AnyPath
+from .._files import AnyPath, make_directory
 from ..data import StreamDataset
 from ..data import arrays as _data
 from ..model_wrappers import OracleWrapper, Score, ScoreDtype
@@ -190,11 +190,11 @@ class BaseTraining(FitMethods):
         """What saves and restores the whole state, where callbacks or `load_state` ask for it."""
         found: list[Restorer] = []
         if self._loaded is not None:
-            found.append(RestoreOnce(*self._loaded))
-            self._loaded = None
+            found.append(RestoreOnce(*self._loaded, done=self._forget_loaded))
         for callback in getattr(callbacks, "callbacks", callbacks) or ():
             if isinstance(callback, Restorer):
                 callback.bind(saved)
+                callback.before_training()
             elif isinstance(callback, keras.callbacks.BackupAndRestore) and FollowBackup.can_follow(
                 callback
             ):
@@ -203,6 +203,9 @@ class BaseTraining(FitMethods):
             restorer.bind(saved)
             restorer.before_training()
         return found
+
+    def _forget_loaded(self) -> None:
+        self._loaded = None
 
     def save_state(self, path: AnyPath) -> None:
         """Saves everything by which a later `fit` can go on exactly where this one is.
@@ -216,17 +219,23 @@ class BaseTraining(FitMethods):
 
         Raises:
             RuntimeError: if `fit` was not called yet, or if a step is under way.
+            OSError: if the file cannot be written.
         """
         if self._saved is None:
             raise RuntimeError("There is no state to save yet: call `fit` first.")
         # A callback's model is up to date; on JAX its variables are elsewhere while it trains.
         getattr(self.original_model, "jax_state_sync", lambda: None)()
-        self._saved.save(Path(path))
+        path = Path(path)
+        if path.is_dir():
+            raise IsADirectoryError(f"`path` must be a file, but {path} is a folder.")
+        make_directory(path.parent)
+        self._saved.save(path)
 
     def load_state(self, path: AnyPath) -> None:
         """Lets the next call of `fit` go on from where `save_state` was called.
 
-        Call `fit` with the same data and arguments; `epochs` may be larger.
+        Call `fit` with the same data and arguments; `epochs` may be larger. The model is as it was
+        until then.
 
         Args:
             path: the file.

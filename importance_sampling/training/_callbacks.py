@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+from typing import Any
+
 import keras
+import numpy as np
 
 from ._arguments import Callbacks, Verbose
 
@@ -73,3 +77,55 @@ def looks_at_batches(callback: keras.callbacks.Callback) -> bool:
         name in vars(callback) or getattr(kind, name, None) is not getattr(base, name)
         for name in _BATCH_HOOKS
     )
+
+
+# What callbacks of Keras' have counted so far, on which the learning rate and the end depend.
+_COUNTED: dict[type[keras.callbacks.Callback], tuple[str, ...]] = {
+    keras.callbacks.EarlyStopping: ("wait", "best", "best_epoch", "best_weights"),
+    keras.callbacks.ReduceLROnPlateau: ("wait", "best", "cooldown_counter"),
+}
+
+
+def counting(callbacks: Iterable[keras.callbacks.Callback]) -> list[keras.callbacks.Callback]:
+    """Those of Keras' callbacks whose counts decide how a training goes on.
+
+    Args:
+        callbacks: all callbacks.
+    """
+    return [callback for callback in callbacks if isinstance(callback, tuple(_COUNTED))]
+
+
+def _names(callback: keras.callbacks.Callback) -> tuple[str, ...]:
+    return next(names for kind, names in _COUNTED.items() if isinstance(callback, kind))
+
+
+def counted(callback: keras.callbacks.Callback) -> dict[str, Any]:
+    """What a callback has counted, as numbers and arrays.
+
+    Args:
+        callback: one of `counting`.
+    """
+    values = {name: getattr(callback, name, None) for name in _names(callback)}
+    return {
+        "kind": type(callback).__name__,
+        **{
+            name: [np.array(v) for v in value]
+            if isinstance(value, list)
+            else value
+            if value is None or isinstance(value, int)
+            else float(value)
+            for name, value in values.items()
+        },
+    }
+
+
+def count_on(callback: keras.callbacks.Callback, numbers: Mapping[str, Any]) -> None:
+    """Goes back to what a callback had counted; one of another kind is left alone.
+
+    Args:
+        callback: one of `counting`.
+        numbers: what `counted` returned.
+    """
+    if numbers["kind"] == type(callback).__name__:
+        for name in _names(callback):
+            setattr(callback, name, numbers[name])

@@ -17,7 +17,8 @@ from .._arrays import dataset_length, flatten
 from ..data.arrays import ArrayDataset
 from ..model_wrappers.model_state import load_model_state, model_state
 from ..samplers import BaseSampler
-from ..state_files import load_state, save_state
+from ..state_files import save_state
+from ._callbacks import count_on, counted
 from .loop import Loop
 
 # Raised when what is saved changes its meaning.
@@ -128,6 +129,7 @@ class SavedState:
             "wrapper": loop.wrapper.state_dict(),
             "model": model_state(loop.model),
             "stream": None if stream is None else stream.state_dict(),
+            "callbacks": [counted(callback) for callback in loop.counting_callbacks()],
         }
 
     def save(self, path: Path) -> None:
@@ -138,17 +140,14 @@ class SavedState:
         """
         save_state(path, self.take())
 
-    def load(self, path: Path) -> None:
-        """Goes back to where a file was written.
+    def check(self, state: Any, where: str | os.PathLike[str]) -> None:
+        """Raises a ValueError if a state is of another training.
 
         Args:
-            path: the file.
-
-        Raises:
-            OSError: if it is missing or damaged; nothing is changed then.
-            ValueError: if it is of another training; nothing is changed then.
+            state: what `take` returned.
+            where: what to call it in errors.
         """
-        self.apply(load_state(path), path)
+        check_belongs(state, self._belongs_to(), where)
 
     def apply(self, state: Any, where: str | os.PathLike[str]) -> None:
         """Goes back to where `take` was called.
@@ -160,13 +159,14 @@ class SavedState:
         Raises:
             ValueError: if it is of another training; nothing is changed then.
         """
-        check_belongs(state, self._belongs_to(), where)
+        self.check(state, where)
         before = self._parts()
         try:
             self._put(state)
         except Exception as error:
             self._put({**before, "stream": None})
-            raise ValueError(f"{where} holds no state of this training: {error!r}") from error
+            said = error if isinstance(error, ValueError) else repr(error)
+            raise ValueError(f"{where} holds no state of this training. {said}") from error
 
     def _put(self, parts: dict[str, Any]) -> None:
         loop = self.loop
@@ -174,6 +174,8 @@ class SavedState:
         loop.wrapper.load_state_dict(parts["wrapper"])
         loop.sampler.load_state_dict(parts["sampler"])
         loop.load_state_dict(parts["loop"])
+        for callback, numbers in zip(loop.counting_callbacks(), parts["callbacks"], strict=False):
+            count_on(callback, numbers)
         stream = _stream(loop)
         if stream is not None and parts["stream"] is not None:
             stream.load_state_dict(parts["stream"])
@@ -193,8 +195,8 @@ def check_belongs(state: Any, present: dict[str, Any], where: str | os.PathLike[
     for name, value in present.items():
         if before.get(name) != value:
             raise ValueError(
-                f"{where} is the state of another training: {_WHAT[name]} was "
-                f"{_short(before.get(name))} there and is {_short(value)} here. A training goes "
+                f"{where} is the state of another training. What differs is {_WHAT[name]}: "
+                f"{_short(before.get(name))} there, {_short(value)} here. A training goes "
                 "on with the same model, data and arguments; leave the file out to begin anew."
             )
 

@@ -94,6 +94,7 @@ class Stepper(Stateful):
         self._calls = StepsPerCall(model)
         self._last_logs: dict[str, Any] = {}
         self._own_callbacks: Sequence[keras.callbacks.Callback] = ()
+        self._hooks: keras.callbacks.CallbackList | None = None
         self._was_restored = False
 
     def state_dict(self) -> dict[str, Any]:

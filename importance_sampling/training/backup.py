@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 
 from .._files import AnyPath, make_directory
+from ..state_files import load_state
 from ._arguments import check_count
 
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ _NAME = "importance_sampling.npz"
 # What Keras' `BackupAndRestore` writes.
 _WEIGHTS = "latest.weights.h5"
 _METADATA = "training_metadata.json"
+_ASIDE = ".aside"
 
 
 class Restorer(keras.callbacks.Callback):
@@ -54,6 +57,14 @@ class Restorer(keras.callbacks.Callback):
     def before_training(self) -> None:
         """Called before any callback hears that training begins."""
 
+    def _read(self, path: Path) -> Any:
+        """The state in a file, checked; None if there is no file."""
+        if not path.exists():
+            return None
+        state = load_state(path)
+        self.saved.check(state, path)
+        return state
+
     def _save(self, path: Path) -> None:
         # Reading it brings the variables up to date.
         if self.model is not None and self.saved.loop.between_steps:
@@ -70,6 +81,9 @@ class BackupState(Restorer):
     place in the data and in the epoch, metrics and random numbers. Use it beside callbacks that
     save models in their own way, as `ModelCheckpoint`; with `BackupAndRestore` it is not needed,
     for `fit` then keeps the state beside that one's files.
+
+    It also saves what `EarlyStopping` and `ReduceLROnPlateau` have counted, as it is when it is
+    called itself: put it last in the list.
 
     Args:
         path: the file, a `.npz`; it is written whole or not at all.
@@ -100,18 +114,27 @@ class BackupState(Restorer):
         self.path = Path(path)
         if self.path.is_dir():
             raise ValueError(f"`path` must be a file, but {self.path} is a folder.")
+        self._state: Any = None
         self.save_freq = save_freq if save_freq == "epoch" else check_count("save_freq", save_freq)
         self.delete_checkpoint = delete_checkpoint
         self._saved_at = 0
 
+    def before_training(self) -> None:
+        """Reads the file, if there is one, before anything is changed."""
+        self._state = self._read(self.path)
+
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Goes on from the file, if there is one.
+        """Goes on from the file; if there is none, writes the first one.
 
         Args:
             logs: not looked at.
         """
-        if self.path.exists():
-            self.saved.load(self.path)
+        if self._state is not None:
+            self.saved.apply(self._state, self.path)
+            self._state = None
+        else:
+            # An interruption before anything else is saved goes on from here.
+            self._save(self.path)
         self._saved_at = self.saved.loop.step
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
@@ -162,6 +185,7 @@ class FollowBackup(Restorer):
         self._each_batch = backup.save_freq != "epoch"
         self.path = self._folder / _NAME
         self._stamp: tuple[int, ...] | None = None
+        self._state: Any = None
 
     @staticmethod
     def can_follow(backup: keras.callbacks.BackupAndRestore) -> bool:
@@ -181,42 +205,39 @@ class FollowBackup(Restorer):
         return not remote
 
     def before_training(self) -> None:
-        """Removes files of Keras' that were being written when the process was killed."""
-        if self.path.is_file() and not self._is_whole():
+        """Reads the file, if there is one, before anything is changed.
+
+        What Keras has written is put aside then, until training has begun: it may have been torn by
+        an interruption, in ways that only reading it whole shows.
+        """
+        self._state = self._read(self.path)
+        if self._state is not None:
             for name in (_WEIGHTS, _METADATA):
-                (self._folder / name).unlink(missing_ok=True)
-
-    def _is_whole(self) -> bool:
-        # Here, because only a training that goes on reads such files.
-        import json
-
-        import h5py
-
-        try:
-            json.loads((self._folder / _METADATA).read_text())
-            with h5py.File(self._folder / _WEIGHTS):
-                return True
-        except (OSError, ValueError):
-            return False
+                with contextlib.suppress(FileNotFoundError):
+                    (self._folder / name).replace(self._folder / (name + _ASIDE))
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
-        """Goes on from the file, if there is one.
+        """Goes on from the file; if there is none, writes the first one.
 
         Args:
             logs: not looked at.
         """
-        if self.path.is_file():
-            self.saved.load(self.path)
+        if self._state is not None:
+            self.saved.apply(self._state, self.path)
+            self._state = None
         elif self._current_stamp() is not None:
             warnings.warn(
                 f"{self._folder} holds weights but no state of importance sampling: training goes "
                 "on from the epoch, but draws its batches anew.",
                 stacklevel=2,
             )
-        self._stamp = self._current_stamp()
-        if not self.path.is_file() and self._stamp is None:
+        else:
             # An interruption before anything else is saved goes on from here.
             self._save(self.path)
+        for name in (_WEIGHTS, _METADATA):
+            with contextlib.suppress(FileNotFoundError):
+                (self._folder / (name + _ASIDE)).replace(self._folder / name)
+        self._stamp = self._current_stamp()
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         """Saves the state if the callback has just saved the model.
@@ -266,11 +287,16 @@ class RestoreOnce(Restorer):
     Args:
         state: what was loaded.
         where: what to call it in errors.
+        done: called once the state was put back.
     """
 
-    def __init__(self, state: Any, where: AnyPath):
+    def __init__(self, state: Any, where: AnyPath, done: Callable[[], None]):
         super().__init__()
-        self._state, self._where = state, where
+        self._state, self._where, self._done = state, where, done
+
+    def before_training(self) -> None:
+        """Checks the state before anything is changed."""
+        self.saved.check(self._state, self._where)
 
     def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         """Puts the state back.
@@ -279,3 +305,4 @@ class RestoreOnce(Restorer):
             logs: not looked at.
         """
         self.saved.apply(self._state, self._where)
+        self._done()

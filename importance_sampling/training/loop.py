@@ -16,7 +16,7 @@ from ..model_wrappers.model_state import load_model_state, model_state
 from ..proposal import InvalidScores
 from ._announce import announced
 from ._arguments import Callbacks, Verbose
-from ._callbacks import callback_list, first_epoch, looks_at_batches
+from ._callbacks import callback_list, counting, first_epoch, looks_at_batches
 from ._stepper import Stepper
 from ._validation import Validation
 
@@ -62,7 +62,7 @@ class Loop(Stepper):
         logs: dict[str, Any] = {}
         # Told by the loop itself: in the list they would be called in a thread where no other
         # callback looks at batches.
-        self._own_callbacks = own_callbacks
+        self._own_callbacks, self._hooks = own_callbacks, hooks
         for callback in own_callbacks:
             callback.set_model(model)
         self.epoch, self.steps_of_epoch = initial_epoch, 0
@@ -91,6 +91,10 @@ class Loop(Stepper):
         hooks.on_train_end(logs)
         self._tell_own("on_train_end")
         return model.history
+
+    def counting_callbacks(self) -> list[keras.callbacks.Callback]:
+        """Keras' callbacks whose counts decide how training goes on."""
+        return [] if self._hooks is None else counting(self._hooks.callbacks)
 
     def _tell_own(self, hook: str, *position: int) -> None:
         for callback in self._own_callbacks:
