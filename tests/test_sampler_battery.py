@@ -180,7 +180,9 @@ def test_every_sampler_has_a_row():
         if isinstance(getattr(samplers, name), type)
         and issubclass(getattr(samplers, name), samplers.BaseSampler)
     }
-    assert public - {"BaseSampler"} == {name.split()[0] for name in ROWS}
+    # `SCSGSampler` wants a wrapper that takes snapshots, and has its tests in a file of its own.
+    others = {"BaseSampler", "SCSGSampler"}
+    assert public - others == {name.split()[0] for name in ROWS}
 
 
 @pytest.mark.exact
