@@ -139,6 +139,48 @@ def two_outputs():
     return model, x, [y % 3, x[:, :1]]
 
 
+def folded(first, inner, shape, back, features=3):
+    """A model within whose middle layer the first axis is not that of the samples."""
+    inputs = keras.Input(shape)
+    x = layers.Dense(features, "tanh")(inputs)
+    x = back(inner(first(x)))
+    model = keras.Model(inputs, layers.Dense(3, "softmax")(layers.Flatten()(x)))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x = RNG.normal(size=(9, *shape)).astype("float32")
+    return model, x, RNG.integers(0, 3, 9)
+
+
+def time_major(steps=9):
+    """As many steps as there are samples, by default."""
+
+    def swap(x):
+        return keras.ops.transpose(x, (1, 0, 2))
+
+    return folded(swap, layers.Dense(4, name="middle"), (steps, 2), swap)
+
+
+def short_time_major():
+    return time_major(2)
+
+
+def flat_steps():
+    return folded(
+        lambda x: keras.ops.reshape(x, (-1, 3)),
+        layers.Dense(4, name="middle"),
+        (4, 2),
+        lambda x: keras.ops.reshape(x, (-1, 4, 4)),
+    )
+
+
+def flat_patches():
+    return folded(
+        lambda x: keras.ops.reshape(x, (-1, 4, 5, 3)),
+        layers.Conv2D(2, 2, name="middle"),
+        (2, 4, 5, 2),
+        lambda x: keras.ops.reshape(x, (-1, 2, 3, 4, 2)),
+    )
+
+
 MODELS = {
     # What is tapped, what goes the other way.
     images: ("conv2d conv2d conv2d dense", ""),
@@ -152,8 +194,12 @@ MODELS = {
     adapted: ("dense dense", "dense"),
     tied: ("", "dense dense"),
     two_outputs: ("a b dense", ""),
+    time_major: ("dense", "middle"),
+    short_time_major: ("dense", "middle"),
+    flat_steps: ("dense", "middle"),
+    flat_patches: ("dense", "middle"),
 }
-EVERYWHERE = (images, texts, sequences)
+EVERYWHERE = (images, texts, sequences, time_major, flat_steps)
 
 
 def kinds(names):
@@ -187,6 +233,17 @@ def test_norms_are_those_of_batches_of_one(make):
     tapped, others = MODELS[make]
     assert kinds(layer.name for layer in plan.tapped) == sorted(set(tapped.split()))
     assert kinds(v.path.split("/")[-2] for v in plan.others) == sorted(set(others.split()))
+
+
+@any_backend
+@pytest.mark.parametrize("make", [texts, time_major, short_time_major, flat_steps, flat_patches])
+def test_one_sample_alone_has_the_norm_that_it_has_among_others(make):
+    model, x, y = make()
+    expected = oracle(model, "full_gnorm").score(x, y)
+    # What is compiled is made for one row, too.
+    alone = oracle(model, "full_gnorm")
+    np.testing.assert_allclose(alone.score(x[:1], y[:1]), expected[:1], rtol=2e-4)
+    np.testing.assert_allclose(alone.score(x, y), expected, rtol=2e-4)
 
 
 @any_backend
