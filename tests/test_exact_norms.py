@@ -12,8 +12,10 @@ from helpers import data, mlp, oracle
 from keras import layers
 from spread import full
 
+from importance_sampling import SVRG, ImportanceTraining
 from importance_sampling.backend import base
-from importance_sampling.model_wrappers import _layer_calls
+from importance_sampling.model_wrappers import OracleWrapper, _layer_calls
+from importance_sampling.reweighting import UNWEIGHTED
 
 any_backend = pytest.mark.any_backend
 RNG = np.random.default_rng(0)
@@ -244,6 +246,64 @@ def test_one_sample_alone_has_the_norm_that_it_has_among_others(make):
     alone = oracle(model, "full_gnorm")
     np.testing.assert_allclose(alone.score(x[:1], y[:1]), expected[:1], rtol=2e-4)
     np.testing.assert_allclose(alone.score(x, y), expected, rtol=2e-4)
+
+
+def test_weights_that_the_first_call_makes_count():
+    """An activation with weights is built when it is called, and not before."""
+    model = classifier(
+        layers.Input((6,)), layers.Dense(5, activation=layers.PReLU()), layers.LayerNormalization()
+    )
+    x, y = data(9)
+    y = y % 3
+    wrapper = oracle(model, "full_gnorm")
+    found = wrapper.score(x, y)
+    plan = wrapper.compiled.objective.norm_plan
+    assert len(model.trainable_variables) == 7
+    assert len(plan.others) == 5 and [type(t) for t in plan.tapped] == [layers.Dense]
+    assert model.optimizer.built
+    np.testing.assert_allclose(found, one_by_one(wrapper, x, y), rtol=2e-4)
+    wrapper.train_batch(x, y, np.ones(9))
+
+
+@any_backend
+@pytest.mark.parametrize("training", [ImportanceTraining, SVRG])
+def test_trainings_take_layers_that_build_weights_when_called(training):
+    model = classifier(layers.Input((6,)), layers.Dense(5, activation=layers.PReLU()))
+    x, y = data(24)
+    arguments = {"score": "full_gnorm"} if training is ImportanceTraining else {"B": 0}
+    alpha = model.layers[0].activation
+    training(model, **arguments).fit(x, y % 3, batch_size=8, epochs=2, verbose=0)
+    assert np.abs(alpha.get_weights()[0]).max() > 0
+
+
+@any_backend
+def test_the_call_that_builds_leaves_the_state_of_layers():
+    inputs = keras.Input(batch_shape=(4, 3, 2))
+    hidden = layers.GRU(3, stateful=True)(inputs)
+    hidden = layers.Dense(5, activation=layers.PReLU())(hidden)
+    model = keras.Model(inputs, layers.Dense(3, "softmax")(hidden))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x = RNG.normal(size=(4, 3, 2)).astype("float32")
+    before = [keras.ops.convert_to_numpy(v).copy() for v in model.non_trainable_variables]
+    assert any(array.shape == (4, 3) and not array.any() for array in before)
+    OracleWrapper(model, UNWEIGHTED, score="loss").build(x, np.array([0, 1, 2, 0]))
+    assert len(model.trainable_variables) == 3 + 2 + 1 + 2
+    for array, variable in zip(before, model.non_trainable_variables, strict=True):
+        np.testing.assert_array_equal(array, keras.ops.convert_to_numpy(variable))
+
+
+@any_backend
+def test_a_model_without_trainable_weights_is_refused():
+    model = mlp()
+    model.trainable = False
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = data(24)
+    with pytest.raises(ValueError, match=r"no trainable weights.*'full_gnorm'"):
+        oracle(model, "full_gnorm").score(x, y)
+    with pytest.raises(ValueError, match=r"no trainable weights.*'full_gnorm'"):
+        ImportanceTraining(model, score="full_gnorm").fit(x, y, verbose=0)
+    # Other scores ask for none.
+    assert (oracle(model, "loss").score(x, y) > 0).all()
 
 
 @any_backend

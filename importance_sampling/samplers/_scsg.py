@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._arrays import count_rows, flatten, take_rows
+from ..data import StreamEnded
 from ..proposal import Pool, Proposal
 from ..protocols import Dataset, SnapshotModel
-from ..data import StreamEnded
 from .base import BaseSampler
 
 if TYPE_CHECKING:
