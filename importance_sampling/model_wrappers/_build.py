@@ -38,11 +38,9 @@ def build_late_weights(model: keras.Model, x: Nested) -> None:
         rows = sizes.pop()
         x = map_arrays(lambda a: ops.concatenate([a[:1]] * rows, axis=0), x)
     arguments = {"training": False} if takes_training(model.call) else {}
-    # Layers may keep what they saw, as stateful ones do.
-    before = [(v, tensor_to_numpy(v.value).copy()) for v in model.non_trainable_variables]
-    model(x, **arguments)
-    for variable, value in before:
-        variable.assign(value)
+    # What layers keep of a call, as stateful ones do, goes; variables that are made in it stay.
+    with keras.StatelessScope():
+        model(x, **arguments)
 
 
 def _has_unbuilt(layer: keras.Layer, seen: set[int]) -> bool:
