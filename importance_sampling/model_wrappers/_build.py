@@ -33,10 +33,9 @@ def build_late_weights(model: keras.Model, x: Nested) -> None:
     """
     if not _has_unbuilt(model, set()):
         return
-    sizes = {shape[0] for shape in (input_shapes(model) or {}).values()} - {None}
+    sizes = [shape[0] for shape in (input_shapes(model) or {}).values() if shape[0] is not None]
     if sizes:
-        rows = sizes.pop()
-        x = map_arrays(lambda a: ops.concatenate([a[:1]] * rows, axis=0), x)
+        x = map_arrays(lambda a: ops.concatenate([a[:1]] * sizes[0], axis=0), x)
     arguments = {"training": False} if takes_training(model.call) else {}
     # What layers keep of a call, as stateful ones do, goes; variables that are made in it stay.
     with keras.StatelessScope():
