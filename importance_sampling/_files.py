@@ -227,3 +227,14 @@ def make_directory(path: Path) -> Path:
     if not os.access(path, os.W_OK):
         raise PermissionError(f"The directory {path} cannot be written to.")
     return path
+
+
+def check_target(path: Path) -> None:
+    """Makes the directory of a file that is to be written, or raises an OSError if it cannot be.
+
+    Args:
+        path: the file.
+    """
+    make_directory(path.parent)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a directory, no file to write to.")

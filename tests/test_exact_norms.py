@@ -12,8 +12,10 @@ from helpers import data, mlp, oracle
 from keras import layers
 from spread import full
 
+from importance_sampling import SVRG, ImportanceTraining
 from importance_sampling.backend import base
-from importance_sampling.model_wrappers import _layer_calls
+from importance_sampling.model_wrappers import OracleWrapper, _layer_calls
+from importance_sampling.reweighting import UNWEIGHTED
 
 any_backend = pytest.mark.any_backend
 RNG = np.random.default_rng(0)
@@ -139,6 +141,48 @@ def two_outputs():
     return model, x, [y % 3, x[:, :1]]
 
 
+def folded(first, inner, shape, back, features=3):
+    """A model within whose middle layer the first axis is not that of the samples."""
+    inputs = keras.Input(shape)
+    x = layers.Dense(features, "tanh")(inputs)
+    x = back(inner(first(x)))
+    model = keras.Model(inputs, layers.Dense(3, "softmax")(layers.Flatten()(x)))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x = RNG.normal(size=(9, *shape)).astype("float32")
+    return model, x, RNG.integers(0, 3, 9)
+
+
+def time_major(steps=9):
+    """As many steps as there are samples, by default."""
+
+    def swap(x):
+        return keras.ops.transpose(x, (1, 0, 2))
+
+    return folded(swap, layers.Dense(4, name="middle"), (steps, 2), swap)
+
+
+def short_time_major():
+    return time_major(2)
+
+
+def flat_steps():
+    return folded(
+        lambda x: keras.ops.reshape(x, (-1, 3)),
+        layers.Dense(4, name="middle"),
+        (4, 2),
+        lambda x: keras.ops.reshape(x, (-1, 4, 4)),
+    )
+
+
+def flat_patches():
+    return folded(
+        lambda x: keras.ops.reshape(x, (-1, 4, 5, 3)),
+        layers.Conv2D(2, 2, name="middle"),
+        (2, 4, 5, 2),
+        lambda x: keras.ops.reshape(x, (-1, 2, 3, 4, 2)),
+    )
+
+
 MODELS = {
     # What is tapped, what goes the other way.
     images: ("conv2d conv2d conv2d dense", ""),
@@ -152,8 +196,12 @@ MODELS = {
     adapted: ("dense dense", "dense"),
     tied: ("", "dense dense"),
     two_outputs: ("a b dense", ""),
+    time_major: ("dense", "middle"),
+    short_time_major: ("dense", "middle"),
+    flat_steps: ("dense", "middle"),
+    flat_patches: ("dense", "middle"),
 }
-EVERYWHERE = (images, texts, sequences)
+EVERYWHERE = (images, texts, sequences, time_major, flat_steps)
 
 
 def kinds(names):
@@ -187,6 +235,73 @@ def test_norms_are_those_of_batches_of_one(make):
     tapped, others = MODELS[make]
     assert kinds(layer.name for layer in plan.tapped) == sorted(set(tapped.split()))
     assert kinds(v.path.split("/")[-2] for v in plan.others) == sorted(set(others.split()))
+
+
+@any_backend
+@pytest.mark.parametrize("make", [texts, time_major, short_time_major, flat_steps, flat_patches])
+def test_one_sample_alone_has_the_norm_that_it_has_among_others(make):
+    model, x, y = make()
+    expected = oracle(model, "full_gnorm").score(x, y)
+    # What is compiled is made for one row, too.
+    alone = oracle(model, "full_gnorm")
+    np.testing.assert_allclose(alone.score(x[:1], y[:1]), expected[:1], rtol=2e-4)
+    np.testing.assert_allclose(alone.score(x, y), expected, rtol=2e-4)
+
+
+def test_weights_that_the_first_call_makes_count():
+    """An activation with weights is built when it is called, and not before."""
+    model = classifier(
+        layers.Input((6,)), layers.Dense(5, activation=layers.PReLU()), layers.LayerNormalization()
+    )
+    x, y = data(9)
+    y = y % 3
+    wrapper = oracle(model, "full_gnorm")
+    found = wrapper.score(x, y)
+    plan = wrapper.compiled.objective.norm_plan
+    assert len(model.trainable_variables) == 7
+    assert len(plan.others) == 5 and [type(t) for t in plan.tapped] == [layers.Dense]
+    assert model.optimizer.built
+    np.testing.assert_allclose(found, one_by_one(wrapper, x, y), rtol=2e-4)
+    wrapper.train_batch(x, y, np.ones(9))
+
+
+@any_backend
+@pytest.mark.parametrize("training", [ImportanceTraining, SVRG])
+def test_trainings_take_layers_that_build_weights_when_called(training):
+    model = classifier(layers.Input((6,)), layers.Dense(5, activation=layers.PReLU()))
+    x, y = data(24)
+    arguments = {"score": "full_gnorm"} if training is ImportanceTraining else {"B": 0}
+    alpha = model.layers[0].activation
+    training(model, **arguments).fit(x, y % 3, batch_size=8, epochs=2, verbose=0)
+    assert np.abs(alpha.get_weights()[0]).max() > 0
+
+
+@any_backend
+def test_the_call_that_builds_leaves_the_state_of_layers():
+    inputs = keras.Input(batch_shape=(4, 3, 2))
+    recurrent = layers.GRU(3, stateful=True)
+    hidden = recurrent(inputs)
+    hidden = layers.Dense(5, activation=layers.PReLU())(hidden)
+    model = keras.Model(inputs, layers.Dense(3, "softmax")(hidden))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x = RNG.normal(size=(4, 3, 2)).astype("float32")
+    OracleWrapper(model, UNWEIGHTED, score="loss").build(x, np.array([0, 1, 2, 0]))
+    assert len(model.trainable_variables) == 3 + 2 + 1 + 2
+    assert not keras.ops.convert_to_numpy(recurrent.states[0]).any()
+
+
+@any_backend
+def test_a_model_without_trainable_weights_is_refused():
+    model = mlp()
+    model.trainable = False
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    x, y = data(24)
+    with pytest.raises(ValueError, match=r"no trainable weights.*'full_gnorm'"):
+        oracle(model, "full_gnorm").score(x, y)
+    with pytest.raises(ValueError, match=r"no trainable weights.*'full_gnorm'"):
+        ImportanceTraining(model, score="full_gnorm").fit(x, y, verbose=0)
+    # Other scores ask for none.
+    assert (oracle(model, "loss").score(x, y) > 0).all()
 
 
 @any_backend

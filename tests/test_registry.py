@@ -201,6 +201,16 @@ def test_nothing_is_written_before_values_are_checked(text, tmp_path, capsys):
         ({"dataset": "mnist"}, "N=i9", "N (of cifar10-augmented"),
         ({}, "scsg_B=i9", "scsg_B (of scsg)"),
         (
+            {"sampler": "scsg", "wrapper": "svrg", "reweighting": "unweighted"},
+            "scsg_B=i0;scsg_B_rate=f2",
+            "scsg_B_rate (scsg_B=i0 takes the whole training set)",
+        ),
+        (
+            {"sampler": "scsg", "wrapper": "svrg", "reweighting": "unweighted"},
+            "scsg_B=i9;scsg_B_rate=f2",
+            "",
+        ),
+        (
             {},
             "opt=srmsprop;lr_decay=f0.1;lr_reductions=I5",
             "lr_reductions (lr_decay sets the rate)",

@@ -17,6 +17,7 @@ from PIL import Image
 from importance_sampling import pretrained
 from importance_sampling.datasets import LFW
 from importance_sampling.experiment import cli
+from importance_sampling.experiment.commands import variance_reduction
 from importance_sampling.experiment.papers.lfw_evaluate import best_threshold, distances
 from importance_sampling.experiment.recorder import Recorder
 from importance_sampling.experiment.results import Result
@@ -290,6 +291,38 @@ def test_compare_and_list(tmp_path, capsys, monkeypatch):
     monkeypatch.delenv("FORCE_COLOR")
     assert cli.main(["compare", str(tree / "third")]) == 2
     assert "holds no run: it has no train.txt" in capsys.readouterr().err
+
+
+@pytest.mark.any_backend
+@pytest.mark.parametrize(
+    ("option", "path", "message"),
+    [
+        ("--output", "file/found.json", "file"),
+        ("--output", "folder", "is a directory"),
+        ("--picture", "file/found.png", "file"),
+        ("--picture", "found.jpeg2", "must end in .png, .svg, .pdf"),
+        ("--picture", "found", "must end in .png, .svg, .pdf"),
+    ],
+)
+def test_variance_reduction_says_before_its_work_where_it_cannot_write(
+    tmp_path, capsys, monkeypatch, option, path, message
+):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+
+    def work(*args):
+        raise AssertionError("nothing is to be read or computed")
+
+    monkeypatch.setattr(variance_reduction.build, "build_model", work)
+    arguments = ["variance-reduction", "small_nn", "none.weights.h5", "canevet-icml2016"]
+    assert cli.main([*arguments, option, str(tmp_path / path)]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+    # Folders that are missing are made.
+    monkeypatch.undo()
+    target = tmp_path / "new" / "found.json"
+    assert cli.main([*arguments, "--output", str(target)]) == 2
+    assert "none.weights.h5" in capsys.readouterr().err and target.parent.is_dir()
 
 
 @pytest.mark.any_backend

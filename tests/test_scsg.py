@@ -11,7 +11,7 @@ from importance_sampling.datasets import GeneratorDataset, InMemoryDataset
 from importance_sampling.experiment import cli
 from importance_sampling.model_wrappers import KatyushaWrapper, ModelWrapperDecorator, SVRGWrapper
 from importance_sampling.reweighting import UNWEIGHTED
-from importance_sampling.samplers import SCSGSampler
+from importance_sampling.samplers import SCSGSampler, _scsg
 
 any_backend = pytest.mark.any_backend
 
@@ -64,6 +64,43 @@ def test_snapshots_come_every_so_many_steps_of_so_many_examples(arguments, sizes
     assert set(np.concatenate(drawn[:4])) == set(range(20))
     if arguments.get("B") == 6:
         assert set(model.snapshots[0]) != set(model.snapshots[1])
+
+
+@any_backend
+def test_growth_ends_at_the_whole_of_the_data():
+    model = Recorder(part=20)
+    sampler = SCSGSampler(numbered(20), UNWEIGHTED, model, B=4, B_over_b=1, B_rate=1e200, rng=0)
+    for _ in range(5):
+        sampler.propose(6)
+    assert [len(found) for found in model.snapshots] == [4, 20, 20, 20, 20]
+    assert sampler.B == 20
+
+
+@any_backend
+def test_growth_on_a_stream_ends_at_what_may_be_held(monkeypatch):
+    x = np.arange(4000, dtype="float32").reshape(1000, 4)
+    y = np.zeros(1000, "float32")
+    # 20 bytes an example.
+    monkeypatch.setattr(_scsg, "_MOST_BYTES", 20 * 15)
+    for large, sizes in ((4, [4, 12, 15, 15]), (30, [30, 30, 30, 30])):
+        model = Recorder()
+        stream = GeneratorDataset((x[i : i + 10], y[i : i + 10]) for i in range(0, 1000, 10))
+        sampler = SCSGSampler(stream, UNWEIGHTED, model, B=large, B_over_b=1, B_rate=3.0, rng=0)
+        for _ in range(4):
+            sampler.propose(2)
+        assert [len(found) for found in model.snapshots] == sizes
+    sampler = SCSGSampler(
+        GeneratorDataset((x[i : i + 10], y[i : i + 10]) for i in range(0, 1000, 10)),
+        UNWEIGHTED,
+        Recorder(),
+        B=4,
+        B_over_b=1,
+        B_rate=1e308,
+        rng=0,
+    )
+    for _ in range(4):
+        sampler.propose(2)
+    assert sampler.B == 15
 
 
 @any_backend
@@ -132,6 +169,23 @@ def test_training_learns_from_arrays_and_streams():
     assert np.isfinite(history["loss"]).all()
     with pytest.raises(ValueError, match="B=0 takes the gradient of the whole training set"):
         SVRG(model, B=0).fit_generator(batches(), steps_per_epoch=5, verbose=0)
+
+
+@any_backend
+@pytest.mark.parametrize("batches", [3, 10])
+def test_a_generator_that_the_first_snapshot_uses_up_is_refused_before_a_step(batches):
+    x, y = data(8)
+    model = adam_mlp()
+    before = model.get_weights()
+    with pytest.raises(ValueError, match=f"{8 * batches} examples.*all that is left.*Lower `B`"):
+        SVRG(model).fit(((x, y) for _ in range(batches)), batch_size=8, verbose=0)
+    for a, b in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(a, b)
+    # One batch more is one step.
+    training = SVRG(model)
+    with pytest.warns(UserWarning, match="ended after 1 steps"):
+        training.fit(((x, y) for _ in range(11)), batch_size=8, verbose=0)
+    assert training.report().steps == {"uniform": 1}
 
 
 @any_backend

@@ -13,6 +13,9 @@ from .argument_types import numbers
 from .papers import options as papers
 from .registry import HYPERPARAMETERS, Row
 
+STILL = (".png", ".svg", ".pdf")
+"""How names of pictures that do not move may end."""
+
 _WIDTH = 78
 
 
@@ -188,7 +191,7 @@ def _variance_reduction(parser: argparse.ArgumentParser) -> None:
     add("--random_seed", type=int, default=0)
     add("--save_scores", type=Path, help="directory for SCORE.txt")
     add("--output", type=Path, help="JSON file to write")
-    add("--picture", type=Path, help="picture to write, .png or .svg")
+    add("--picture", type=Path, help="picture to write, .png, .svg or .pdf")
     add("--hyperparams", default="", help="of the data set, as for `run`")
 
 

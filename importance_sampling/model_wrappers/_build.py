@@ -13,12 +13,48 @@ from keras import ops, tree
 from .._arrays import TRIED_ROWS, Nested, map_arrays
 from ..backend.array_types import tensor_to_numpy
 from ._outputs import OutputInfo
-from .introspection import takes_training
+from .introspection import input_shapes, takes_training
 
 
 def first_rows(*data: Nested) -> tuple[Nested, ...]:
     """A few rows of everything as tensors, for shapes and types."""
     return map_arrays(lambda a: ops.convert_to_tensor(a[:TRIED_ROWS]), data)
+
+
+def build_late_weights(model: keras.Model, x: Nested) -> None:
+    """Calls a model once where layers inside its layers have no weights yet.
+
+    A symbolic call does not reach them where the outer layer knows the shape of its outputs: an
+    activation that is a layer, as `Dense(5, activation=PReLU())` has, is built when it is called.
+
+    Args:
+        model: the built model.
+        x: inputs, a few rows as tensors.
+    """
+    if not _has_unbuilt(model, set()):
+        return
+    sizes = [shape[0] for shape in (input_shapes(model) or {}).values() if shape[0] is not None]
+    if sizes:
+        x = map_arrays(lambda a: ops.concatenate([a[:1]] * sizes[0], axis=0), x)
+    arguments = {"training": False} if takes_training(model.call) else {}
+    # What layers keep of a call, as stateful ones do, goes; variables that are made in it stay.
+    with keras.StatelessScope():
+        model(x, **arguments)
+
+
+def _has_unbuilt(layer: keras.Layer, seen: set[int]) -> bool:
+    """Whether a layer, or one that it holds, is not built yet."""
+    if id(layer) in seen:
+        return False
+    seen.add(id(layer))
+    held: list[Any] = []
+    for value in vars(layer).values():
+        held += value if isinstance(value, list | tuple) else [value]
+    if isinstance(layer, keras.Model):
+        held += layer.layers
+    return not layer.built or any(
+        _has_unbuilt(each, seen) for each in held if isinstance(each, keras.Layer)
+    )
 
 
 def build_state(model: keras.Model, rows: tuple[Nested, ...], info: OutputInfo) -> dict[str, Any]:

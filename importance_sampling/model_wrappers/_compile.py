@@ -63,6 +63,13 @@ def compile_model(
     rows = _build.first_rows(x, y, sample_weight)
     with _dry_run.reraise_with_context(model, rows[0], "`x`"):
         info = describe(model, rows[0])
+        _build.build_late_weights(model, rows[0])
+    if score.name == "full_gnorm" and not model.trainable_variables:
+        raise ValueError(
+            f"The model {model.name!r} has no trainable weights, so that the norm of the gradient "
+            "over them, the score 'full_gnorm', is 0 for every example. Set `trainable = True` on "
+            'the layers that are to be trained and compile again, or score by "loss".'
+        )
     runtime = backend.get().Runtime(model)
     losses = _checks.losses_by_output(model, info.spec)
     ignored_labels = [getattr(loss, "ignore_class", None) for loss in losses]

@@ -47,10 +47,12 @@ class LayerCall:
     Attributes:
         layer: a layer that `is_known`.
         output_shape: shape of its pre-activations.
+        input_shape: shape of its inputs.
     """
 
     layer: Any
     output_shape: tuple[int | None, ...] = ()
+    input_shape: tuple[int | None, ...] = ()
 
     @property
     def _steps(self) -> int | None:

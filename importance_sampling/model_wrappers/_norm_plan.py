@@ -31,6 +31,8 @@ from .introspection import all_layers, input_shapes, overrides
 # Memory for what is held of all samples at one time.
 _BYTES = 2**28
 _MOST_ROWS = 1024
+# Numbers of rows to see layers called on. An axis of steps may have the length of one, not of both.
+_TRIED = (2, 3)
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,15 +55,15 @@ class NormPlan:
         return max(1, min(_MOST_ROWS, _BYTES // max(self.tapped_bytes, 1)))
 
 
-def plan_norms(model: keras.Model, forward: Callable[[], Any]) -> NormPlan:
+def plan_norms(model: keras.Model, forward: Callable[[int], Any]) -> NormPlan:
     """Finds the layers of a model that the product of norms serves.
 
-    These are layers of Keras' own in models of Keras' own, each called once in a forward pass, of
-    whose weights nobody else knows.
+    These are layers of Keras' own in models of Keras' own, each called once in a forward pass with
+    the samples along the first axis, of whose weights nobody else knows.
 
     Args:
         model: the compiled, built model.
-        forward: makes a forward pass on a few rows, to see what the layers are called on.
+        forward: makes a forward pass on so many rows, to see what the layers are called on.
     """
     sizes = [size for shape in (input_shapes(model) or {}).values() for size in shape[1:]]
     found = [layer for layer in all_layers(model) if is_known(layer)]
@@ -72,17 +74,21 @@ def plan_norms(model: keras.Model, forward: Callable[[], Any]) -> NormPlan:
     own = [each for each in all_layers(model) if not type(each).__module__.startswith("keras.")]
     if not found or own or any(overrides(each, "call") for each in models):
         return NormPlan((), list(model.trainable_variables))
-    trace = _Trace()
-    with trace.watching(found, lambda tensor: tensor):
-        forward()
+    traces = {}
+    for rows in _TRIED:
+        traces[rows] = _Trace()
+        with traces[rows].watching(found, lambda tensor: tensor):
+            forward(rows)
     shared = _shared_variables(model)
     tapped, size = [], 1
     for layer in found:
-        calls = [call for call in trace.calls if call.layer is layer]
-        if len(calls) != 1 or any(id(v) in shared for v in layer.trainable_variables):
+        calls = {rows: trace.calls_of(layer) for rows, trace in traces.items()}
+        if any(id(v) in shared for v in layer.trainable_variables):
+            continue
+        if not _are_by_sample(calls):
             continue
         tapped.append(layer)
-        size = max(size, calls[0].bytes_per_sample)
+        size = max(size, calls[_TRIED[0]][0].bytes_per_sample)
     covered = {id(v) for layer in tapped for v in layer.trainable_variables}
     others = [v for v in model.trainable_variables if id(v) not in covered]
     return NormPlan(tuple(tapped), others, size)
@@ -123,6 +129,23 @@ def tapped_squares(
     return total * scale
 
 
+def _are_by_sample(calls: dict[int, list[LayerCall]]) -> bool:
+    """Whether a layer is called once, and the number of rows is its first axis, and no other.
+
+    Args:
+        calls: its calls, by the number of rows.
+    """
+    if any(len(made) != 1 for made in calls.values()):
+        return False
+    shapes = [
+        (rows, shape)
+        for rows, (call,) in calls.items()
+        for shape in (call.input_shape, call.output_shape)
+    ]
+    inner = {(call.input_shape[1:], call.output_shape[1:]) for (call,) in calls.values()}
+    return len(inner) == 1 and all(shape[:1] == (rows,) for rows, shape in shapes)
+
+
 def _shared_variables(model: keras.Model) -> set[int]:
     """Variables that more than one layer holds."""
     seen: set[int] = set()
@@ -140,6 +163,10 @@ class _Trace:
     """Calls of layers in the order in which they are made."""
 
     calls: list[LayerCall] = field(default_factory=list)
+
+    def calls_of(self, layer: keras.Layer) -> list[LayerCall]:
+        """The calls of one layer."""
+        return [call for call in self.calls if call.layer is layer]
 
     @contextlib.contextmanager
     def watching(
@@ -161,7 +188,7 @@ class _Trace:
             return tap(preactivation)
 
         def call(inputs: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-            self.calls.append(LayerCall(layer))
+            self.calls.append(LayerCall(layer, input_shape=tuple(inputs.shape)))
             if type(layer) is layers.Embedding:
                 # Only what can be differentiated is handed to a tap.
                 tap(ops.cast(inputs, "float32"))

@@ -20,7 +20,7 @@ import numpy as np
 from keras import ops, tree
 
 from .. import backend
-from .._arrays import Nested
+from .._arrays import Nested, map_arrays
 from ..backend.array_types import tensor_to_numpy
 from ..backend.base import Runtime, Tensor
 from ..layers.activations import preactivation_gradient, safe_output
@@ -231,9 +231,11 @@ def with_norm_plan(objective: Objective, x: Nested) -> Objective:
         x: inputs, a few rows.
     """
 
-    def forward() -> None:
+    def forward(rows: int) -> None:
+        # The values do not matter, only shapes do.
+        repeated = map_arrays(lambda a: ops.concatenate([a[:1]] * rows, axis=0), x)
         with objective.runtime.scope():
-            objective.loss.forward(x)
+            objective.loss.forward(repeated)
 
     plan = plan_norms(objective.loss.model, forward)
     return dataclasses.replace(objective, norm_plan=plan)

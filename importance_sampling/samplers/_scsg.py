@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from .._arrays import count_rows, take_rows
+from .._arrays import count_rows, flatten, take_rows
+from ..data import StreamEnded
 from ..proposal import Pool, Proposal
 from ..protocols import Dataset, SnapshotModel
 from .base import BaseSampler
 
 if TYPE_CHECKING:
     from ..reweighting import ReweightingPolicy
+
+
+# What growing snapshots may hold of a stream, of which every example must be read at one time.
+_MOST_BYTES = 2**30
 
 
 class SCSGSampler(BaseSampler):
@@ -30,7 +35,9 @@ class SCSGSampler(BaseSampler):
         B: int, examples whose gradient a snapshot has; 0, or as many as there are, for the whole
             training set. Defaults to `1024`.
         B_over_b: int, steps from one snapshot to the next. Defaults to `32`.
-        B_rate: float > 0, what B is multiplied by after each snapshot. Defaults to `1.0`.
+        B_rate: float > 0, what B is multiplied by after each snapshot. Growth ends at the whole
+            training set; on a stream, where the examples of a snapshot take 1 GiB. Defaults to
+            `1.0`.
 
     Raises:
         TypeError: if the model takes no snapshots.
@@ -74,6 +81,7 @@ class SCSGSampler(BaseSampler):
         # Grows by fractions, too.
         self._large = float(B)
         self._left = 0
+        self._drew = False
 
     @property
     def B(self) -> int:
@@ -98,6 +106,10 @@ class SCSGSampler(BaseSampler):
 
         Args:
             batch_size: int, the most examples in it.
+
+        Raises:
+            ValueError: if the first snapshot takes all that is left of a stream.
+            StreamEnded: if nothing is left of a stream.
         """
         return self.propose_many(batch_size, 1)[0]
 
@@ -108,20 +120,36 @@ class SCSGSampler(BaseSampler):
             batch_size: int, the most examples in each.
             count: int, how many; at most `batches_ahead`.
         """
-        if not self._left:
-            self._take_snapshot(batch_size)
+        taken = None if self._left else self._take_snapshot(batch_size)
         self._left -= count
-        if count == 1:
-            return [self._draw(self.candidates(batch_size), batch_size)]
-        return self._propose_many_uniformly(batch_size, count)
+        try:
+            if count == 1:
+                proposals = [self._draw(self.candidates(batch_size), batch_size)]
+            else:
+                proposals = self._propose_many_uniformly(batch_size, count)
+        except StreamEnded:
+            if self._drew or taken is None:
+                raise
+            raise ValueError(
+                f"The first snapshot took {taken} examples, all that is left of the training data, "
+                "so that there is none to make a step with. Lower `B`, or give data that goes on: "
+                "a snapshot reads its examples from a stream like a batch does."
+            ) from None
+        self._drew = True
+        return proposals
 
-    def _take_snapshot(self, batch_size: int) -> None:
+    def _take_snapshot(self, batch_size: int) -> int:
+        """Has the model take a snapshot; returns of how many examples."""
         size = self.model.snapshot_batch_size(batch_size)
         n = self._indices.n
         if n is None:
             _, rows = self._rows.next_pool(self.B)
-            parts = _Parts(lambda part: take_rows(rows, part), count_rows(rows), size)
+            chosen = count_rows(rows)
+            parts = _Parts(lambda part: take_rows(rows, part), chosen, size)
+            bytes_per_row = sum(array.nbytes for array in flatten(rows)) / chosen
+            most = _MOST_BYTES // max(bytes_per_row, 1)
         else:
+            most = n
             # In random order, so that parts are what batches are to layers that normalize them.
             chosen = n if self.B == 0 else min(self.B, n)
             idxs = self.rng.choice(n, chosen, replace=False)
@@ -129,7 +157,10 @@ class SCSGSampler(BaseSampler):
             parts = _Parts(lambda part: data[idxs[part]], chosen, size)
         self.model.take_snapshot(parts)
         self._left = self.B_over_b
-        self._large = max(self._large * self.B_rate, 1.0) if self._large else 0.0
+        if self._large:
+            # What was asked for at first may be more.
+            self._large = min(max(self._large * self.B_rate, 1.0), max(self._large, most))
+        return chosen
 
 
 class _Parts:

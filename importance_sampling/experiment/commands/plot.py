@@ -12,9 +12,9 @@ from ... import plots
 from ..._files import make_directory, write_whole
 from ..._names import unknown
 from .. import registry
+from ..options import STILL
 from ..results import Result
 
-_STILL = (".png", ".svg", ".pdf")
 _MOVING = (".gif", ".mp4")
 _SHOWN = 32
 
@@ -25,10 +25,10 @@ def main(options: argparse.Namespace) -> int:
         raise unknown("kind of picture", options.kind, registry.PICTURES)
     animated = registry.PICTURES[options.kind].animated
     moving = animated and options.output.suffix in _MOVING
-    if not moving and options.output.suffix not in _STILL:
+    if not moving and options.output.suffix not in STILL:
         also = f" or {', '.join(_MOVING)}" if animated else ""
         raise ValueError(
-            f"{options.output} must end in {', '.join(_STILL)}{also} for {options.kind}."
+            f"{options.output} must end in {', '.join(STILL)}{also} for {options.kind}."
         )
     results = [Result(path) for path in options.runs]
     make_directory(options.output.parent)

@@ -10,14 +10,16 @@ from typing import Any
 import keras
 import numpy as np
 
+from ... import _requirements
 from ..._arrays import Nested
-from ..._files import make_directory, write_json, write_whole
+from ..._files import check_target, make_directory, write_json, write_whole
 from ..._text_tables import print_table
 from ...model_wrappers import OracleWrapper, Score
 from ...reweighting import BiasedReweightingPolicy
 from .. import build, registry
 from ..gradient_quality import GradientSample, Interval, Quality
 from ..hyperparams import parse
+from ..options import STILL
 from ..registry.samplers import MIX
 
 UNIFORM = ("ones", "uniform")
@@ -37,6 +39,13 @@ def main(options: argparse.Namespace) -> int:
         )
     if options.earlier_weights is not None and HISTORY not in options.score:
         raise ValueError("--earlier_weights are for draws by the history: pass --score history.")
+    if options.output:
+        check_target(options.output)
+    if options.picture:
+        _requirements.require("matplotlib", "plots", "A picture")
+        if options.picture.suffix not in STILL:
+            raise ValueError(f"--picture {options.picture} must end in {', '.join(STILL)}.")
+        check_target(options.picture)
     rng = np.random.default_rng(options.random_seed)
     names = {"model": options.model, "dataset": options.dataset}
     build.check(names, hp)

@@ -151,6 +151,8 @@ def without_effect(names: Mapping[str, str], hp: Hyperparams) -> dict[str, str]:
         reasons.setdefault("k", "draws are uniform")
     if trains and names["optimizer"] == "sgd" and hp.get(NESTEROV.name) and not hp.get("momentum"):
         reasons[NESTEROV.name] = "there is no momentum"
+    if trains and names["sampler"] == "scsg" and hp.get("scsg_B") == 0 and "scsg_B_rate" in hp:
+        reasons["scsg_B_rate"] = "scsg_B=i0 takes the whole training set"
     if has_own_schedule(hp):
         for name in (REDUCTIONS.name, CHANGES.name, "lr_targets"):
             if trains and name in hp:
