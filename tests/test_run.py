@@ -318,8 +318,12 @@ def test_variance_reduction_says_before_its_work_where_it_cannot_write(
     assert cli.main([*arguments, option, str(tmp_path / path)]) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
-    # Folders that are missing are made.
-    monkeypatch.undo()
+
+
+@pytest.mark.any_backend
+def test_variance_reduction_makes_folders_that_are_missing(tmp_path, capsys):
+    arguments = ["variance-reduction", "small_nn", "none.weights.h5", "canevet-icml2016"]
+    arguments += ["--hyperparams", "N=i64"]
     target = tmp_path / "new" / "found.json"
     assert cli.main([*arguments, "--output", str(target)]) == 2
     assert "none.weights.h5" in capsys.readouterr().err and target.parent.is_dir()
