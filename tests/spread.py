@@ -7,6 +7,8 @@ import zlib
 from collections.abc import Collection
 
 BACKENDS = ("tensorflow", "jax", "torch")
+# Those that trace and compile a network before they run it.
+COMPILING = ("tensorflow", "jax")
 # PyTorch compiles nothing, so that a small network takes it a quarter of the others' time.
 SMALL_NETWORKS = ("tensorflow", "jax", *8 * ("torch",))
 

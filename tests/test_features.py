@@ -37,10 +37,22 @@ def test_every_cell_runs_somewhere(monkeypatch):
     assert set().union(*cells.values()) == set().union(*full.values())
     for backend, found in cells.items():
         assert found <= full[backend]
-        assert {c for c in full[backend] if c[1] == features.MAIN} <= found
         # Some of each column, on each backend.
         elsewhere = features.ON_TORCH if backend != "torch" else ()
         assert {t for _, t in found} == set(features.TRAININGS) - set(elsewhere)
+    for name, row in ROWS.items():
+        main = (name, features.MAIN)
+        possible = {backend for backend, found in full.items() if main in found}
+        on = {backend for backend, found in cells.items() if main in found}
+        # On PyTorch and on one that compiles, wherever there are both.
+        assert len(on & set(features.COMPILING)) >= 1
+        assert "torch" in on or "torch" not in possible
+        assert on == possible or not row.everywhere
+    # In parts of about the same size: an expected half, four deviations below it.
+    spread = [n for n, row in ROWS.items() if not row.everywhere]
+    for backend in features.COMPILING:
+        here = sum((n, features.MAIN) in cells[backend] for n in spread)
+        assert here >= len(spread) / 2 - 2 * len(spread) ** 0.5
 
 
 @pytest.mark.any_backend

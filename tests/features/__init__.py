@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from spread import BACKENDS, SMALL_NETWORKS, full, one_backend
+from spread import BACKENDS, COMPILING, full, one_backend
 
 from .columns import (
     BY_SNAPSHOT,
@@ -29,6 +29,8 @@ from .columns import (
     TRAININGS,
 )
 
+# A further training compiles everything anew, which takes PyTorch no time.
+SHARES = ("tensorflow", "jax", *16 * ("torch",))
 MODULES = ("arguments", "data", "shapes", "compiling", "models", "own", "callbacks", "again")
 
 
@@ -47,6 +49,9 @@ class Feature:
         kind: What trainings of `REFUSED_KINDS` refuse.
         uniform: Why nothing in it can be drawn by score, by column; "" stands for all of them.
         once: Backends on which it runs with the main training alone.
+        everywhere: Whether it leans on what backends do each in their own way: how a step is
+            traced and compiled, where the state lies while it runs, what tensors they take. The
+            main training then runs on all of them.
     """
 
     section: str
@@ -59,6 +64,7 @@ class Feature:
     kind: str = ""
     uniform: dict[str, str] = field(default_factory=dict)
     once: tuple[str, ...] = ()
+    everywhere: bool = False
 
     def stays_uniform(self, training: str) -> bool:
         """Whether no step of this training can be drawn by score."""
@@ -97,7 +103,7 @@ class Cell:
 
     @property
     def main(self) -> bool:
-        """Whether this is the training that every row is tried with on all backends."""
+        """Whether this is the training that every row is tried with on two backends or more."""
         return self.training == MAIN
 
     def wrap(self, model: keras.Model, **kwargs: Any) -> Any:
@@ -180,24 +186,33 @@ def load() -> dict[str, Feature]:
 def cells(backend: str) -> list[tuple[str, str]]:
     """Pairs of row and training to run on this backend.
 
-    Every row runs with the main training on all backends that it has something to say of, with
-    each further training on one of them. CI_FULL=1 asks for every pair everywhere.
+    The main training runs on PyTorch and on TensorFlow or JAX, which compile, or on all three
+    where a row asks for it; each further training on one of them, most often on the fastest.
+    CI_FULL=1 asks for every pair everywhere.
     """
-    found = []
-    for name, row in load().items():
-        where = [b for b in BACKENDS if b in row.backends or b in row.instead]
-        for training in TRAININGS:
-            if row.section not in SECTIONS.get(training, MODULES):
-                continue
-            on = where
-            if training != MAIN:
-                on = [b for b in where if b not in row.once]
-                if not full():
-                    spread = ["torch"] if training in ON_TORCH else on
-                    on = [one_backend(f"{name}-{training}", spread, SMALL_NETWORKS)]
-            if backend in on:
-                found.append((name, training))
-    return found
+    return [
+        (name, training)
+        for name, row in load().items()
+        for training in TRAININGS
+        if backend in _backends(name, row, training)
+    ]
+
+
+def _backends(name: str, row: Feature, training: str) -> list[str]:
+    if row.section not in SECTIONS.get(training, MODULES):
+        return []
+    where = [b for b in BACKENDS if b in row.backends or b in row.instead]
+    if training != MAIN:
+        on = [b for b in where if b not in row.once]
+        if full():
+            return on
+        spread = ["torch"] if training in ON_TORCH else on
+        return [one_backend(f"{name}-{training}", spread, SHARES)]
+    compiling = [b for b in where if b in COMPILING]
+    if full() or row.everywhere or len(compiling) < len(COMPILING):
+        return where
+    chosen = one_backend(f"{name}-{training}", compiling)
+    return [b for b in where if b == chosen or b not in COMPILING]
 
 
 def run(feature: Feature, cell: Cell) -> None:

@@ -70,7 +70,9 @@ def between(cell):
     assert not left
 
 
-@works("`compile` again between fits", "with another loss, optimizer or frozen layers")
+@works(
+    "`compile` again between fits", "with another loss, optimizer or frozen layers", everywhere=True
+)
 def compile_again(cell):
     x, y = data(48)
     net = adam_mlp()
@@ -134,6 +136,7 @@ def pickled(cell):
     "Training in a thread",
     "and two trainings in two threads; one model in two of them, or in a callback of its own "
     "`fit`, is refused",
+    everywhere=True,
 )
 def in_threads(cell):
     x, y = data(48)
@@ -159,6 +162,7 @@ def in_threads(cell):
     "An interrupted `fit`",
     "Ctrl-C leaves the model up to date and usable, in the middle of a step, too: it waits until "
     "the results are assigned",
+    everywhere=True,
 )
 def interrupted(cell):
     x, y = data(64)

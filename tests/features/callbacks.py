@@ -225,7 +225,7 @@ def swap_ema(cell):
     np.testing.assert_allclose(plain, back, rtol=1e-5, atol=1e-6)
 
 
-@works("`LambdaCallback`")
+@works("`LambdaCallback`", everywhere=True)
 def lambdas(cell):
     x, y = data(48)
     net = adam_mlp()
@@ -240,7 +240,9 @@ def lambdas(cell):
     np.testing.assert_array_equal(seen[-1], net.get_weights()[0])
 
 
-@works("Weights changed in the middle of an epoch", "by `set_weights` in a batch hook")
+@works(
+    "Weights changed in the middle of an epoch", "by `set_weights` in a batch hook", everywhere=True
+)
 def set_weights(cell):
     x, y = data(48)
     net = adam_mlp()
@@ -272,7 +274,11 @@ def set_rate(cell):
     np.testing.assert_array_equal(seen[0], seen[5])
 
 
-@works("Predictions in the middle of an epoch", "`predict` and `evaluate` from a batch hook")
+@works(
+    "Predictions in the middle of an epoch",
+    "`predict` and `evaluate` from a batch hook",
+    everywhere=True,
+)
 def predict_inside(cell):
     x, y = data(48)
     net = adam_mlp()

@@ -242,7 +242,7 @@ def alike(cell, net):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
 
 
-@works("`run_eagerly=True`")
+@works("`run_eagerly=True`", everywhere=True)
 def eager(cell):
     calls = []
 
@@ -260,12 +260,13 @@ def eager(cell):
     "XLA on TensorFlow and JAX, `torch.compile` on PyTorch",
     # Half a minute of it.
     once=("torch",),
+    everywhere=True,
 )
 def jit(cell):
     alike(cell, mlp(jit_compile=True))
 
 
-@works("`jit_compile=False`")
+@works("`jit_compile=False`", everywhere=True)
 def no_jit(cell):
     alike(cell, mlp(jit_compile=False))
 
@@ -295,7 +296,7 @@ def under_policy(name, cell):
     return net
 
 
-@works("`mixed_float16`", "with Keras' own loss scaling")
+@works("`mixed_float16`", "with Keras' own loss scaling", everywhere=True)
 def float16(cell):
     assert "LossScale" in type(under_policy("mixed_float16", cell).optimizer).__name__
 
@@ -305,7 +306,7 @@ def bfloat16(cell):
     under_policy("mixed_bfloat16", cell)
 
 
-@works("Gradient accumulation")
+@works("Gradient accumulation", everywhere=True)
 def accumulation(cell):
     x, y = data(64)
     net = mlp(optimizer=keras.optimizers.SGD(0.1, gradient_accumulation_steps=2))
@@ -321,7 +322,9 @@ def accumulation(cell):
     assert changed == [False, True] * 4
 
 
-@works("EMA of the weights", "the averages are in the model at the end, as in Keras")
+@works(
+    "EMA of the weights", "the averages are in the model at the end, as in Keras", everywhere=True
+)
 def ema(cell):
     x, y = data(64)
     net = mlp(optimizer=keras.optimizers.SGD(0.5, use_ema=True, ema_momentum=0.5))

@@ -40,7 +40,9 @@ def two_inputs(as_dict):
 
 
 def framework(name, convert):
-    @works(f"{name} arrays", "on every backend" if name != "numpy" else "")
+    own = name != "numpy"
+
+    @works(f"{name} arrays", "on every backend" if own else "", everywhere=own)
     def check(cell):
         importlib.import_module(name.lower().replace("pytorch", "torch"))
         x, y = data(48)

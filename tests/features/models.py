@@ -49,7 +49,7 @@ def frozen(cell):
         np.testing.assert_array_equal(a, b)
 
 
-@works("BatchNormalization", "scoring a pool does not move its statistics")
+@works("BatchNormalization", "scoring a pool does not move its statistics", everywhere=True)
 def batch_normalization(cell):
     x, y = data(64)
     normal = layers.BatchNormalization(momentum=0.5)
@@ -61,7 +61,7 @@ def batch_normalization(cell):
     np.testing.assert_array_equal(moved, normal.get_weights()[2])
 
 
-@works("Dropout and noise", "active in the step, not when a pool is scored")
+@works("Dropout and noise", "active in the step, not when a pool is scored", everywhere=True)
 def dropout(cell):
     x, y = data(64)
     net = sequential(layers.Dropout(0.5, seed=1), layers.GaussianNoise(0.1, seed=2))
@@ -94,7 +94,7 @@ def integer_inputs(cell):
     assert history["loss"][-1] < history["loss"][0]
 
 
-@works("LSTM with masking", "masked steps neither score nor count")
+@works("LSTM with masking", "masked steps neither score nor count", everywhere=True)
 def lstm(cell):
     rng = np.random.default_rng(0)
     x = rng.integers(1, 9, (48, 6))
@@ -192,7 +192,7 @@ class Subclassed(keras.Model):
         return self.out(self.hidden(inputs))
 
 
-@works("Subclassed models")
+@works("Subclassed models", everywhere=True)
 def subclassed(cell):
     x, y = data(48)
     net = Subclassed()

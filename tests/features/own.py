@@ -9,7 +9,11 @@ from . import refused, works
 from .models import LOSS, head
 
 
-@works("Overridden `compute_loss`", "if it multiplies `sample_weight` into each sample's loss")
+@works(
+    "Overridden `compute_loss`",
+    "if it multiplies `sample_weight` into each sample's loss",
+    everywhere=True,
+)
 def own_loss(cell):
     class Own(keras.Sequential):
         def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
@@ -131,6 +135,7 @@ def own_step_model(call_loss=True, three_parts=False):
 @works(
     "`x, y = data` in a `train_step`",
     "it gets what Keras hands it; weights enter through `compute_loss`",
+    everywhere=True,
 )
 def two_parts(cell):
     x, y = data(72)
@@ -141,6 +146,7 @@ def two_parts(cell):
 @works(
     "`train_step` with sample weights",
     "the user's; without `compute_metrics` a step costs one forward pass more on JAX",
+    everywhere=True,
 )
 def three_parts(cell):
     x, y = data(72)
@@ -154,7 +160,9 @@ def own_objective(cell):
     refused_untouched(cell, own_step_model(call_loss=False))
 
 
-@refused("A GAN", "train it with `model.fit`", "its step has no one loss per example")
+@refused(
+    "A GAN", "train it with `model.fit`", "its step has no one loss per example", everywhere=True
+)
 def gan(cell):
     class Gan(keras.Model):
         def __init__(self):

@@ -108,7 +108,12 @@ def own_batches(cell):
         assert uniform == 2 * [12, 12, 12, 12, 2]
 
 
-@works("Batches of different length", "joined for pools, padded with zeros", kind="stream")
+@works(
+    "Batches of different length",
+    "joined for pools, padded with zeros",
+    kind="stream",
+    everywhere=True,
+)
 def lengths(cell):
     rng = np.random.default_rng(0)
     rows = [rng.integers(1, 9, (8, length)) for length in (3, 7, 5, 6)]
