@@ -1,14 +1,19 @@
 """The command line and the examples, run as a user runs them."""
 
+import contextlib
+import importlib
+import io
 import json
-import os
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from helpers import adam_mlp, data
+from processes import run
 
 from importance_sampling.datasets import CanevetICML2016
 from importance_sampling.experiment import cli
@@ -20,19 +25,30 @@ ROOT = Path(__file__).parents[1]
 pytestmark = pytest.mark.end_to_end
 
 
-def run(*arguments, cwd, **environment):
-    return subprocess.run(
-        [sys.executable, *arguments],
-        cwd=cwd,
-        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", **environment},
-        capture_output=True,
-        text=True,
-        timeout=400,
-        check=False,
-    )
+@pytest.fixture
+def run_here(monkeypatch):
+    """Runs a script as `python script` does, in this process, which has loaded the frameworks.
+
+    Loading them takes most of the time of a short script; `run` is for what needs a process.
+    """
+
+    def run_here(script, *arguments, cwd):
+        monkeypatch.chdir(cwd)
+        monkeypatch.syspath_prepend(str(Path(script).parent))
+        monkeypatch.setattr(sys, "argv", [str(script), *map(str, arguments)])
+        out, status = io.StringIO(), 0
+        with contextlib.redirect_stdout(out):
+            try:
+                runpy.run_path(str(script), run_name="__main__")
+            except SystemExit as ended:
+                status = ended.code or 0
+        return subprocess.CompletedProcess(sys.argv, status, out.getvalue(), "")
+
+    return run_here
 
 
 CLI = ("-m", "importance_sampling.experiment.cli")
+BACKEND = ("--backend", keras.backend.backend())
 
 
 def check_demo(result, folder, steps):
@@ -61,9 +77,11 @@ def check_demo(result, folder, steps):
 
 
 @pytest.mark.any_backend
-def test_demo(tmp_path):
+def test_demo(tmp_path, monkeypatch, capsys):
     pytest.importorskip("matplotlib")
-    result = run(*CLI, "demo", "--steps", "200", "--output", "out", cwd=tmp_path)
+    monkeypatch.chdir(tmp_path)
+    status = cli.main(["demo", "--steps", "200", "--output", "out"])
+    result = subprocess.CompletedProcess((), status, *capsys.readouterr())
     arms = check_demo(result, tmp_path / "out", 200)
     # The first pass, which is uniform, is 172 steps.
     uniform = len(CanevetICML2016(N=512).train_data) + 28 * 1024
@@ -72,20 +90,10 @@ def test_demo(tmp_path):
 
 @pytest.mark.any_backend
 def test_demo_on_mnist(tmp_path, data_folder):
+    """In a process of its own."""
     pytest.importorskip("matplotlib")
-    result = run(
-        *CLI,
-        "demo",
-        "--steps",
-        "40",
-        "--dataset",
-        "mnist",
-        "--data",
-        str(data_folder),
-        "--output",
-        str(tmp_path),
-        cwd=tmp_path,
-    )
+    options = ("--steps", 40, "--dataset", "mnist", "--data", data_folder, "--output", tmp_path)
+    result = run(*CLI, "demo", *options, cwd=tmp_path)
     check_demo(result, tmp_path, 40)
 
 
@@ -230,40 +238,19 @@ def test_intro_example(tmp_path):
 @pytest.mark.any_backend
 @pytest.mark.parametrize("mode", [(), ("--uniform",)], ids=["importance", "uniform"])
 @pytest.mark.parametrize("name", ["mnist_mlp", "mnist_cnn", "mnist_svrg", "mnist_svrg_cnn"])
-def test_mnist_examples(tmp_path, few_images, name, mode):
-    result = run(
-        str(ROOT / "examples" / f"{name}.py"),
-        "--epochs",
-        "1",
-        "--examples",
-        "512",
-        "--data",
-        str(few_images),
-        *mode,
-        cwd=tmp_path,
-    )
-    assert result.returncode == 0, result.stderr
+def test_mnist_examples(tmp_path, few_images, run_here, name, mode):
+    options = ("--epochs", 1, "--examples", 512, "--data", few_images, *mode)
+    result = run_here(ROOT / "examples" / f"{name}.py", *options, cwd=tmp_path)
+    assert result.returncode == 0
     assert "Test accuracy" in result.stdout
     assert ("variance_reduction" in result.stdout) == (not mode)
 
 
 @pytest.mark.any_backend
-def test_step_cost_benchmark(tmp_path):
-    result = run(
-        str(ROOT / "benchmarks" / "step_cost.py"),
-        "--model",
-        "mlp",
-        "--steps",
-        "3",
-        "--rounds",
-        "1",
-        "--output",
-        "cost.json",
-        "--backend",
-        os.environ.get("KERAS_BACKEND", "tensorflow"),
-        cwd=tmp_path,
-    )
-    assert result.returncode == 0, result.stderr
+def test_step_cost_benchmark(tmp_path, run_here):
+    options = ("--model", "mlp", "--steps", 3, "--rounds", 1, "--output", "cost.json")
+    result = run_here(ROOT / "benchmarks" / "step_cost.py", *options, *BACKEND, cwd=tmp_path)
+    assert result.returncode == 0
     row = json.loads((tmp_path / "cost.json").read_text())[0]
     assert row["off / fit"] > 0 and row["on / (pool + fit)"] > 0
 
@@ -274,7 +261,7 @@ def test_time_to_accuracy_benchmark(tmp_path):
     pytest.importorskip("matplotlib")
     command = [str(ROOT / "benchmarks" / "time_to_accuracy.py"), "--tasks", "friedman"]
     command += ["--examples", "1280", "--epochs", "2", "--arms", "model.fit", "history"]
-    command += ["--output", "same", "--backend", os.environ.get("KERAS_BACKEND", "tensorflow")]
+    command += ["--output", "same", *BACKEND]
     result = run(*command, "--seeds", "1", "--first-seed", "3", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
     content = json.loads((tmp_path / "same.json").read_text())
@@ -299,14 +286,14 @@ def test_time_to_accuracy_benchmark(tmp_path):
 
 
 @pytest.mark.any_backend
-def test_batch_cost_benchmark(tmp_path):
-    result = run(
-        str(ROOT / "benchmarks" / "batch_cost.py"),
-        *("--tasks", "friedman", "--sizes", "128", "32", "--rounds", "2", "--seconds", "0"),
-        *("--output", "cost", "--backend", os.environ.get("KERAS_BACKEND", "tensorflow")),
+def test_batch_cost_benchmark(tmp_path, run_here):
+    result = run_here(
+        ROOT / "benchmarks" / "batch_cost.py",
+        *("--tasks", "friedman", "--sizes", 128, 32, "--rounds", 2, "--seconds", 0),
+        *("--output", "cost", *BACKEND),
         cwd=tmp_path,
     )
-    assert result.returncode == 0, result.stderr
+    assert result.returncode == 0
     rows = json.loads((tmp_path / "cost.json").read_text())["rows"]
     assert [(r["way"], r["size"]) for r in rows] == [
         (way, size) for size in (128, 32) for way in ("keras", "library")
@@ -314,29 +301,35 @@ def test_batch_cost_benchmark(tmp_path):
     assert all(r["ms"] > 0 for r in rows) and rows[0]["relative"] == 1
 
 
-def run_example(name, tmp_path, *more):
-    result = run(str(ROOT / "examples" / f"{name}.py"), *more, cwd=tmp_path)
-    assert result.returncode == 0, result.stderr
-    assert "Test accuracy: " in result.stdout
-    return result.stdout, float(result.stdout.split("Test accuracy: ")[1].split()[0])
+@pytest.fixture
+def run_example(run_here, tmp_path):
+    """Runs an example and returns what it printed and the test accuracy."""
+
+    def run_example(name, *more):
+        result = run_here(ROOT / "examples" / f"{name}.py", *more, cwd=tmp_path)
+        assert result.returncode == 0
+        assert "Test accuracy: " in result.stdout
+        return result.stdout, float(result.stdout.split("Test accuracy: ")[1].split()[0])
+
+    return run_example
 
 
 @pytest.mark.any_backend
 @pytest.mark.parametrize("name", ["cifar10_cnn", "cifar10_resnet"])
-def test_cifar_examples(tmp_path, few_images, name):
+def test_cifar_examples(run_example, few_images, name):
     more = ("--data", str(few_images / "cifar10_12k.npz"), "--examples", "128", "--epochs", "1")
     if name == "cifar10_resnet":
         more = (*more, "--time_budget", "2", "--batch_size", "32")
-    out, _ = run_example(name, tmp_path, *more)
+    out, _ = run_example(name, *more)
     assert "variance_reduction" in out
     if name == "cifar10_cnn":
-        assert "variance_reduction" not in run_example(name, tmp_path, *more, "--uniform")[0]
+        assert "variance_reduction" not in run_example(name, *more, "--uniform")[0]
 
 
 @pytest.mark.any_backend
 @pytest.mark.parametrize("name", ["reuters_mlp", "imdb_fasttext"])
-def test_text_examples(tmp_path, name):
-    """On a local file, and on made-up text that says what it is."""
+def test_text_examples(run_example, tmp_path, name):
+    """On a local file."""
     rng = np.random.default_rng(0)
     arrays = {}
     for part, n in (("train", 400), ("test", 100)):
@@ -349,19 +342,20 @@ def test_text_examples(tmp_path, name):
         arrays |= {f"words_{part}": words, f"lengths_{part}": lengths, f"y_{part}": y}
     np.savez(tmp_path / "texts.npz", **arrays)
     more = ("--data", str(tmp_path / "texts.npz"), "--epochs", "15")
-    out, accuracy = run_example(name, tmp_path, *more)
+    out, accuracy = run_example(name, *more)
     assert accuracy > 0.7 and "SYNTHETIC" not in out
-    code = (
-        "import sys; sys.path.insert(0, sys.argv[1]); import keras\n"
-        "def offline(**_): raise OSError('no network')\n"
-        "keras.datasets.imdb.load_data = offline\n"
-        "import example_utils\n"
-        "(x, y), (x_test, y_test) = example_utils.load_text('imdb', 2000)\n"
-        "assert len(x) == len(y) == 6400 and len(x_test) == 1600 and set(y) == {0, 1}\n"
-        "assert max(map(max, x)) < 2000\n"
-    )
-    if name == "imdb_fasttext":
-        result = run("-c", code, str(ROOT / "examples"), cwd=tmp_path)
-        assert result.returncode == 0, result.stderr
-        assert "could not be downloaded (no network)" in result.stdout
-        assert "SYNTHETIC TEXT is used in its place" in result.stdout
+
+
+@pytest.mark.any_backend
+def test_made_up_text_says_what_it_is(monkeypatch, capsys):
+    def offline(**_):
+        raise OSError("no network")
+
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    monkeypatch.setattr(keras.datasets.imdb, "load_data", offline)
+    (x, y), (x_test, _) = importlib.import_module("example_utils").load_text("imdb", 2000)
+    assert len(x) == len(y) == 6400 and len(x_test) == 1600 and set(y) == {0, 1}
+    assert max(map(max, x)) < 2000
+    out = capsys.readouterr().out
+    assert "could not be downloaded (no network)" in out
+    assert "SYNTHETIC TEXT is used in its place" in out

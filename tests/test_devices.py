@@ -1,12 +1,12 @@
 """Two devices give the weights that one gives, and share the rows."""
 
 import os
-import subprocess
 import sys
 import textwrap
 
 import keras
 import pytest
+from processes import run
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="several devices are supported on JAX"
@@ -78,6 +78,7 @@ PROGRAM = """
 
 
     ways = WAYS if full() else ("full_gnorm", "history")
+    # By rows one that scores pools and one that keeps scores, by weights the one with most to do.
     one = {way: trained(way) for way in ways}
     devices = distribution.list_devices()
     assert len(devices) == 2
@@ -91,6 +92,8 @@ PROGRAM = """
     for name, chosen in split.items():
         distribution.set_distribution(chosen)
         for way, (net, logs, drawn) in one.items():
+            if name == "weights" and way == "history" and not full():
+                continue
             other, other_logs, other_drawn = trained(way)
             for a, b in zip(drawn, other_drawn, strict=True):
                 np.testing.assert_array_equal(a, b, err_msg=f"{name} {way}")
@@ -113,12 +116,5 @@ PROGRAM = """
 def test_two_devices_do_as_one():
     flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
     path = os.pathsep.join(filter(None, sys.path))
-    done = subprocess.run(
-        [sys.executable, "-c", textwrap.dedent(PROGRAM)],
-        env=os.environ | {"XLA_FLAGS": flags, "PYTHONPATH": path},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = run("-c", textwrap.dedent(PROGRAM), XLA_FLAGS=flags, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import processes
 import pytest
 from spread import full
 
@@ -75,7 +76,7 @@ def server():
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env=processes.environment(OMP_NUM_THREADS="1"),
     )
 
     def send(arguments, **order):

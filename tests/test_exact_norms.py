@@ -1,12 +1,10 @@
 """`full_gnorm`: the norms of single gradients, each way of finding them, and what they need."""
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import keras
 import numpy as np
+import processes
 import pytest
 from helpers import data, mlp, oracle
 from keras import layers
@@ -397,14 +395,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20)
 def test_memory_is_bounded():
     """Gradients of 4096 samples of `small_cnn` are 27 GB; an eighth of that runs every time."""
     n = 4096 if full() else 512
-    env = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
-    found = subprocess.run(
-        [sys.executable, "-c", _PROGRAM.format(n=n)],
-        env=env,
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+    root = str(Path(__file__).parents[1])
+    found = processes.run("-c", _PROGRAM.format(n=n), timeout=300, PYTHONPATH=root)
     assert found.returncode == 0, found.stderr
     assert float(found.stdout.split()[-1]) < 4.0

@@ -4,7 +4,6 @@ import contextlib
 import gc
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -12,6 +11,7 @@ import weakref
 
 import keras
 import numpy as np
+import processes
 import pytest
 from helpers import adam_mlp, data, mlp
 from spread import full
@@ -438,13 +438,7 @@ for fit in (
 @pytest.mark.any_backend
 def test_a_read_that_never_ends_holds_up_no_exit():
     """A program is interrupted while threads of the library's wait for the user's data."""
-    found = subprocess.run(
-        [sys.executable, "-c", BLOCKING],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    found = processes.run("-c", BLOCKING, timeout=100)
     assert found.returncode == 0 and found.stdout.split() == 2 * ["interrupted"], found.stderr
 
 

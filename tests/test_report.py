@@ -1,10 +1,9 @@
 """What a training tells of itself."""
 
 import json
-import subprocess
-import sys
 
 import numpy as np
+import processes
 import pytest
 from helpers import adam_mlp, data
 
@@ -133,7 +132,7 @@ def test_reporting_loads_no_plotting():
         "print(TrainingReport(8, 4))\n"
         "assert 'importance_sampling.plots' not in sys.modules\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    done = processes.run("-c", code)
     assert done.returncode == 0, done.stderr
 
 

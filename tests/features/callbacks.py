@@ -1,11 +1,10 @@
 """Keras' callbacks, each by its effect, and callbacks of the user's own."""
 
 import itertools
-import subprocess
-import sys
 
 import keras
 import numpy as np
+import processes
 from helpers import adam_mlp, data, mlp
 from keras import ops
 
@@ -45,7 +44,8 @@ def checkpoint(cell):
     if cell.training == "importance":
         # in a process that has never heard of this library
         out = cell.tmp_path / "first.npy"
-        subprocess.run([sys.executable, "-c", LOAD_ALONE, path, out], check=True, timeout=300)
+        done = processes.run("-c", LOAD_ALONE, path, out)
+        assert done.returncode == 0, done.stderr
         np.testing.assert_array_equal(np.load(out), loaded.get_weights()[0])
 
 

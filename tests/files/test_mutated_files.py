@@ -1,10 +1,9 @@
 """Files with faults drawn at random: an error in words, little memory, no waiting."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
+import processes
 import pytest
 from spread import full
 
@@ -17,13 +16,7 @@ COUNT = 200 if full() else 10
 @pytest.mark.timeout(600)
 def test_mutated_files_are_refused_in_words():
     """Only ValueError and OSError that name the file, below 500 MB and 5 s for each file."""
-    done = subprocess.run(
-        [sys.executable, PROGRAM, str(COUNT)],
-        check=False,
-        capture_output=True,
-        text=True,
-        timeout=550,
-    )
+    done = processes.run(PROGRAM, COUNT, timeout=550)
     lines = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
     last = lines[-1] if lines else None
     assert done.returncode == 0, f"ended at {last}: {done.stderr[-3000:]}"
