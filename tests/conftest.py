@@ -33,7 +33,7 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 import keras
 import numpy as np
 import pytest
-from spread import BACKENDS, SMALL_NETWORKS, full, one_backend
+from spread import BACKENDS, SMALL_NETWORKS, SPREAD, full, one_backend, two_backends
 
 # Where real data may lie beside a checkout; tests that need it skip without it.
 _FOLDERS = (
@@ -46,10 +46,16 @@ def _runs_here(item):
     if full():
         return True
     name, here = item.nodeid.rsplit("/", 1)[-1], keras.backend.backend()
-    if item.get_closest_marker("any_backend") is not None:
+    marks, closest = {}, None
+    for node, mark in item.iter_markers_with_node():
+        # What a test says for itself goes before what its file says for all.
+        if mark.name in SPREAD and closest in (None, node):
+            marks[mark.name], closest = mark, node
+    if "any_backend" in marks:
         return one_backend(name, shares=SMALL_NETWORKS) == here
-    evenly = item.get_closest_marker("one_backend")
-    return evenly is None or one_backend(name, evenly.args or BACKENDS) == here
+    if "one_backend" in marks:
+        return one_backend(name, marks["one_backend"].args or BACKENDS) == here
+    return "two_backends" not in marks or here in two_backends(name)
 
 
 def pytest_collection_modifyitems(config, items):
@@ -57,6 +63,14 @@ def pytest_collection_modifyitems(config, items):
     kept = [item for item in items if _runs_here(item)]
     config.hook.pytest_deselected(items=[item for item in items if not _runs_here(item)])
     items[:] = kept
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config, log):
+    """Files stay together and share what they made; who is done takes from the other's rest."""
+    from xdist.scheduler import WorkStealingScheduling
+
+    return WorkStealingScheduling(config, log)
 
 
 def pytest_collection_finish():
@@ -94,6 +108,32 @@ def mnist(data_folder):
         images = [data[n].reshape(-1, 784).astype("float32") / 255 for n in ("x_train", "x_test")]
         labels = [data[n].astype("int64") for n in ("y_train", "y_test")]
     return images[0], labels[0], images[1], labels[1]
+
+
+_PREDICTORS = {}
+
+
+@pytest.fixture
+def one_predictor(monkeypatch):
+    """LSTM samplers, of which one is used at a time, share a network; its weights begin anew."""
+    from importance_sampling.samplers import _lstm
+
+    build, made = _lstm.build_network, _PREDICTORS
+
+    def cached(history, classes, seed, bias):
+        key = (history, classes, seed, bias)
+        if key not in made:
+            made[key] = build(history, classes, seed, bias)
+            made[key].optimizer.build(made[key].trainable_variables)
+            variables = [*made[key].variables, *made[key].optimizer.variables]
+            made[key].start = [np.array(keras.ops.convert_to_numpy(v)) for v in variables]
+        network = made[key]
+        variables = [*network.variables, *network.optimizer.variables]
+        for variable, value in zip(variables, network.start, strict=True):
+            variable.assign(value)
+        return network
+
+    monkeypatch.setattr(_lstm, "build_network", cached)
 
 
 @pytest.fixture(autouse=True)

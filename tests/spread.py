@@ -10,7 +10,9 @@ BACKENDS = ("tensorflow", "jax", "torch")
 # Those that trace and compile a network before they run it.
 COMPILING = ("tensorflow", "jax")
 # PyTorch compiles nothing, so that a small network takes it a quarter of the others' time.
-SMALL_NETWORKS = ("tensorflow", "jax", *8 * ("torch",))
+SMALL_NETWORKS = ("tensorflow", "jax", *16 * ("torch",))
+# The marks that say where a test runs.
+SPREAD = ("any_backend", "one_backend", "two_backends")
 
 
 def full() -> bool:
@@ -30,3 +32,16 @@ def one_backend(
     """
     spots = [backend for backend in shares if backend in among]
     return spots[zlib.crc32(name.encode()) % len(spots)]
+
+
+def two_backends(name: str, among: Collection[str] = BACKENDS) -> list[str]:
+    """PyTorch and one of those that compile; the same in every run.
+
+    Args:
+        name: what the test is called.
+        among: the backends that it can run on.
+    """
+    compiling = [backend for backend in among if backend in COMPILING]
+    # Where there is but one of them, or none, nothing is to be chosen.
+    chosen = one_backend(name, compiling) if compiling else None
+    return [backend for backend in among if backend == chosen or backend not in COMPILING]

@@ -19,6 +19,8 @@ from importance_sampling.samplers import AutoSampler, HistoryMixtureSampler, Sam
 from importance_sampling.samplers._strategies import HISTORY
 from importance_sampling.samplers.batch_size import BatchSizer, batch_sizes
 
+pytestmark = pytest.mark.two_backends
+
 SIZES = (128, 88, 56, 40, 24, 16)
 
 

@@ -14,6 +14,8 @@ from importance_sampling.datasets import (
 )
 from importance_sampling.training import ConstantTimeImportanceTraining, ImportanceTraining
 
+pytestmark = pytest.mark.two_backends
+
 exact = pytest.mark.exact
 end_to_end = pytest.mark.end_to_end
 

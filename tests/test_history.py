@@ -19,6 +19,8 @@ from importance_sampling.samplers.score_cells import (
 )
 from importance_sampling.samplers.variance import IdealReduction, MeasuredReduction
 
+pytestmark = pytest.mark.two_backends
+
 N, BATCH = 240, 20
 
 

@@ -19,7 +19,7 @@ from importance_sampling import (
 )
 from importance_sampling.datasets import GeneratorDataset, InMemoryDataset
 
-pytestmark = [pytest.mark.exact, pytest.mark.timeout(90)]
+pytestmark = [pytest.mark.exact, pytest.mark.timeout(90), pytest.mark.two_backends]
 
 X, Y = data(64)
 NAN = float("nan")

@@ -8,7 +8,7 @@ from keras import layers, ops
 
 from importance_sampling.layers import GradientNormLayer, LossLayer, MetricLayer
 
-pytestmark = pytest.mark.exact
+pytestmark = [pytest.mark.exact, pytest.mark.two_backends]
 
 
 def call(layer, *inputs):

@@ -18,6 +18,8 @@ from importance_sampling.samplers import BaseSampler, ModelSampler
 from importance_sampling.training._validation import Validation
 from importance_sampling.training.loop import Loop
 
+pytestmark = pytest.mark.two_backends
+
 end_to_end = pytest.mark.end_to_end
 exact = pytest.mark.exact
 

@@ -14,6 +14,8 @@ from importance_sampling.samplers.ahead import batches_ahead
 from importance_sampling.training import BaseTraining
 from importance_sampling.training._steps_per_call import StepsPerCall
 
+pytestmark = pytest.mark.two_backends
+
 end_to_end = pytest.mark.end_to_end
 exact = pytest.mark.exact
 

@@ -16,7 +16,7 @@ from importance_sampling.samplers.conditions import MeasuredReductionCondition
 from importance_sampling.samplers.step_times import StepTimes
 from importance_sampling.samplers.variance import MeasuredReduction
 
-pytestmark = pytest.mark.exact
+pytestmark = [pytest.mark.exact, pytest.mark.two_backends]
 
 N, BATCH = 600, 20
 

@@ -10,6 +10,8 @@ from keras import layers, ops
 
 from importance_sampling import ImportanceTraining
 
+pytestmark = pytest.mark.two_backends
+
 
 def r2(y_true, y_pred):
     """One value per batch."""

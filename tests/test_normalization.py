@@ -14,6 +14,8 @@ from importance_sampling.layers import (
     TripletLossLayer,
 )
 
+pytestmark = pytest.mark.two_backends
+
 exact = pytest.mark.exact
 
 

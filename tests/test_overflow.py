@@ -8,6 +8,8 @@ from keras import layers
 
 from importance_sampling import HistoryImportanceTraining, ImportanceTraining
 
+pytestmark = pytest.mark.two_backends
+
 WAYS = {
     "off": lambda model: ImportanceTraining(model, tau_th=1e9, seed=0),
     "pool": lambda model: ImportanceTraining(model, tau_th=0.0, seed=0),

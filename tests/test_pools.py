@@ -10,7 +10,7 @@ from importance_sampling.model_wrappers import OracleWrapper
 from importance_sampling.reweighting import BiasedReweightingPolicy
 from importance_sampling.samplers import ModelSampler, PoolReuseSampler
 
-pytestmark = pytest.mark.exact
+pytestmark = [pytest.mark.exact, pytest.mark.two_backends]
 
 N, BATCH = 600, 20
 SKEWED = np.random.default_rng(0).exponential(size=N) ** 3 + 1e-3

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from helpers import CLASSES, FEATURES, adam_mlp, data
 from keras import layers
-from spread import full, one_backend
+from processes import environment
+from spread import full
 
 from importance_sampling import training as trainings
 from importance_sampling.state_files import load_state
@@ -228,15 +229,15 @@ STREAMS = {
 }
 
 
+@pytest.mark.any_backend
 @pytest.mark.parametrize("way", ["pool", "reuse", "selective"])
 @pytest.mark.parametrize("kind", STREAMS)
 def test_a_stream_is_gone_on_with_at_its_place(kind, way, tmp_path):
-    if not full() and keras.backend.backend() != one_backend(f"{kind} {way}"):
-        pytest.skip("runs on another backend")
     steps = {"steps_per_epoch": 6} if kind == "generator" else {}
     check_every_step(WAYS[way], lambda: (STREAMS[kind](),), tmp_path, **steps)
 
 
+@pytest.mark.two_backends
 @pytest.mark.parametrize("save_freq", [2, "epoch"])
 @pytest.mark.parametrize("own", [False, True], ids=["BackupAndRestore", "BackupState"])
 def test_an_interrupted_fit_goes_on_by_its_callback(own, save_freq, tmp_path):
@@ -376,17 +377,16 @@ PROGRAM = """
 """
 
 
+@pytest.mark.one_backend("torch")
 def test_a_killed_process_is_gone_on_with(tmp_path):
     """kill -9, between the steps that one process and the next make."""
-    if not full() and keras.backend.backend() != "torch":
-        pytest.skip("runs on PyTorch")
 
     def run(step):
         program = textwrap.dedent(PROGRAM)
         arguments = [tmp_path / "backup", tmp_path / "result.npz", str(step)]
         return subprocess.run(
             [sys.executable, "-c", program, *arguments],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+            env=environment(PYTHONPATH=os.pathsep.join(filter(None, sys.path))),
             capture_output=True,
             text=True,
             timeout=120,

@@ -16,7 +16,7 @@ from importance_sampling.reweighting import (
     NoReweightingPolicy,
 )
 
-pytestmark = pytest.mark.exact
+pytestmark = [pytest.mark.exact, pytest.mark.two_backends]
 
 POLICIES = [
     BiasedReweightingPolicy(1.0),

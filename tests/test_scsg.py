@@ -13,6 +13,8 @@ from importance_sampling.model_wrappers import KatyushaWrapper, ModelWrapperDeco
 from importance_sampling.reweighting import UNWEIGHTED
 from importance_sampling.samplers import SCSGSampler, _scsg
 
+pytestmark = pytest.mark.two_backends
+
 any_backend = pytest.mark.any_backend
 
 

@@ -11,6 +11,8 @@ from importance_sampling.model_wrappers import KatyushaWrapper, SVRGWrapper
 from importance_sampling.proposal import Proposal
 from importance_sampling.reweighting import AdjustedBiasedReweightingPolicy
 
+pytestmark = pytest.mark.two_backends
+
 RATE = 0.1
 any_backend = pytest.mark.any_backend
 

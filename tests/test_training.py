@@ -27,6 +27,8 @@ from importance_sampling import (
 )
 from importance_sampling.datasets import CanevetICML2016
 
+pytestmark = pytest.mark.two_backends
+
 end_to_end = pytest.mark.end_to_end
 exact = pytest.mark.exact
 

@@ -21,7 +21,7 @@ from importance_sampling.reweighting import (
     BiasedReweightingPolicy,
 )
 
-pytestmark = pytest.mark.exact
+pytestmark = [pytest.mark.exact, pytest.mark.two_backends]
 
 
 class Own(ModelWrapper):

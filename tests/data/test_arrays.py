@@ -10,6 +10,8 @@ from helpers import adam_mlp, data
 from importance_sampling import ImportanceTraining
 from importance_sampling._arrays import take_rows
 
+pytestmark = pytest.mark.two_backends
+
 exact = pytest.mark.exact
 
 

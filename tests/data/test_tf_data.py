@@ -58,6 +58,7 @@ def test_validation_data_of_unknown_shape_is_read_on_every_backend():
         np.testing.assert_allclose(history.history[f"val_{name}"], [value], rtol=1e-4)
 
 
+@pytest.mark.one_backend("tensorflow")
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow has strings")
 def test_a_dict_of_strings_and_numbers_is_read_as_keras_reads_it():
     words = np.array(["u", "v", "w", "u", "v"] * 10)

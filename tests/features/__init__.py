@@ -14,7 +14,7 @@ from typing import Any
 import keras
 import numpy as np
 import pytest
-from spread import BACKENDS, COMPILING, full, one_backend
+from spread import BACKENDS, SMALL_NETWORKS, full, one_backend, two_backends
 
 from .columns import (
     BY_SNAPSHOT,
@@ -29,8 +29,6 @@ from .columns import (
     TRAININGS,
 )
 
-# A further training compiles everything anew, which takes PyTorch no time.
-SHARES = ("tensorflow", "jax", *16 * ("torch",))
 MODULES = ("arguments", "data", "shapes", "compiling", "models", "own", "callbacks", "again")
 
 
@@ -207,12 +205,10 @@ def _backends(name: str, row: Feature, training: str) -> list[str]:
         if full():
             return on
         spread = ["torch"] if training in ON_TORCH else on
-        return [one_backend(f"{name}-{training}", spread, SHARES)]
-    compiling = [b for b in where if b in COMPILING]
-    if full() or row.everywhere or len(compiling) < len(COMPILING):
+        return [one_backend(f"{name}-{training}", spread, SMALL_NETWORKS)]
+    if full() or row.everywhere or "torch" not in where:
         return where
-    chosen = one_backend(f"{name}-{training}", compiling)
-    return [b for b in where if b == chosen or b not in COMPILING]
+    return two_backends(f"{name}-{training}", where)
 
 
 def run(feature: Feature, cell: Cell) -> None:

@@ -115,8 +115,9 @@ def cells(backend: str) -> list[tuple[str, str]]:
     """Pairs of program and way to run on this backend.
 
     Every pair runs on one backend: `off`, which is compared with Keras step by step, on each of
-    them as often, other ways and what is refused most often on the fastest. CI_FULL=1 asks for
-    every pair everywhere.
+    them, other ways and what is refused most often on the fastest. Of a step that each backend
+    has a variant of, `off` runs for all of them, be it refused or not, and each other way for one.
+    CI_FULL=1 asks for every pair everywhere.
     """
     found = []
     for one in load().values():
@@ -126,12 +127,27 @@ def cells(backend: str) -> list[tuple[str, str]]:
     return found
 
 
+def variants(one: Program) -> dict[str, Program]:
+    """The programs that say the same to each backend in its own words, by backend."""
+    if len(one.backends) > 1:
+        return dict.fromkeys(one.backends, one)
+    step = one.name.split("_", 1)[1]
+    alike = (p for p in load().values() if p.name.split("_", 1)[1:] == [step])
+    return {p.backends[0]: p for p in alike if len(p.backends) == 1}
+
+
 def _backends(one: Program, way: str) -> set[str]:
-    name = f"{one.name}-{way}"
     if full():
         return set(one.backends)
-    shares = BACKENDS if way == "off" and not one.refused else SMALL_NETWORKS
-    return {one_backend(name, one.backends, shares)}
+    if way == "off" and (not one.refused or len(one.backends) == 1):
+        # Twice as often where it takes a fraction of the time.
+        return {one_backend(f"{one.name}-{way}", one.backends, (*BACKENDS, "torch"))}
+    if len(one.backends) > 1:
+        return {one_backend(f"{one.name}-{way}", one.backends, SMALL_NETWORKS)}
+    # The same name for all variants, so that one of them is chosen; each backend has its share of
+    # what is written for it.
+    step = one.name.split("_", 1)[1]
+    return {one_backend(f"{step}-{way}", variants(one))} & set(one.backends)
 
 
 def alone(backend: str) -> list[str]:
