@@ -70,7 +70,8 @@ def pytest_xdist_make_scheduler(config, log):
     """Files stay together and share what they made; who is done takes from the other's rest."""
     from xdist.scheduler import WorkStealingScheduling
 
-    return WorkStealingScheduling(config, log)
+    # "load" is what `-n` asks for; another way is the user's own choice.
+    return WorkStealingScheduling(config, log) if config.getvalue("dist") == "load" else None
 
 
 def pytest_collection_finish():

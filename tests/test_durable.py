@@ -275,7 +275,7 @@ def test_mutated_checkpoints_end_in_one_line(tmp_path, whole, capsys):
     content = (whole / CHECKPOINT).read_bytes()
     generator = random.Random(0)
     directory = tmp_path / "run"
-    for _ in range(100 if full() else 10):
+    for _ in range(100 if full() else 5):
         changed = bytearray(content)
         for _ in range(generator.choice([1, 8, 100])):
             changed[generator.randrange(len(changed))] = generator.randrange(256)
