@@ -7,11 +7,12 @@ import processes
 import pytest
 from helpers import adam_mlp, data
 
-from importance_sampling import HistoryImportanceTraining
+from importance_sampling import SVRG, HistoryImportanceTraining, ImportanceTraining
 from importance_sampling.plots import training_report
 from importance_sampling.proposal import Kind, Proposal
 from importance_sampling.training import TrainingReport
 from importance_sampling.training._course import Course
+from importance_sampling.training._report_text import as_text
 
 pytestmark = [pytest.mark.exact, pytest.mark.any_backend]
 
@@ -43,6 +44,7 @@ def test_a_report_counts_what_was_drawn(tmp_path):
     assert "16 steps drawn by history" in text and f"{idxs[0]} ({counts[0]}x)" in text
     json.dumps(report.to_dict())
     course = report.course()
+    assert report.figure().axes and report.step_seconds["history"] > 0
     assert len({len(column) for column in course.values()}) == 1 and course["step"][-1] == 20
     np.testing.assert_allclose(np.mean(course["by_score"]), 0.8)
     for name, start in (("a.png", b"\x89PNG"), ("b.svg", b"<?xml"), ("c.pdf", b"%PDF")):
@@ -85,6 +87,29 @@ def test_what_is_counted():
     assert report.most_drawn(1)[0].tolist() == [0] and report.most_drawn(1)[1].tolist() == [18]
 
 
+def test_ties_are_named_and_picked_at_random():
+    report = hand_made_report()
+    # 1 to 7 were drawn twice, 32 to 63 never.
+    idxs, draws = report.most_drawn(4)
+    assert idxs[0] == 0 and draws.tolist() == [18, 2, 2, 2]
+    idxs, draws = report.least_drawn(20)
+    assert set(idxs) <= set(range(32, 64)) and not draws.any() and len(set(idxs)) == 20
+    # Not the first or the last ones, in whose place any others could stand.
+    assert idxs.max() - idxs.min() > 20 and (np.diff(idxs) < 0).any()
+    np.testing.assert_array_equal(report.least_drawn(20)[0], idxs)
+    told = report.to_dict()
+    assert told["most_drawn"]["tied"] == [1, *7 * [7], 24, 24]
+    assert told["least_drawn"]["tied"] == 10 * [32]
+    words = " ".join(str(report).split())
+    listed = ", ".join(map(str, report.least_drawn(5)[0]))
+    assert f"least drawn examples: {listed} (picked at random of 32 drawn 0x)" in words
+    assert "most drawn examples: 0 (18x), " in words and "random of 7 drawn 2x)" in words
+    even = TrainingReport(32, 16)
+    for idxs in (np.arange(16), np.arange(16, 32)):
+        even.add(Proposal(idxs, (), np.ones((16, 1))), 1.0, 0.0, 1.0)
+    assert "every example was drawn 1x" in str(even)
+
+
 def test_a_report_as_text_fits_a_terminal():
     report = hand_made_report()
     report.choices = [{"step": 3, "choice": "by history, because " + "it is cheap " * 12}]
@@ -92,14 +117,79 @@ def test_a_report_as_text_fits_a_terminal():
     assert max(map(len, lines)) <= 80
     words = [" ".join(line.split()) for line in lines]
     assert words[:4] == [
-        "2 steps drawn uniformly, 2000.00 ms each",
-        "1 steps drawn by pool, 4000.00 ms each",
-        "1 steps drawn by history, 2000.00 ms each",
-        "10.0 seconds of training, 2.0 of them (20%) spent on drawing and scoring",
+        "2 steps drawn uniformly, 3000.00 ms each",
+        "1 steps drawn by pool, 4.00 s in all",
+        "1 steps drawn by history, 2.00 s in all",
+        "10.0 seconds of training with compiling, 2.0 of them (20%) spent on drawing",
     ]
-    assert "most drawn examples: 0 (18x), 7 (2x), 6 (2x), 5 (2x), 4 (2x)" in words
+    text = " ".join(words)
+    assert "2.00 variance reduction by score: as noisy as uniform batches 4.00 times as" in text
+    assert "75% effective sample size by score (good, above 50%)" in text
+    assert "- gain: not known" in text and "Uniform" not in text
     assert any(line.startswith("from step 3: by history") for line in words)
-    assert "stream" not in str(report) and str(TrainingReport(None, 8)).split()[0] == "0.0"
+    assert "stream" not in text and str(TrainingReport(None, 8)).split()[0] == "0.0"
+    # The same in a notebook, and without print.
+    assert repr(report) == str(report)
+    report.why_uniform = "a < b"
+    table = report._repr_html_()
+    assert table.startswith("<table>") and table.count("<tr>") == str(table).count("</tr>") >= 9
+    assert "Uniform at the end: a &lt; b." in table
+
+
+@pytest.mark.parametrize(
+    ("share", "judged"),
+    [(0.3, "30% effective sample size by score (below 50%"), (0.04, "4% effective sample size")],
+)
+def test_effective_sample_sizes_are_judged(share, judged):
+    report = hand_made_report()
+    told = report.to_dict() | {"effective_sample_size": share}
+    text = " ".join(as_text(told).split())
+    assert judged in text and ("a few large weights decide" in text) == (share < 0.1)
+
+
+REASONS = {
+    "history": (
+        lambda: HistoryImportanceTraining(adam_mlp(), seed=0),
+        1,
+        "the first pass over the 64 examples, which shows each of them once, has 16 left",
+    ),
+    "auto": (
+        lambda: ImportanceTraining(adam_mlp(), presample="auto", seed=0),
+        1,
+        "compared after a pass over the data and some more, there were 3 steps",
+    ),
+    "auto, compared": (
+        lambda: ImportanceTraining(adam_mlp(), presample="auto", seed=0),
+        20,
+        "draws by history promise a variance reduction of 1.",
+    ),
+    "threshold": (
+        lambda: ImportanceTraining(adam_mlp(), tau_th=1e3, seed=0),
+        1,
+        "draws are by score above 1000.00",
+    ),
+    "svrg": (lambda: SVRG(adam_mlp(), B_over_b=2), 1, "SVRG draws no examples by score"),
+}
+
+
+@pytest.mark.parametrize("name", list(REASONS))
+def test_why_draws_stayed_uniform(name, monkeypatch):
+    make, epochs, reason = REASONS[name]
+    # So that auto never thinks that a step by the history takes no longer.
+    monkeypatch.setattr("importance_sampling.samplers._auto._MARGIN", 100.0)
+    training, (x, y) = make(), data(64)
+    training.fit(x, y, batch_size=16, steps_per_epoch=3, epochs=epochs, verbose=0)
+    report = training.report()
+    assert report.steps == {"uniform": 3 * epochs} and reason in report.why_uniform
+    assert f"Uniform all the time: {report.why_uniform}." in " ".join(str(report).split())
+    assert report.to_dict()["why_uniform"] == report.why_uniform
+
+
+def test_nothing_is_explained_of_draws_by_score():
+    x, y = data(64)
+    training = ImportanceTraining(adam_mlp(), tau_th=0.0, seed=0)
+    training.fit(x, y, batch_size=16, verbose=0)
+    assert training.report().why_uniform is None and training.report().steps_on == 3
 
 
 def test_what_the_picture_shows():
@@ -125,6 +215,24 @@ def test_what_the_picture_shows():
     assert len(training_report(report, np.zeros((64, 5))).axes) == 4
 
 
+def test_logs_tell_the_variance_reduction_that_was_used():
+    x, y = data(64)
+    training = ImportanceTraining(adam_mlp(), tau_th=1e6, seed=0)
+    logs = training.fit(x, y, batch_size=16, epochs=2, verbose=0).history
+    assert (
+        logs["variance_reduction"] == [1.0, 1.0] == [1.0 - on for on in logs["importance_sampling"]]
+    )
+    report = training.report()
+    assert report.possible_variance_reduction > 1.0 == report.variance_reduction
+    # A third of the steps in the first epoch, all in the second.
+    training = ImportanceTraining(adam_mlp(), tau_th=0.0, seed=0)
+    used = training.fit(x, y, batch_size=16, epochs=2, verbose=0).history["variance_reduction"]
+    course = training.report().course()
+    np.testing.assert_allclose(used, np.reshape(course["variance_reduction"], (2, 4)).mean(axis=1))
+    assert course["by_score"] == [0, *7 * [1]] and course["variance_reduction"][0] == 1.0
+    assert min(course["possible_variance_reduction"]) > 1.0
+
+
 def test_reporting_loads_no_plotting():
     code = (
         "import sys\n"
@@ -137,21 +245,49 @@ def test_reporting_loads_no_plotting():
     assert done.returncode == 0, done.stderr
 
 
-def test_the_gain_is_variance_reduction_per_median_second():
-    x, y = data(64)
-    training = HistoryImportanceTraining(adam_mlp(), seed=0)
-    training.fit(x, y, batch_size=16, epochs=1, verbose=0)
-    report = training.report()
+def times_of(report, kind, size, count, seconds, reads_scores=True):
+    """Adds steps that took so long, the first of them much longer, as where it compiles."""
+    scores = None if kind is Kind.UNIFORM else np.ones(size)
+    for i in range(count):
+        proposal = Proposal(
+            np.arange(size), (), np.ones((size, 1)), scores, None, kind, None, reads_scores
+        )
+        report.add(proposal, 50.0 if i == 0 else seconds, drawing=0.0, reduction=2.0)
+
+
+def test_the_gain_is_variance_reduction_over_time():
+    report = TrainingReport(None, 16)
+    assert (report.gain, report.relative_noise, report.relative_time) == (None, 1.0, None)
+    times_of(report, Kind.UNIFORM, 16, 8, 2.0)
     assert (report.gain, report.relative_noise, report.relative_time) == (1.0, 1.0, 1.0)
     # Batches of four instead of sixteen, at a variance reduction of two.
-    proposal = Proposal(np.arange(4), (), np.ones((4, 1)), np.ones(4), kind=Kind.POOL)
-    for i in range(30):
-        report.add(proposal, 50.0 if i in (3, 7) else 3.0, drawing=1.0, reduction=2.0)
-    uniform = report._times.median(("uniform", 16))
-    np.testing.assert_allclose(report.gain, (4 + 30) * uniform / (4 * uniform + 30 * 3.0))
+    times_of(report, Kind.POOL, 4, 32, 3.0)
+    np.testing.assert_allclose(report.relative_time, (8 + 32 * 1.5) / 40)
+    np.testing.assert_allclose(report.gain, 40 / (8 + 32 * 1.5))
     np.testing.assert_allclose(report.relative_noise, 16 / (4 * 2.0**2))
-    np.testing.assert_allclose(report.relative_time, (4 * uniform + 30 * 3.0) / (34 * uniform))
-    assert report.examples == 64 + 30 * 4
+    assert report.examples == 8 * 16 + 32 * 4
+    assert report.step_seconds == {"uniform": 2.0, "pool": 3.0}
+
+
+def test_times_are_compared_side_by_side():
+    report = TrainingReport(None, 16)
+    times_of(report, Kind.UNIFORM, 16, 40, 2.0)
+    times_of(report, Kind.HISTORY, 8, 40, 3.0)
+    # The machine becomes ten times as slow. A size that no uniform step stands beside is
+    # compared with one whose cost is known.
+    times_of(report, Kind.HISTORY, 8, 160, 30.0)
+    times_of(report, Kind.HISTORY, 4, 240, 20.0)
+    np.testing.assert_allclose(report.relative_time, (40 + 200 * 1.5 + 240 * 1.0) / 480)
+    # Uniform steps of which nothing is fetched are the unit, where there are some.
+    report = TrainingReport(None, 16)
+    times_of(report, Kind.UNIFORM, 16, 40, 4.0)
+    times_of(report, Kind.UNIFORM, 16, 6, 2.0, reads_scores=False)
+    times_of(report, Kind.HISTORY, 16, 46, 3.0)
+    np.testing.assert_allclose(report.relative_time, (46 + 46 * 1.5) / 92)
+    # And nothing is said where nothing could be compared.
+    report = TrainingReport(None, 16)
+    times_of(report, Kind.POOL, 16, 40, 4.0)
+    assert report.relative_time is None and "gain: not known" in str(report)
 
 
 def test_a_long_course_is_merged():

@@ -28,8 +28,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 - `train.txt`: loss and first metric of each step, weighted so that they estimate the training
   set's.
 - `clock.txt`: seconds of training up to each step; measuring and saving are not counted.
-- `sampling.txt`: mean score of each step, estimated variance reduction, and whether the step was
-  drawn by score.
+- `sampling.txt`: mean score of each step, the estimated variance reduction of a draw by score, made
+  or not, and whether the step was drawn by score.
 - `val_eval.txt`, `train_eval.txt`: mean loss and first metric of each evaluation, on the test set
   and on as many training examples.
 - `val_scores.txt`, `train_scores.txt`: the score of each of those examples, one evaluation after

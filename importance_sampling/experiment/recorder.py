@@ -114,9 +114,9 @@ class Recorder(keras.callbacks.Callback):
         metric = float(logs[self.metric]) if self.metric else 0.0
         self.logs.write("train.txt", [(loss, metric)])
         self.logs.write("clock.txt", [(f"{self.seconds:.6f}",)])
-        row = (self.loop.logs.mean_score, float(logs["variance_reduction"]))
-        self.logs.write("sampling.txt", [(*row, int(logs["importance_sampling"]))])
-        values = {"loss": loss, "vr": row[1], "samples/s": self._speed()}
+        by_score, estimate = int(logs["importance_sampling"]), float(self.loop.logs.estimate)
+        self.logs.write("sampling.txt", [(self.loop.logs.mean_score, estimate, by_score)])
+        values = {"loss": loss, "vr": estimate if by_score else 1.0, "samples/s": self._speed()}
         if self.metric:
             accuracy = "accuracy" in self.metric
             name, value = ("error", 1.0 - metric) if accuracy else (self.metric, metric)

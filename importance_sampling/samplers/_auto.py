@@ -156,6 +156,8 @@ class AutoSampler(BaseSampler):
         self._tried_pool = self._history is not None and constant == "variance"
         self._strategy = UNIFORM
         self.choices: list[dict[str, Any]] = []
+        # Variance reduction and cost of the best of each kind, as compared last; only told.
+        self._compared: dict[Kind, tuple[float, float]] = {}
         # The step that those of `choices` are counted from.
         self._told_from = 0
 
@@ -328,6 +330,7 @@ class AutoSampler(BaseSampler):
             if strategy.kind is Kind.POOL:
                 # So that leaving and coming back are judged alike.
                 rates[strategy] /= _POOL_MARGIN
+        self._compared = {s.kind: known[s] for s in sorted(rates, key=rates.__getitem__)}
         best = max(rates, key=rates.__getitem__)
         present = rates.get(self._strategy, 0.0)
         if self._strategy.kind is Kind.HISTORY and present > _CLEAR:
@@ -414,6 +417,31 @@ class AutoSampler(BaseSampler):
             return self._estimates.pool_reduction(self._strategy.pool, self._strategy.reuse)
         known = self._estimates.ideal if self._history is None else self._estimates.stored
         return known.value
+
+    @property
+    def why_uniform(self) -> str | None:
+        """What the other ways to draw were worth when they were compared last."""
+        if self._strategy != UNIFORM:
+            return None
+        if not self._compared:
+            data = "50 steps" if self._indices.n is None else "a pass over the data"
+            return (
+                f"the ways to draw are compared after {data} and some more, there were "
+                f"{self._step} steps"
+            )
+        asked = {Kind.HISTORY: _MARGIN, Kind.POOL: _POOL_MARGIN}
+        found = [
+            f"draws by {kind.value} promise a variance reduction of {reduction:.2f}; at "
+            f"{cost:.2f} times the time of a uniform step, {asked[kind] * cost:.2f} would pay"
+            for kind, (reduction, cost) in self._compared.items()
+            if kind in asked
+        ]
+        if Kind.POOL not in self._compared:
+            found.append(
+                "no pool was tried, which is done where it may win and takes less than "
+                f"{_TRIAL_SHARE:.0%} of the training"
+            )
+        return "; ".join(found)
 
     def _after_loading(self) -> None:
         self._trial = [Strategy(Kind(kind), *rest) for kind, *rest in self._trial]

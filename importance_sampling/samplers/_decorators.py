@@ -126,6 +126,11 @@ class SamplerDecorator(BaseSampler):
         """The decorated sampler's estimate."""
         return self.sampler.variance_reduction
 
+    @property
+    def why_uniform(self) -> str | None:
+        """What the decorated sampler says."""
+        return self.sampler.why_uniform
+
 
 class AdditiveSmoothingSampler(SamplerDecorator):
     """Adds a constant to every score, which moves the draw towards uniform.
@@ -257,3 +262,10 @@ class ConditionalStartSampler(SamplerDecorator):
         """The condition's estimate, where it keeps one."""
         estimate = getattr(self.condition, "variance_reduction", None)
         return self.sampler.variance_reduction if estimate is None else estimate
+
+    @property
+    def why_uniform(self) -> str | None:
+        """What the condition says, while it does not hold."""
+        if self.condition.previously_satisfied:
+            return self.sampler.why_uniform
+        return self.condition.unmet

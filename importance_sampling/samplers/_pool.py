@@ -41,6 +41,11 @@ class UniformSampler(BaseSampler):
     def idxs(self, idxs: ArrayLike) -> None:
         self._chosen = np.asarray(idxs)
 
+    @property
+    def why_uniform(self) -> str:
+        """Nothing else is ever drawn."""
+        return f"{type(self).__name__} draws in no other way"
+
     def batches_ahead(self, batch_size: int) -> int:
         """The whole batches left of the pass, for nothing is learnt; see `BaseSampler`.
 

@@ -88,6 +88,11 @@ class SCSGSampler(BaseSampler):
         """Examples of the next snapshot; 0 for the whole training set."""
         return round(self._large)
 
+    @property
+    def why_uniform(self) -> str:
+        """What takes the noise away instead."""
+        return "SVRG draws no examples by score, it corrects the gradient by that of a snapshot"
+
     def batches_ahead(self, batch_size: int) -> int:
         """The batches up to the next snapshot, of which the first may take one."""
         return min(self._left or self.B_over_b, self._rows.whole_batches(batch_size))

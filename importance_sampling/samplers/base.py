@@ -301,6 +301,11 @@ class BaseSampler(Stateful):
         """The present estimate of the variance reduction, where the sampler keeps one."""
         return None
 
+    @property
+    def why_uniform(self) -> str | None:
+        """Why the next draw is uniform, in words; None where it is not or nobody knows."""
+        return None
+
     def restore_history(self, other: BaseSampler) -> None:
         """Goes on with what a sampler of the same kind learnt of the same examples.
 

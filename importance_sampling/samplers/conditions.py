@@ -37,6 +37,11 @@ class Condition(Stateful):
     def _holds(self) -> bool:
         raise NotImplementedError(f"{type(self).__name__} must implement satisfied")
 
+    @property
+    def unmet(self) -> str:
+        """What it takes to be satisfied, in words."""
+        return f"{type(self).__name__} is not satisfied"
+
     def update(self, scores: np.ndarray) -> None:
         """Learns from uniformly drawn examples.
 
@@ -74,6 +79,11 @@ class _GivenCondition(Condition):
 
     def _holds(self) -> bool:
         return bool(self._given.satisfied)
+
+    @property
+    def unmet(self) -> str:
+        """Which condition it is."""
+        return f"{type(self._given).__name__} is not satisfied"
 
     def update(self, scores: np.ndarray) -> None:
         """Lets the given condition learn.
@@ -118,6 +128,11 @@ class WarmupCondition(Condition):
     def _holds(self) -> bool:
         return self._iterations >= self.warmup
 
+    @property
+    def unmet(self) -> str:
+        """What it takes to be satisfied, in words."""
+        return f"{self._iterations} steps were made, the first {self.warmup} are uniform"
+
     def update(self, scores: np.ndarray) -> None:
         """Counts one step."""
         self._iterations += 1
@@ -128,6 +143,8 @@ class _AverageCondition(Condition):
 
     _state: tuple[str, ...] = (*Condition._state, "_average")
 
+    _quantity = "statistic of the scores"
+
     def __init__(self, threshold: float, momentum: float):
         self.threshold = float(threshold)
         self._average = MovingAverage(momentum)
@@ -137,6 +154,21 @@ class _AverageCondition(Condition):
 
     def _holds(self) -> bool:
         return self._average.known and self._average.value > self.threshold
+
+    @property
+    def unmet(self) -> str:
+        """What it takes to be satisfied, in words."""
+        if not self._average.known:
+            return "there were no scores yet to judge by"
+        return (
+            f"the {self._quantity} is {self._average.value:.2f}, draws are by score above "
+            f"{self.threshold:.2f}{self._origin}"
+        )
+
+    @property
+    def _origin(self) -> str:
+        """Where the threshold comes from, where that is not plain."""
+        return ""
 
     def update(self, scores: np.ndarray) -> None:
         """Averages the statistic of these scores in."""
@@ -150,6 +182,8 @@ class ExpCondition(_AverageCondition):
         lambda_th: float, the threshold. Defaults to `2.0`.
         momentum: float in [0, 1), of the moving average. Defaults to `0.9`.
     """
+
+    _quantity = "inverse of the mean score"
 
     def __init__(self, lambda_th: float = 2.0, momentum: float = 0.9):
         super().__init__(lambda_th, momentum)
@@ -167,6 +201,8 @@ class TotalVariationCondition(_AverageCondition):
         tv_th: float in [0, 1], the threshold. Defaults to `0.5`.
         momentum: float in [0, 1), of the moving average. Defaults to `0.9`.
     """
+
+    _quantity = "total variation of the scores"
 
     def __init__(self, tv_th: float = 0.5, momentum: float = 0.9):
         super().__init__(tv_th, momentum)
@@ -194,6 +230,8 @@ class VarianceReductionCondition(_AverageCondition):
     """
 
     _state: tuple[str, ...] = (*_AverageCondition._state, "sample_size")
+
+    _quantity = "estimated variance reduction"
 
     def __init__(
         self, vr_th: float = 1.2, momentum: float = 0.9, *, sample_size: int | None = None
@@ -274,6 +312,12 @@ class MeasuredReductionCondition(VarianceReductionCondition):
         else:
             self._times.add("off", seconds)
         self.threshold = self.cost or self.prior
+
+    @property
+    def _origin(self) -> str:
+        if self.cost is None:
+            return " until it is measured what they cost"
+        return ", their measured time in units of uniform steps"
 
     @property
     def cost(self) -> float | None:

@@ -401,3 +401,13 @@ class HistoryMixtureSampler(StoredScoreSampler):
     def variance_reduction(self) -> float:
         """Measured on the examples drawn; 1.0 while draws are uniform."""
         return self._reduction.value
+
+    @property
+    def why_uniform(self) -> str | None:
+        """Which part of the first pass is left, before it has ended."""
+        if self._first_pass <= 0:
+            return None
+        return (
+            f"the first pass over the {self._tree.n} examples, which shows each of them once, has "
+            f"{self._first_pass} left"
+        )

@@ -42,7 +42,9 @@ class MovingAverage(Stateful):
 
 
 def variance_reduction(scores: np.ndarray) -> float | np.ndarray:
-    r"""How many times larger a uniform batch would have to be, from scores over the last axis.
+    r"""The root of the ratio of second moments, uniform over drawn, by scores over the last axis.
+
+    A uniform batch of $\tau^2$ times the size is as noisy.
 
     With $g = s/\sum s$ and $u = 1/n$ ([1803.00942](https://arxiv.org/abs/1803.00942), eq. 26),
 

@@ -94,8 +94,9 @@ class BaseTraining(FitMethods):
         """What the last call of `fit` did and gained: `print(training.report())`.
 
         Returns:
-            A `TrainingReport`: steps drawn by score and uniformly, time spent scoring, variance
-            reduction, effective sample size, the examples drawn most and least.
+            A `TrainingReport`: steps drawn by score and uniformly, why they were uniform, time
+            spent scoring, variance reduction, effective sample size, the examples drawn most and
+            least. Notebooks show it as a table, `training.report().figure()` as a picture.
 
         Raises:
             RuntimeError: if nothing has been trained yet.
@@ -174,7 +175,11 @@ class BaseTraining(FitMethods):
         kind, score = type(self).__name__, self.model.score_name
         saved = self._saved = SavedState(loop, kind, score, steps_per_epoch, first_rows)
         own_callbacks = self._own_callbacks(callbacks, saved)
-        with contextlib.closing(sampler), saved.noting_interruption():
+        with (
+            contextlib.closing(sampler),
+            saved.noting_interruption(),
+            loop.report.ending_with(sampler),
+        ):
             self.history = loop.run(
                 epochs=epochs,
                 steps_per_epoch=steps_per_epoch,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,16 +16,24 @@ from .._arrays import dataset_length
 from .._files import write_whole
 from ..proposal import Kind, Proposal
 from ..samplers import BaseSampler
-from ..samplers.step_times import StepTimes
 from ._course import Course
-from ._report_text import describe
+from ._draw_counts import DrawCounts
+from ._report_text import as_html, as_text
+from ._step_costs import StepCosts
 
-# Batches whose draws are counted together.
-_COUNTED_AT_ONCE = 64
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+_TOLD = tuple(
+    "steps steps_on steps_off seconds step_seconds drawing_seconds variance_reduction "
+    "possible_variance_reduction why_uniform effective_sample_size batch_size examples "
+    "relative_noise relative_time gain choices".split()
+)
 
 
 class TrainingReport:
-    """What a run of training did: returned by `training.report()`.
+    """What a run of training did: returned by `training.report()`, and shown by printing it.
 
     Args:
         n: number of examples of the data set; None for a stream.
@@ -31,15 +41,15 @@ class TrainingReport:
 
     Attributes:
         steps: dict of how batches were drawn (`"uniform"`, `"pool"`, `"history"`) to steps.
-        seconds: the same, to seconds of these steps; callbacks and validation are left out.
+        seconds: the same, to seconds of these steps, compiling included; callbacks and validation
+            are left out.
         drawing_seconds: float, the part of `seconds` spent drawing: fetching a pool, scoring it
             and choosing from it.
-        variance_reduction: float, mean estimate over the steps drawn by score; 1.0 without any.
+        possible_variance_reduction: float, the last estimate of what draws by score have or, while
+            they are uniform, would have.
+        why_uniform: str, why the last draws were uniform; None if they were not, or if nobody
+            knows.
         examples: int, examples trained on, each time they were.
-        relative_noise: float, mean of the gradient's estimated variance in units of that of a
-            uniform batch of the size asked for, over the steps drawn by score; 1.0 without any.
-        effective_sample_size: float in (0, 1], mean of (sum w)^2 / (b sum w^2) over the steps
-            drawn by score: the share of the batch that as many equal weights would be.
         choices: list of dicts, the decisions of `presample="auto"`, first to last.
     """
 
@@ -48,19 +58,24 @@ class TrainingReport:
         self.steps: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
         self.drawing_seconds = 0.0
-        self._draws = None if n is None else np.zeros(n, np.int32)
-        self._uncounted: list[np.ndarray] = []
-        self.choices: list[dict[str, Any]] = []
+        self.possible_variance_reduction = 1.0
+        self.why_uniform: str | None = None
         self.examples = 0
-        # Steps and times of each kind and size of batch.
-        self._counts: dict[tuple[str, int], int] = {}
-        self._times = StepTimes[tuple[str, int]]()
+        self.choices: list[dict[str, Any]] = []
+        self._draws = None if n is None else DrawCounts(n)
+        self._costs = StepCosts(batch_size)
         self._noise = 0.0
         self._gains = 0.0
         self._reductions = 0.0
         self._sizes = 0.0
         self._course = Course(
-            ("variance_reduction", "effective_sample_size", "by_score", "batch_size")
+            (
+                "variance_reduction",
+                "possible_variance_reduction",
+                "effective_sample_size",
+                "by_score",
+                "batch_size",
+            )
         )
 
     @classmethod
@@ -85,44 +100,49 @@ class TrainingReport:
             proposal: what was drawn.
             seconds: how long the step took in all.
             drawing: how long the draw took.
-            reduction: the present estimate of the variance reduction.
+            reduction: the present estimate of the variance reduction of draws by score.
         """
         kind = proposal.kind.value
         self.steps[kind] = self.steps.get(kind, 0) + 1
         self.seconds[kind] = self.seconds.get(kind, 0.0) + seconds
         self.drawing_seconds += drawing
+        self.possible_variance_reduction = reduction
         size = len(proposal.idxs)
         self.examples += size
-        self._counts[kind, size] = self._counts.get((kind, size), 0) + 1
-        self._times.add((kind, size), seconds)
-        effective = 1.0
+        self._costs.add(proposal, seconds)
+        effective, used = 1.0, 1.0
         if proposal.by_score:
             w = proposal.importance_weights
-            effective = float(w.sum() ** 2 / (len(w) * (w**2).sum()))
+            effective, used = float(w.sum() ** 2 / (len(w) * (w**2).sum())), reduction
             self._reductions += reduction
             self._noise += self.batch_size / (size * reduction**2)
             self._gains += reduction * (size / self.batch_size) ** 0.5
             self._sizes += effective
         if self._draws is not None:
-            self._uncounted.append(proposal.idxs)
-            if len(self._uncounted) == _COUNTED_AT_ONCE:
-                self._count()
-        self._course.add(reduction, effective, float(proposal.by_score), size)
+            self._draws.add(proposal.idxs)
+        self._course.add(used, reduction, effective, float(proposal.by_score), size)
 
-    def _count(self) -> None:
-        if self._draws is not None and self._uncounted:
-            idxs = np.concatenate(self._uncounted)
-            if 8 * len(idxs) > len(self._draws):
-                self._draws += np.bincount(idxs, minlength=len(self._draws)).astype(np.int32)
-            else:
-                np.add.at(self._draws, idxs, 1)
-            self._uncounted = []
+    @contextlib.contextmanager
+    def ending_with(self, sampler: BaseSampler) -> Iterator[None]:
+        """Asks the sampler in the end why it draws uniformly, if it does; after an error, too.
+
+        Args:
+            sampler: what draws the batches.
+        """
+        try:
+            yield
+        finally:
+            self.why_uniform = sampler.why_uniform
 
     @property
     def draws(self) -> np.ndarray | None:
         """How often each example was drawn, `(N,)`; None for a stream."""
-        self._count()
-        return self._draws
+        return None if self._draws is None else self._draws.counts
+
+    @property
+    def step_seconds(self) -> dict[str, float | None]:
+        """Median time of the last steps of each kind, without compiling; None if not known."""
+        return {kind: self._costs.seconds(Kind(kind)) for kind in self.steps}
 
     @property
     def steps_on(self) -> int:
@@ -136,12 +156,20 @@ class TrainingReport:
 
     @property
     def variance_reduction(self) -> float:
-        """Mean estimate of the variance reduction over the steps by score; 1.0 without any."""
+        r"""Mean estimate over the steps drawn by score; 1.0 without any.
+
+        The root of the ratio of second moments, uniform over drawn: a batch is as noisy as a
+        uniform one of $\tau^2$ times the size.
+        """
         return self._reductions / self.steps_on if self.steps_on else 1.0
 
     @property
     def effective_sample_size(self) -> float:
-        """Mean share of the batch that as many equal weights would be, over the steps by score."""
+        """Mean of (sum w)^2 / (b sum w^2) over the steps by score: as many equal weights would be.
+
+        A share of the batch, in (0, 1]. Above one half is good; where it is below a tenth, a few
+        large weights make the gradient, which smoothing or a larger uniform share keeps from them.
+        """
         return self._sizes / self.steps_on if self.steps_on else 1.0
 
     @property
@@ -151,68 +179,66 @@ class TrainingReport:
 
     @property
     def relative_time(self) -> float | None:
-        """Time of all steps in units of as many uniform ones of whole batches; None if not known.
+        """Time of all steps in units of as many uniform ones; None if it was not measured.
 
-        Times are medians of the last steps of each kind and size, so that neither compiling nor a
-        hiccup counts.
+        Steps by score are compared with uniform ones made at most 64 steps before, by medians,
+        without those that compile: `presample="auto"` and `tau_th="measured"` make both in turns,
+        other trainings when they switch. What no uniform steps stand beside is compared with what
+        was, if that is near.
         """
-        if not self.steps_on:
-            return 1.0
-        uniform = (Kind.UNIFORM.value, self.batch_size)
-        # A few steps of a size that hardly occurs count as the others.
-        known = {k: n for k, n in self._counts.items() if self._times.known(k, 1)}
-        if uniform not in known or sum(known.values()) < 0.9 * sum(self._counts.values()):
-            return None
-        seconds = sum(n * self._times.median(key) for key, n in known.items())
-        return seconds / (sum(known.values()) * self._times.median(uniform))
+        return self._costs.relative_time
 
     @property
     def gain(self) -> float | None:
-        r"""Variance reduction per second, in units of uniform training's; None if not known.
+        r"""Variance reduction over `relative_time`; None where that is.
 
-        A step by score counts for $\tau$ uniform ones, the measure that `tau_th` compares with
-        the cost, a smaller batch of b' for $\tau \sqrt{b'/b}$. It is an estimate of what was
-        gained in gradient noise per second, not of what is gained in accuracy.
+        Above 1, drawing by score was worth its time. A step by score counts for $\tau$ uniform
+        ones, the measure that `tau_th` compares with the cost, a smaller batch of b' for
+        $\tau \sqrt{b'/b}$. It is an estimate of what was gained in gradient noise per second, not
+        of what is gained in accuracy.
         """
-        time = self.relative_time
-        total = self.steps_on + self.steps_off
+        time, total = self.relative_time, self.steps_on + self.steps_off
         return None if time is None else (self.steps_off + self._gains) / max(total * time, 1e-12)
 
     def most_drawn(self, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
-        """The examples drawn most often.
+        """The examples drawn most often; of those drawn as often as each other some at random.
 
         Args:
             count: int, how many.
 
         Returns:
-            Indices and draws, `(count,)` each.
+            Indices and draws, `(count,)` each; the same each time it is called.
+
+        Raises:
+            ValueError: for a stream.
         """
-        order, draws = self._order()
-        idxs = order[::-1][:count]
-        return idxs, draws[idxs]
+        return self._known_draws.most(count)
 
     def least_drawn(self, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
-        """The examples drawn least often.
+        """The examples drawn least often; of those drawn as often as each other some at random.
 
         Args:
             count: int, how many.
 
         Returns:
-            Indices and draws, `(count,)` each.
-        """
-        order, draws = self._order()
-        idxs = order[:count]
-        return idxs, draws[idxs]
+            Indices and draws, `(count,)` each; the same each time it is called.
 
-    def _order(self) -> tuple[np.ndarray, np.ndarray]:
-        """The examples, those drawn least often first, and how often each was drawn."""
-        draws = self.draws
-        if draws is None:
+        Raises:
+            ValueError: for a stream.
+        """
+        return self._known_draws.least(count)
+
+    @property
+    def _known_draws(self) -> DrawCounts:
+        if self._draws is None:
             raise ValueError("The examples of a stream have no indices to count draws for.")
-        return np.argsort(draws, kind="stable"), draws
+        return self._draws
 
     def course(self) -> dict[str, list[float]]:
         """How variance reduction, effective sample size and the share of steps by score went.
+
+        `"variance_reduction"` is that of the draws that were made, `"possible_variance_reduction"`
+        what draws by score would have had, made or not.
 
         Returns:
             dict of lists of equal length, with `"step"` for the last step of each point.
@@ -220,47 +246,56 @@ class TrainingReport:
         return self._course.columns()
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the draws of each example, as plain numbers."""
-        found = {
-            "steps": dict(self.steps),
-            "steps_on": self.steps_on,
-            "steps_off": self.steps_off,
-            "seconds": dict(self.seconds),
-            "drawing_seconds": self.drawing_seconds,
-            "variance_reduction": self.variance_reduction,
-            "effective_sample_size": self.effective_sample_size,
-            "batch_size": self.batch_size,
-            "examples": self.examples,
-            "relative_noise": self.relative_noise,
-            "relative_time": self.relative_time,
-            "gain": self.gain,
-            "choices": list(self.choices),
-            "course": self.course(),
-        }
-        if self.draws is not None:
+        """Everything but the draws of each example, as plain numbers that JSON can hold."""
+        found = {name: getattr(self, name) for name in _TOLD}
+        found["course"] = self.course()
+        if self._draws is not None:
             for name, (idxs, draws) in (
                 ("most_drawn", self.most_drawn()),
                 ("least_drawn", self.least_drawn()),
             ):
-                found[name] = {"indices": idxs.tolist(), "draws": draws.tolist()}
+                found[name] = {
+                    "indices": idxs.tolist(),
+                    "draws": draws.tolist(),
+                    # How many examples were drawn as often as each of them, itself included.
+                    "tied": self._draws.as_often(draws).tolist(),
+                }
         # Through JSON and back: whatever numpy scalars samplers report become plain numbers.
         return json.loads(json.dumps(found, default=float))
 
-    def __str__(self) -> str:
-        return describe(self.to_dict())
+    def __repr__(self) -> str:
+        return as_text(self.to_dict())
 
-    def plot(self, path: str | os.PathLike, x: ArrayLike | None = None) -> Path:
-        """Draws the report as a picture.
+    def _repr_html_(self) -> str:
+        return as_html(self.to_dict())
+
+    def figure(self, x: ArrayLike | None = None) -> Figure:
+        """Draws the report; a notebook shows what this returns.
 
         Args:
-            path: the file to write; its ending (png, svg, pdf) says the kind.
             x: the training inputs; where they are images, those drawn most and least often are
                 shown.
 
         Returns:
-            The path.
+            A matplotlib figure.
+
+        Raises:
+            ImportError: without matplotlib, which the extra `plots` brings.
         """
         # Here, because a training that is not drawn needs no matplotlib.
         from ..plots import training_report
 
-        return write_whole(Path(path), lambda target: training_report(self, x).savefig(target))
+        return training_report(self, x)
+
+    def plot(self, path: str | os.PathLike, x: ArrayLike | None = None) -> Path:
+        """Draws the report as a picture in a file.
+
+        Args:
+            path: the file to write; its ending (png, svg, pdf) says the kind.
+            x: as for `figure`.
+
+        Returns:
+            The path.
+        """
+        figure = self.figure(x)
+        return write_whole(Path(path), lambda target: figure.savefig(target))

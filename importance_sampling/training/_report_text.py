@@ -1,7 +1,8 @@
-"""A report of training as text."""
+"""A report of training in words: for terminals and for notebooks."""
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -10,12 +11,14 @@ from .._text_tables import text_table
 # As wide as terminals are by default.
 _WIDTH = 80
 _SHOWN = 5
+# Shares of the batch: what is good of an effective sample size, and what is too little.
+_GOOD, _LITTLE = 0.5, 0.1
 
 Report = Mapping[str, Any]
 """What `TrainingReport.to_dict` returns."""
 
 
-def describe(report: Report) -> str:
+def as_text(report: Report) -> str:
     """A report as lines of a figure and what it is.
 
     Args:
@@ -24,45 +27,113 @@ def describe(report: Report) -> str:
     Returns:
         str of several lines, no wider than a terminal.
     """
-    lines = [*_times(report), *_gains(report), *_draws(report)]
-    lines += [("", f"from step {c['step']}: {c['choice']}") for c in report["choices"]]
-    return text_table(None, ((f"{figure:>9}", text) for figure, text in lines), 2, _WIDTH, gap=1)
+    cells = ((f"{figure:>9}", text) for figure, text in _lines(report))
+    return text_table(None, cells, 2, _WIDTH, gap=1)
+
+
+def as_html(report: Report) -> str:
+    """A report as a table for notebooks.
+
+    Args:
+        report: what `TrainingReport.to_dict` returned.
+
+    Returns:
+        str, a `<table>`.
+    """
+    rows = "".join(
+        f'<tr><td style="text-align:right"><b>{html.escape(figure)}</b></td>'
+        f'<td style="text-align:left">{html.escape(text)}</td></tr>'
+        for figure, text in _lines(report)
+    )
+    return f"<table>{rows}</table>"
+
+
+def _lines(report: Report) -> Iterator[tuple[str, str]]:
+    yield from _times(report)
+    yield from _uniform(report)
+    yield from _gains(report)
+    yield from _draws(report)
+    for choice in report["choices"]:
+        yield "", f"from step {choice['step']}: {choice['choice']}"
 
 
 def _times(report: Report) -> Iterator[tuple[str, str]]:
     for kind, steps in report["steps"].items():
         how = "uniformly" if kind == "uniform" else f"by {kind}"
-        yield str(steps), f"steps drawn {how}, {1e3 * report['seconds'][kind] / steps:.2f} ms each"
+        each, total = report["step_seconds"][kind], report["seconds"][kind]
+        # A few steps of which most compile say nothing of what one costs.
+        time = f"{total:.2f} s in all" if each is None else f"{1e3 * each:.2f} ms each"
+        yield str(steps), f"steps drawn {how}, {time}"
     total, drawing = sum(report["seconds"].values()), report["drawing_seconds"]
     share = drawing / total if total else 0.0
     yield (
         f"{total:.1f}",
-        f"seconds of training, {drawing:.1f} of them ({share:.0%}) spent on drawing and scoring",
+        f"seconds of training with compiling, {drawing:.1f} of them ({share:.0%}) spent on "
+        "drawing and scoring",
     )
 
 
+def _uniform(report: Report) -> Iterator[tuple[str, str]]:
+    if report["why_uniform"] and report["steps_off"]:
+        when = "at the end" if report["steps_on"] else "all the time"
+        yield "", f"Uniform {when}: {report['why_uniform']}."
+
+
 def _gains(report: Report) -> Iterator[tuple[str, str]]:
-    if report["steps_on"]:
-        size = report["batch_size"]
-        whole = size * (report["steps_on"] + report["steps_off"])
-        yield f"{report['variance_reduction']:.2f}", "variance reduction, while by score"
-        yield f"{report['effective_sample_size']:.0%}", "effective sample size, while by score"
+    if not report["steps_on"]:
+        return
+    reduction, effective = report["variance_reduction"], report["effective_sample_size"]
+    yield (
+        f"{reduction:.2f}",
+        f"variance reduction by score: as noisy as uniform batches {reduction**2:.2f} times as "
+        "large",
+    )
+    if effective >= _GOOD:
+        judged = f"good, above {_GOOD:.0%}"
+    elif effective >= _LITTLE:
+        judged = f"below {_GOOD:.0%}, where large weights begin to count"
+    else:
+        judged = f"below {_LITTLE:.0%}: a few large weights decide, smooth the scores"
+    yield f"{effective:.0%}", f"effective sample size by score ({judged})"
+    size = report["batch_size"]
+    yield (
+        f"{report['relative_noise']:.2f}",
+        f"variance of the gradient by score, uniform batches of {size} = 1",
+    )
+    share = report["examples"] / (size * (report["steps_on"] + report["steps_off"]))
+    yield str(report["examples"]), f"examples trained on, {share:.0%} of those of whole batches"
+    if report["gain"] is None:
+        yield "-", "gain: not known, no uniform steps were near to compare the time with"
+    else:
         yield (
-            f"{report['relative_noise']:.2f}",
-            f"variance of the gradient, uniform batches of {size} = 1, while by score",
+            f"{report['relative_time']:.2f}",
+            "time of all steps, uniform ones beside them = 1, without compiling",
         )
-        share = report["examples"] / whole
-        yield str(report["examples"]), f"examples trained on, {share:.0%} of those of whole batches"
-        if report["relative_time"] is not None:
-            yield f"{report['relative_time']:.2f}", "time of all steps, uniform ones = 1"
-    if report["gain"] is not None:
-        yield f"{report['gain']:.2f}", "variance reduction per second, uniform training = 1"
+        yield (
+            f"{report['gain']:.2f}",
+            "gain: variance reduction over time; above 1 drawing by score was worth it",
+        )
 
 
 def _draws(report: Report) -> Iterator[tuple[str, str]]:
+    if not report.get("most_drawn", {}).get("draws"):
+        return
+    low, high = report["least_drawn"]["draws"][0], report["most_drawn"]["draws"][0]
+    if low == high:
+        yield "", f"every example was drawn {high}x"
+        return
     for name in ("most", "least"):
-        found = report.get(f"{name}_drawn")
-        if found and found["indices"]:
-            pairs = zip(found["indices"][:_SHOWN], found["draws"][:_SHOWN], strict=True)
-            listed = ", ".join(f"{example} ({times}x)" for example, times in pairs)
-            yield "", f"{name} drawn examples: {listed}"
+        found = report[f"{name}_drawn"]
+        columns = (found[column][:_SHOWN] for column in ("indices", "draws", "tied"))
+        yield "", f"{name} drawn examples: {_listed(list(zip(*columns, strict=True)))}"
+
+
+def _listed(rows: list[tuple[int, int, int]]) -> str:
+    """Examples with their draws; of those that share the last place, how many they are."""
+    last, tied = rows[-1][1:]
+    shared = sum(draws == last for _, draws, _ in rows)
+    if tied == shared:
+        return ", ".join(f"{example} ({draws}x)" for example, draws, _ in rows)
+    ahead = [f"{example} ({draws}x)" for example, draws, _ in rows[: len(rows) - shared]]
+    some = ", ".join(str(example) for example, *_ in rows[len(rows) - shared :])
+    return ", ".join([*ahead, f"{some} (picked at random of {tied} drawn {last}x)"])

@@ -11,7 +11,10 @@ from ..samplers import BaseSampler, VarianceReductionCondition
 
 
 class StepLogs(Stateful):
-    """Mean score, variance reduction, share of steps by score and size of batches.
+    r"""Mean score, variance reduction, share of steps by score and size of batches.
+
+    The variance reduction is that of the draws that were made, on average over the epoch's steps:
+    the root of the ratio of second moments, uniform over drawn, and 1.0 for uniform steps.
 
     Args:
         sampler: draws the batches; its own estimate of the variance reduction is told, where it
@@ -25,6 +28,7 @@ class StepLogs(Stateful):
         "steps",
         "_steps_by_score",
         "_examples",
+        "_reductions",
         "_scored_examples",
         "_score_sum",
     )
@@ -40,7 +44,16 @@ class StepLogs(Stateful):
         """Begins the sums of an epoch anew."""
         self.steps = 0
         self._steps_by_score = self._examples = self._scored_examples = 0
-        self._score_sum = 0.0
+        self._score_sum = self._reductions = 0.0
+
+    @property
+    def estimate(self) -> float:
+        """What a draw by score would have for a variance reduction now, whether it is used or not.
+
+        1.0 before there were any scores to tell.
+        """
+        own = self._sampler.variance_reduction
+        return self._estimate.variance_reduction if own is None else own
 
     def count(self, proposal: Proposal) -> None:
         """Counts a step that was made.
@@ -51,6 +64,7 @@ class StepLogs(Stateful):
         self.steps += 1
         self._steps_by_score += proposal.by_score
         self._examples += len(proposal.idxs)
+        self._reductions += self.estimate if proposal.by_score else 1.0
 
     def add_scores(self, record: StepRecord) -> Any:
         """Averages a step's scores in.
@@ -79,16 +93,14 @@ class StepLogs(Stateful):
 
     def of_epoch(self) -> dict[str, float]:
         """The logs of the epoch as far as it has come."""
-        scored, estimate = self._scored_examples, self._sampler.variance_reduction
+        scored, steps = self._scored_examples, self.steps
         logs = {
             "score": self._score_sum / scored if scored else self.mean_score,
-            "variance_reduction": (
-                self._estimate.variance_reduction if estimate is None else estimate
-            ),
-            "importance_sampling": self._steps_by_score / self.steps if self.steps else 0.0,
+            "variance_reduction": self._reductions / steps if steps else 1.0,
+            "importance_sampling": self._steps_by_score / steps if steps else 0.0,
         }
         if self._varies_batch_size:
-            logs["batch_size"] = self._examples / self.steps if self.steps else 0.0
+            logs["batch_size"] = self._examples / steps if steps else 0.0
         return logs
 
     def of_step(self, result: StepResult, proposal: Proposal) -> dict[str, Any]:
