@@ -1,104 +1,142 @@
-"""The demo's picture: learning curves over time, and what was drawn."""
+"""The demo's picture: learning curves over time, and what was drawn.
+
+All it shows is in `demo.json`; `python -m importance_sampling.experiment.demo_picture demo.json
+demo.png` draws it again.
+"""
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-import matplotlib.ticker
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import SubFigure
 
 from .. import plots
-from ..datasets import BaseDataset
+from .._files import read_json, write_whole
+from ..datasets import MNIST, BaseDataset
 from ..datasets.canevet import boundary
-from .arms import HISTORY, POOLS, SAME_NOISE, UNIFORM
+from .arms import HISTORY, POOLS, SAME_NOISE
 
-# Okabe and Ito's colours, told apart by colour-blind readers; line styles serve grey print.
-_STYLES = {
-    UNIFORM: ("#0072B2", "-"),
-    "random third of each pool": ("#999999", "--"),
-    POOLS: ("#D55E00", "-."),
-    HISTORY: ("#009E73", ":"),
-    SAME_NOISE: ("#CC79A7", "-"),
-}
+MAPS = (POOLS, SAME_NOISE)
+"""The arms whose draws in the plane are compared."""
+
+_SHOWN = 32
 
 
-def _curves(
-    axes: Any, results: list[dict[str, Any]], key: str, label: str, scale: float = 1.0
-) -> None:
-    for result in results:
-        colour, line = _STYLES[result["arm"]]
-        seconds = [row["seconds"] for row in result["history"]]
-        values = [scale * row[key] for row in result["history"]]
-        axes.plot(seconds, values, line, color=colour, label=result["arm"], linewidth=1.8)
-        # Where all steps were taken: who is done first.
-        axes.plot(seconds[-1:], values[-1:], "o", color=colour, markersize=5)
-    axes.set_yscale("log")
-    # Plain numbers: powers of ten read badly over less than a decade.
-    for formatter in (axes.yaxis.set_major_formatter, axes.yaxis.set_minor_formatter):
-        formatter(matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:.2g}"))
-    axes.yaxis.set_minor_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 3, 5)))
-    axes.set_xlabel("training time (s)")
-    axes.set_ylabel(label)
-    axes.grid(alpha=0.3, which="both", linewidth=0.5)
-
-
-def _plane(axes: Any, points: np.ndarray, counts: np.ndarray, title: str) -> Any:
-    """What was drawn, with the curve between the classes."""
-    image = plots.draws_in_plane(axes, points, counts, title)
-    x = np.linspace(0, 1, 500)
-    axes.plot(x, boundary(x), color="white", linewidth=0.8)
-    axes.set(xlim=(0, 1), ylim=(0, 1))
-    return image
-
-
-def _images(axes: Any, dataset: BaseDataset, idxs: np.ndarray, title: str) -> None:
-    plots.example_grid(axes, dataset.train_data[idxs][0], title)
-
-
-def draw(
-    name: str,
-    dataset: BaseDataset,
-    results: list[dict[str, Any]],
-    counts: dict[str, np.ndarray],
-) -> Figure:
-    """Draws learning curves of all arms, and what two of them drew.
+def what_was_drawn(
+    name: str, dataset: BaseDataset, counts: Mapping[str, np.ndarray]
+) -> dict[str, Any]:
+    """What the picture shows of the draws, for JSON.
 
     Args:
         name: str, the data set's.
         dataset: the data set.
+        counts: how often each example was drawn by score, by arm.
+
+    Returns:
+        dict: of points in the plane, a map of relative draws for each arm of `MAPS` that drew by
+        score; of images, the indices and draws of those drawn most and least often.
+    """
+    if name == "canevet":
+        points = dataset.train_data[:][0]
+        maps = {arm: plots.relative_draws(points, counts[arm]) for arm in MAPS if counts[arm].any()}
+        # Three digits are more than colours tell; None for a cell without points.
+        return {
+            arm: [[None if np.isnan(v) else float(f"{v:.3g}") for v in row] for row in relative]
+            for arm, relative in maps.items()
+        }
+    by_score = counts[HISTORY]
+    if not by_score.any():
+        return {}
+    order = np.argsort(-by_score, kind="stable")
+    parts = {"most": order[:_SHOWN], "least": order[-_SHOWN:]}
+    return {
+        word: {"indices": idxs.tolist(), "draws": by_score[idxs].tolist()}
+        for word, idxs in parts.items()
+    }
+
+
+def draw(
+    settings: Mapping[str, Any],
+    results: Sequence[Mapping[str, Any]],
+    drawn: Mapping[str, Any],
+    dataset: BaseDataset | None = None,
+) -> plots.Picture:
+    """Draws learning curves of all arms, and what some of them drew by score.
+
+    Args:
+        settings: of the demo, `"dataset"` and `"steps"` among them.
         results: of all arms.
-        counts: how often each example was drawn, by arm.
+        drawn: what `what_was_drawn` returned; without any, the curves stand alone.
+        dataset: the data set, whose images are shown; points in the plane do without.
 
     Returns:
         A matplotlib figure.
     """
-    figure = Figure(figsize=(11, 8.5), layout="constrained")
-    axes = figure.subplots(2, 2)
-    _curves(axes[0, 0], results, "train_loss", "training loss")
-    _curves(axes[0, 1], results, "test_error", "test error (%)", 100.0)
-    axes[0, 0].legend(frameon=False)
-    axes[0, 0].set_title("training loss over time")
-    axes[0, 1].set_title("test error over time")
-    if name == "canevet":
-        points = dataset.train_data[:][0]
-        for axis, arm in zip(axes[1], (POOLS, SAME_NOISE), strict=True):
-            title = f"where {arm} drew"
-            if not counts[arm].any():
-                title = f"{arm} never switched on"
-            image = _plane(axis, points, counts[arm], title)
-        plots.frequency_bar(figure, image, axes[1])
-    else:
-        by_score = counts[HISTORY]
-        order = np.argsort(-by_score, kind="stable")
-        for axis, shown, word in (
-            (axes[1, 0], order[:32], "most"),
-            (axes[1, 1], order[-32:], "least"),
+    images = settings["dataset"] != "canevet"
+    below = bool(drawn) and not (images and dataset is None)
+    with plots.style():
+        figure = plots.Picture(figsize=(9, 6.6 if below else 3.3), layout="constrained")
+        # Each row by itself: the names beside the curves take no room from what is below.
+        parts = figure.subfigures(2 if below else 1, 1, squeeze=False)[:, 0]
+        curve_axes = parts[0].subplots(1, 2)
+        for axis, key, what, scale in (
+            (curve_axes[0], "train_loss", "training loss", 1.0),
+            (curve_axes[1], "test_error", "test error (%)", 100.0),
         ):
-            least, most = by_score[shown].min(), by_score[shown].max()
-            title = f"{HISTORY}: drawn {word} often ({least} to {most} times)"
-            _images(axis, dataset, shown, title)
-    figure.suptitle(
-        f"{name}: the same network, start and {results[0]['steps']} steps for each curve"
-    )
+            curves = [
+                plots.Curve(
+                    result["arm"],
+                    np.array([row["seconds"] for row in result["history"]]),
+                    scale * np.array([row[key] for row in result["history"]]),
+                )
+                for result in results
+            ]
+            title = f"{what.split(' (')[0].capitalize()} over time"
+            named = axis is curve_axes[1]
+            plots.training_curves(axis, curves, "training time (s)", what, title=title, named=named)
+        if below and images and dataset is not None:
+            for axis, word in zip(parts[1].subplots(1, 2), ("most", "least"), strict=True):
+                idxs, draws = (np.array(drawn[word][k]) for k in ("indices", "draws"))
+                title = f"{HISTORY}: drawn {word} often ({draws.min()} to {draws.max()} times)"
+                plots.example_grid(axis, dataset.train_data[idxs][0], title)
+        elif below:
+            _maps(parts[1], drawn)
+        figure.suptitle(
+            f"{settings['dataset']}: the same network, start and {settings['steps']} steps for "
+            "each curve"
+        )
     return figure
+
+
+def _maps(figure: SubFigure, drawn: Mapping[str, Any]) -> None:
+    """Where two arms drew by score, with the curve between the classes."""
+    x, axes = np.linspace(0, 1, 500), figure.subplots(1, 2, sharey=True)
+    for axis, arm in zip(axes, MAPS, strict=True):
+        if arm not in drawn:
+            plots.note(axis, f"{arm}: never drew by score")
+            axis.set_axis_off()
+            continue
+        relative = np.array(drawn[arm], dtype=np.float64)
+        image = plots.show_relative_draws(axis, relative, title=f"Draws by score: {arm}")
+        axis.plot(x, boundary(x), "-", color="white", linewidth=0.8)
+        axis.set(xlim=(0, 1), ylim=(0, 1))
+    plots.frequency_bar(figure, image, axes)
+
+
+def main() -> None:
+    """Draws the picture of a `demo.json` again: `demo_picture demo.json demo.png`."""
+    if len(sys.argv) != 3:
+        raise SystemExit("Give a demo.json and the picture to write.")
+    found = read_json(Path(sys.argv[1]))
+    settings, drawn = found["settings"], found.get("drawn", {})
+    dataset = MNIST() if settings["dataset"] == "mnist" and drawn else None
+    figure = draw(settings, found["results"], drawn, dataset)
+    write_whole(Path(sys.argv[2]), figure.savefig)
+
+
+if __name__ == "__main__":
+    main()

@@ -59,12 +59,15 @@ def animate_distribution(
             x=values[frame], bins=edges, stat="density", element="step", color=COLOURS[0], ax=axes
         )
         mean = float(np.mean(values[frame]))
-        axes.axvline(mean, color=COLOURS[1], linestyle="--", label=f"mean {mean:.3g}")
+        marks = [(mean, f" mean {mean:.3g}", COLOURS[1], "--", 0.99)]
         if vline is not None:
-            axes.axvline(vline, color="black", linestyle=":", label=f"{vline:g}")
+            marks.append((vline, f" {vline:g}", "black", ":", 0.92))
+        for at, text, color, line, height in marks:
+            axes.axvline(at, color=color, linestyle=line)
+            place = {"transform": axes.get_xaxis_transform(), "va": "top", "fontsize": 9}
+            axes.text(at, height, text, color=color, **place)
         axes.set(xlabel=xlabel, ylabel="density", title=titles[frame], xlim=(low, edges[-1]))
         axes.set_ylim(*(ylim if ylim is not None else (0, 1.05 * top or 1.0)))
-        axes.legend(loc="upper right")
 
     return FuncAnimation(figure, update, frames=len(values), interval=100, repeat=False)
 
@@ -97,7 +100,6 @@ def animate_predictions(
     points = axes.collections[0]
     axes.set(xlim=(low, high), ylim=(low, high))
     (fit,) = axes.plot([low, high], [0, 0], color=COLOURS[1], linestyle="-.", label="linear fit")
-    axes.legend(loc="upper left")
 
     def update(frame: int) -> None:
         start, end = windows[frame]
@@ -107,7 +109,7 @@ def animate_predictions(
             points.set_array(classes[start:end])
         slope, intercept = np.polyfit(x, y, 1) if np.ptp(x) > 0 else (0.0, float(np.mean(y)))
         fit.set_ydata([intercept + slope * low, intercept + slope * high])
-        axes.set_title(f"draws {start} to {end}")
+        axes.set_title(f"draws {start} to {end}; linear fit (dash-dotted): slope {slope:.2f}")
 
     return FuncAnimation(figure, update, frames=len(windows), interval=100, repeat=False)
 

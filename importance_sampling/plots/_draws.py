@@ -2,29 +2,81 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import matplotlib.colors
-import matplotlib.ticker
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure, SubFigure
 from matplotlib.image import AxesImage
+
+from ._style import plain_log_axis
 
 # Colours reach from a tenth to ten times as often as a uniform draw.
 _LEAST = 0.1
 
 
-def frequency_bar(figure: Figure, image: AxesImage, axes: Axes) -> None:
+def frequency_bar(
+    figure: Figure | SubFigure, image: AxesImage, axes: Axes | Sequence[Axes] | np.ndarray
+) -> None:
     """Adds the colour bar of `draws_in_plane`.
 
     Args:
         figure: matplotlib figure.
         image: what `draws_in_plane` returned.
-        axes: the axes to put it beside.
+        axes: the axes to put it beside, one or several.
     """
-    plain = matplotlib.ticker.FuncFormatter(lambda value, _: f"{value:g}")
-    figure.colorbar(
-        image, ax=axes, label="draws relative to a uniform draw", extend="both", format=plain
+    bar = figure.colorbar(image, ax=axes, label="draws, uniform draws = 1", extend="both")
+    plain_log_axis(bar.ax.yaxis)
+
+
+def relative_draws(points: np.ndarray, counts: np.ndarray, bins: int = 64) -> np.ndarray:
+    """How often the examples in each cell of the plane were drawn, the mean of all being 1.
+
+    Args:
+        points: `(n, 2)`, the examples.
+        counts: `(n,)`, how often each was drawn.
+        bins: int, cells along each axis. Defaults to `64`.
+
+    Returns:
+        `(bins, bins)`, the first axis for the first coordinate; NaN where there are no examples.
+    """
+    low, high = points.min(axis=0), points.max(axis=0)
+    edges = [np.linspace(low[i], high[i], bins + 1) for i in range(2)]
+    drawn, *_ = np.histogram2d(points[:, 0], points[:, 1], bins=edges, weights=counts)
+    there, *_ = np.histogram2d(points[:, 0], points[:, 1], bins=edges)
+    average = max(counts.sum() / len(counts), 1e-12)
+    return np.where(there > 0, drawn / np.maximum(there, 1) / average, np.nan)
+
+
+def show_relative_draws(
+    axes: Axes,
+    relative: np.ndarray,
+    extent: tuple[float, float, float, float] = (0.0, 1.0, 0.0, 1.0),
+    title: str = "",
+) -> AxesImage:
+    """Draws what `relative_draws` returned.
+
+    Args:
+        axes: matplotlib axes.
+        relative: `(bins, bins)`.
+        extent: limits of the first and of the second coordinate.
+        title: str.
+
+    Returns:
+        The image, for `frequency_bar`.
+    """
+    image = axes.imshow(
+        np.maximum(relative, _LEAST).T,
+        origin="lower",
+        extent=extent,
+        cmap="cividis",
+        norm=matplotlib.colors.LogNorm(vmin=_LEAST, vmax=1 / _LEAST),
+        aspect="auto",
     )
+    axes.grid(visible=False)
+    axes.set(xlabel="x1", ylabel="x2", title=title)
+    return image
 
 
 def draws_in_plane(
@@ -43,22 +95,8 @@ def draws_in_plane(
         The image, for `frequency_bar`.
     """
     low, high = points.min(axis=0), points.max(axis=0)
-    edges = [np.linspace(low[i], high[i], bins + 1) for i in range(2)]
-    drawn, *_ = np.histogram2d(points[:, 0], points[:, 1], bins=edges, weights=counts)
-    there, *_ = np.histogram2d(points[:, 0], points[:, 1], bins=edges)
-    average = max(counts.sum() / len(counts), 1e-12)
-    relative = np.where(there > 0, drawn / np.maximum(there, 1) / average, np.nan)
-    image = axes.imshow(
-        np.maximum(relative, _LEAST).T,
-        origin="lower",
-        extent=(low[0], high[0], low[1], high[1]),
-        cmap="cividis",
-        norm=matplotlib.colors.LogNorm(vmin=_LEAST, vmax=1 / _LEAST),
-        aspect="auto",
-    )
-    axes.grid(visible=False)
-    axes.set(xlabel="x1", ylabel="x2", title=title)
-    return image
+    extent = (float(low[0]), float(high[0]), float(low[1]), float(high[1]))
+    return show_relative_draws(axes, relative_draws(points, counts, bins), extent, title)
 
 
 def example_grid(axes: Axes, images: np.ndarray, title: str = "", columns: int = 8) -> None:

@@ -15,14 +15,16 @@ def means_with_intervals(
     names: Sequence[str],
     intervals: Sequence[tuple[float, float, float]],
     xlabel: str,
+    title: str = "",
 ) -> None:
-    """Draws a point and a line for each name, the first one at the top.
+    """Draws a point and a line for each name, the first one at the top with a line down from it.
 
     Args:
         axes: matplotlib axes.
         names: of the rows.
         intervals: `(mean, low, high)` of each.
         xlabel: str.
+        title: str.
     """
     places = np.arange(len(names))[::-1]
     means, low, high = np.asarray(intervals, np.float64).T
@@ -34,7 +36,11 @@ def means_with_intervals(
         linestyle="none",
         color=COLOURS[0],
         capsize=3,
+        markersize=6,
     )
+    if len(means):
+        # What the others are compared with.
+        axes.axvline(means[0], color="black", linestyle=":", linewidth=1)
     axes.set_yticks(places, names)
     axes.set_ylim(-0.6, len(names) - 0.4)
-    axes.set_xlabel(xlabel)
+    axes.set(xlabel=xlabel, title=title)

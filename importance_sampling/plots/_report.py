@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 import numpy as np
@@ -13,7 +13,8 @@ from numpy.typing import ArrayLike
 
 from ._curves import variance_reduction
 from ._draws import example_grid
-from ._style import COLOURS, style
+from ._labels import Label, name_at_right
+from ._style import COLOURS, LIGHT, Picture, style
 
 _SHOWN = 32
 
@@ -23,9 +24,11 @@ class Report(Protocol):
 
     Attributes:
         drawing_seconds: float, the part of `seconds` that drawing took.
+        threshold: float, the variance reduction above which draws are by score; None if none is.
     """
 
     drawing_seconds: float
+    threshold: float | None
 
     @property
     def steps(self) -> Mapping[str, int]:
@@ -34,6 +37,10 @@ class Report(Protocol):
     @property
     def seconds(self) -> Mapping[str, float]:
         """Time of the steps of each kind."""
+
+    @property
+    def step_seconds(self) -> Mapping[str, float | None]:
+        """What one step of each kind takes, without compiling; None where that is not known."""
 
     @property
     def draws(self) -> np.ndarray | None:
@@ -59,62 +66,97 @@ def training_report(report: Report, x: ArrayLike | None = None) -> Figure:
     Returns:
         A matplotlib figure.
     """
-    images = x is not None and report.draws is not None and np.ndim(x) == 4
-    with style():
-        figure = Figure(figsize=(11, 9 if images else 6.5), layout="constrained")
-        axes = figure.subplots(3 if images else 2, 2)
-        course = report.course()
-        by_score = np.array(course["by_score"]) > 0.5
-        variance_reduction(axes[0, 0], course["step"], course["variance_reduction"], by_score)
-        axes[0, 0].set_ylabel("variance reduction")
-        axes[0, 1].plot(course["step"], course["effective_sample_size"], color=COLOURS[0])
-        axes[0, 1].set(
-            xlabel="steps",
-            ylabel="share of the batch",
-            title="effective sample size",
-            ylim=(0, 1.05),
+    course = report.course()
+    by_score = np.array(course["by_score"]) > 0.5
+    panels: list[Callable[[Axes], None]] = [
+        lambda axes: variance_reduction(
+            axes,
+            course["step"],
+            course["possible_variance_reduction"],
+            by_score,
+            threshold=report.threshold,
         )
-        _times(axes[1, 0], report)
-        _draws(axes[1, 1], report)
-        if images:
-            for axis, (idxs, draws), word in (
-                (axes[2, 0], report.most_drawn(_SHOWN), "most"),
-                (axes[2, 1], report.least_drawn(_SHOWN), "least"),
-            ):
-                title = f"drawn {word} often ({draws.min()} to {draws.max()} times)"
-                example_grid(axis, np.asarray(x)[idxs], title)
+    ]
+    if by_score.any():
+        panels.append(lambda axes: _effective(axes, course, by_score))
+    if report.steps:
+        panels.append(lambda axes: _times(axes, report))
+    drawn = report.draws
+    if drawn is not None and drawn.any():
+        panels.append(lambda axes: _draws(axes, drawn))
+        if x is not None and np.ndim(x) == 4:
+            shown = np.asarray(x)
+            panels.append(lambda axes: _images(axes, shown, report.most_drawn(_SHOWN), "most"))
+            panels.append(lambda axes: _images(axes, shown, report.least_drawn(_SHOWN), "least"))
+    rows = -(-len(panels) // 2)
+    with style():
+        figure = Picture(figsize=(9, 0.3 + 2.8 * rows), layout="constrained")
+        grid = figure.add_gridspec(rows, 2)
+        for i, draw in enumerate(panels):
+            # One that has nothing beside it takes the whole width.
+            alone = i == len(panels) - 1 and i % 2 == 0
+            draw(figure.add_subplot(grid[i // 2, :] if alone else grid[i // 2, i % 2]))
     return figure
+
+
+def _effective(axes: Axes, course: Mapping[str, list[float]], by_score: np.ndarray) -> None:
+    steps, shares = course["step"], np.array(course["effective_sample_size"])
+    axes.plot(steps, 100 * shares, "-", color=COLOURS[0], linewidth=1.4, alpha=LIGHT)
+    axes.plot(steps, np.where(by_score, 100 * shares, np.nan), "-", color=COLOURS[0], linewidth=1.8)
+    axes.axhline(50, color="black", linestyle=":", linewidth=1)
+    axes.set(
+        xlabel="steps",
+        ylabel="share of the batch (%)",
+        title="Effective sample size",
+        ylim=(0, 105),
+        xlim=(0, steps[-1]),
+    )
+    name_at_right(axes, [Label(steps[-1], 50, "good\nabove")])
+
+
+def _images(axes: Axes, x: np.ndarray, drawn: tuple[np.ndarray, np.ndarray], word: str) -> None:
+    idxs, draws = drawn
+    low, high = draws.min(), draws.max()
+    times = f"{low}" if low == high else f"{low} to {high}"
+    example_grid(axes, x[idxs], f"Drawn {word} often ({times} times)")
 
 
 def _times(axes: Axes, report: Report) -> None:
     kinds = list(report.steps)
-    each = [1e3 * report.seconds[kind] / report.steps[kind] for kind in kinds]
-    bars = axes.barh(range(len(kinds)), each, color=COLOURS[: len(kinds)])
+    known = report.step_seconds
+    each = [1e3 * (known[k] or report.seconds[k] / report.steps[k]) for k in kinds]
+    bars = axes.barh(range(len(kinds)), each, color=COLOURS[: len(kinds)], height=0.6)
     axes.bar_label(
         bars, [f" {ms:.3g} ms, {report.steps[k]} steps" for k, ms in zip(kinds, each, strict=True)]
     )
     axes.set_yticks(range(len(kinds)), kinds)
     axes.set_xlim(0, 1.9 * max(each, default=1.0))
-    axes.invert_yaxis()
+    axes.set_ylim(max(len(kinds), 2) - 0.5, -0.5)
     axes.grid(visible=False, axis="y")
     total = sum(report.seconds.values())
     share = report.drawing_seconds / total if total else 0.0
-    title = f"{total:.3g} s of training, {share:.0%} of it drawing and scoring"
+    title = f"Time: {total:.3g} s, {share:.0%} of it drawing and scoring"
     axes.set(xlabel="time of a step (ms)", title=title)
 
 
-def _draws(axes: Axes, report: Report) -> None:
-    axes.set_title("how often each example was drawn")
-    if report.draws is None:
-        axes.text(0.5, 0.5, "a stream's examples have no index", ha="center", va="center")
-        axes.set_axis_off()
-        return
-    ordered = np.sort(report.draws)[::-1]
-    share = np.linspace(0, 100, len(ordered))
-    axes.plot(share, ordered, color=COLOURS[0], label="drawn")
-    axes.axhline(ordered.mean(), color=COLOURS[1], linestyle="--", label="uniform training")
+def _draws(axes: Axes, draws: np.ndarray) -> None:
+    ordered = np.sort(draws)[::-1]
+    share, mean = np.linspace(0, 100, len(ordered)), float(ordered.mean())
+    axes.plot(share, ordered, "-", color=COLOURS[0], linewidth=1.8)
+    axes.axhline(mean, color=COLOURS[1], linestyle="--")
     axes.set_yscale("symlog", linthresh=1)
-    axes.set(xlabel="examples, drawn most often first (%)", ylabel="times drawn", xlim=(0, 100))
+    axes.set(
+        xlabel="examples, drawn most often first (%)",
+        ylabel="times drawn",
+        title="How often each example was drawn",
+        xlim=(0, 100),
+    )
     axes.set_ylim(bottom=0)
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.legend()
+    name_at_right(
+        axes,
+        [
+            Label(100, float(ordered[-1]), "drawn", COLOURS[0]),
+            Label(100, mean, f"uniform:\n{mean:.3g}", COLOURS[1]),
+        ],
+    )

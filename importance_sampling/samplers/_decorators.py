@@ -11,7 +11,7 @@ from ..proposal import Pool, Proposal, StepRecord
 from ._pool import UniformSampler
 from .ahead import batches_ahead
 from .base import BaseSampler
-from .conditions import Condition, as_condition
+from .conditions import Condition, VarianceReductionCondition, as_condition
 from .variance import MovingAverage
 
 
@@ -125,6 +125,11 @@ class SamplerDecorator(BaseSampler):
     def variance_reduction(self) -> float | None:
         """The decorated sampler's estimate."""
         return self.sampler.variance_reduction
+
+    @property
+    def reduction_threshold(self) -> float | None:
+        """The decorated sampler's."""
+        return self.sampler.reduction_threshold
 
     @property
     def why_uniform(self) -> str | None:
@@ -262,6 +267,13 @@ class ConditionalStartSampler(SamplerDecorator):
         """The condition's estimate, where it keeps one."""
         estimate = getattr(self.condition, "variance_reduction", None)
         return self.sampler.variance_reduction if estimate is None else estimate
+
+    @property
+    def reduction_threshold(self) -> float | None:
+        """The condition's, where it is one of the variance reduction."""
+        if isinstance(self.condition, VarianceReductionCondition):
+            return self.condition.threshold
+        return self.sampler.reduction_threshold
 
     @property
     def why_uniform(self) -> str | None:

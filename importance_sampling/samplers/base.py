@@ -302,6 +302,11 @@ class BaseSampler(Stateful):
         return None
 
     @property
+    def reduction_threshold(self) -> float | None:
+        """The variance reduction above which it draws by score; None where nothing goes by it."""
+        return None
+
+    @property
     def why_uniform(self) -> str | None:
         """Why the next draw is uniform, in words; None where it is not or nobody knows."""
         return None

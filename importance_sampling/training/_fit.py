@@ -107,9 +107,9 @@ class FitMethods:
         Returns:
             A `keras.callbacks.History`. Beside `loss` and the metrics, which are
             importance-weighted and so estimate the training set's values, it holds `score` (mean
-            score of the training set), `variance_reduction` (of the draws that were made: the root of
-            the ratio of second moments, uniform over drawn, on average over the epoch's steps;
-            1.0 for uniform ones) and `importance_sampling` (share of steps drawn by score).
+            score of the training set), `variance_reduction` (of the draws made, on average over the
+            steps: the root of the ratio of second moments, uniform over drawn; 1.0 for uniform
+            ones) and `importance_sampling` (share of steps drawn by score).
 
         Raises:
             ValueError: for data or arguments that cannot work, before the first step; and for

@@ -18,18 +18,11 @@ from ..proposal import Kind, Proposal
 from ..samplers import BaseSampler
 from ._course import Course
 from ._draw_counts import DrawCounts
-from ._report_text import as_html, as_text
+from ._report_text import FIELDS, as_html, as_text
 from ._step_costs import StepCosts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-
-_TOLD = tuple(
-    "steps steps_on steps_off seconds step_seconds drawing_seconds variance_reduction "
-    "possible_variance_reduction why_uniform effective_sample_size batch_size examples "
-    "relative_noise relative_time gain choices".split()
-)
 
 
 class TrainingReport:
@@ -47,6 +40,8 @@ class TrainingReport:
             and choosing from it.
         possible_variance_reduction: float, the last estimate of what draws by score have or, while
             they are uniform, would have.
+        threshold: float, the variance reduction above which draws are by score; None if nothing
+            goes by it.
         why_uniform: str, why the last draws were uniform; None if they were not, or if nobody
             knows.
         examples: int, examples trained on, each time they were.
@@ -59,6 +54,7 @@ class TrainingReport:
         self.seconds: dict[str, float] = {}
         self.drawing_seconds = 0.0
         self.possible_variance_reduction = 1.0
+        self.threshold: float | None = None
         self.why_uniform: str | None = None
         self.examples = 0
         self.choices: list[dict[str, Any]] = []
@@ -133,6 +129,7 @@ class TrainingReport:
             yield
         finally:
             self.why_uniform = sampler.why_uniform
+            self.threshold = sampler.reduction_threshold
 
     @property
     def draws(self) -> np.ndarray | None:
@@ -247,7 +244,7 @@ class TrainingReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the draws of each example, as plain numbers that JSON can hold."""
-        found = {name: getattr(self, name) for name in _TOLD}
+        found = {name: getattr(self, name) for name in FIELDS}
         found["course"] = self.course()
         if self._draws is not None:
             for name, (idxs, draws) in (
@@ -297,5 +294,4 @@ class TrainingReport:
         Returns:
             The path.
         """
-        figure = self.figure(x)
-        return write_whole(Path(path), lambda target: figure.savefig(target))
+        return write_whole(Path(path), self.figure(x).savefig)

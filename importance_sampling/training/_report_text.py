@@ -18,6 +18,28 @@ Report = Mapping[str, Any]
 """What `TrainingReport.to_dict` returns."""
 
 
+FIELDS = (
+    "steps",
+    "steps_on",
+    "steps_off",
+    "seconds",
+    "step_seconds",
+    "drawing_seconds",
+    "variance_reduction",
+    "possible_variance_reduction",
+    "threshold",
+    "why_uniform",
+    "effective_sample_size",
+    "batch_size",
+    "examples",
+    "relative_noise",
+    "relative_time",
+    "gain",
+    "choices",
+)
+"""What of a report `to_dict` takes as it is."""
+
+
 def as_text(report: Report) -> str:
     """A report as lines of a figure and what it is.
 

@@ -79,7 +79,7 @@ def build(task: _Task, dataset: BaseDataset) -> keras.Model:
 
 
 class _Recorder:
-    """Counts how often each example was drawn; of a conditional sampler, only while it is on."""
+    """Counts how often each example was drawn by score."""
 
     def __init__(self, n: int):
         self.counts = np.zeros(n, dtype=np.int64)
@@ -87,8 +87,8 @@ class _Recorder:
     def __call__(
         self, sampler: Sampler, idxs: np.ndarray, w: np.ndarray, scores: np.ndarray
     ) -> None:
-        condition = getattr(sampler, "condition", None)
-        if condition is None or condition.previously_satisfied:
+        # Hooks are told ones for uniform draws.
+        if (scores != 1.0).any():
             np.add.at(self.counts, idxs, 1)
 
 
@@ -237,7 +237,7 @@ def rows_of(results: list[dict[str, Any]]) -> list[list[str]]:
 def main(options: argparse.Namespace) -> int:
     """Runs the demo."""
     _requirements.require("matplotlib", "plots", "The demo's picture")
-    from ..demo_picture import draw
+    from ..demo_picture import draw, what_was_drawn
 
     if not options.seconds > 0:
         raise ValueError(f"--seconds must be above 0, got {options.seconds:g}.")
@@ -264,9 +264,11 @@ def main(options: argparse.Namespace) -> int:
     print_table(HEAD, rows_of(results))
     settings = {"dataset": options.dataset, "seed": options.seed, "seconds": options.seconds}
     settings |= {"steps": steps, "backend": keras.backend.backend()}
-    write_json(output / "demo.json", {"settings": settings, "results": results})
+    drawn = what_was_drawn(options.dataset, dataset, counts)
+    found = {"settings": settings, "results": results, "drawn": drawn}
+    write_json(output / "demo.json", found)
     picture = output / "demo.png"
-    figure = draw(options.dataset, dataset, results, counts)
-    write_whole(picture, lambda path: figure.savefig(path, dpi=110))
+    figure = draw(settings, results, drawn, dataset)
+    write_whole(picture, figure.savefig)
     print(f"\nThe picture is {picture}, the figures are {output / 'demo.json'}.")
     return 0

@@ -13,6 +13,7 @@ from ..._files import make_directory, write_whole
 from ..._names import unknown
 from .. import registry
 from ..options import STILL
+from ..registry.decorators import CONDITIONS
 from ..results import Result
 
 _MOVING = (".gif", ".mp4")
@@ -62,9 +63,7 @@ def draw(kind: str, results: list[Result]) -> Any:
 
 def _figure(*shape: int, size: tuple[float, float]) -> tuple[Any, Any]:
     """A figure in no window, and its axes."""
-    from matplotlib.figure import Figure
-
-    made = Figure(figsize=size, layout="constrained")
+    made = plots.Picture(figsize=size, layout="constrained")
     return made, made.subplots(*shape)
 
 
@@ -79,23 +78,46 @@ def _lacking(result: Result, what: str, option: str) -> ValueError:
 
 
 def _curves(results: list[Result]) -> Any:
-    made, axes = _figure(2, 2, size=(11, 7.5))
-    for column, (xlabel, timed) in enumerate((("steps", False), ("training time (s)", True))):
-        losses, errors = [], []
-        for result in results:
-            steps = np.arange(1, result.steps + 1)
-            at = result.validated_at
-            x = result.seconds_at(steps) if timed else steps
-            losses.append(plots.Curve(result.label, x, result.train[:, 0]))
-            measured = result.validation
-            values = 100 * (1 - measured[:, 1]) if result.measures_accuracy else measured[:, 0]
-            errors.append(plots.Curve(result.label, result.seconds_at(at) if timed else at, values))
-        window = max(1, max((r.steps for r in results), default=1) // 100)
-        mean = f" (mean of {window} steps)" if window > 1 else ""
-        plots.training_curves(axes[0, column], losses, xlabel, f"training loss{mean}", window)
-        accuracy = all(result.measures_accuracy for result in results)
-        ylabel = "test error (%)" if accuracy else "test loss"
-        plots.training_curves(axes[1, column], errors, xlabel, ylabel)
+    accuracy = all(result.measures_accuracy for result in results)
+    window = max(1, max((r.steps for r in results), default=1) // 100)
+    mean = f", mean of {window} steps" if window > 1 else ""
+    # More curves than are told apart in one panel go below.
+    groups = [results[i : i + plots.MOST_CURVES] for i in range(0, len(results), plots.MOST_CURVES)]
+    rows = 2 * len(groups)
+    made, axes = _figure(rows, 2, size=(9, 3 * rows))
+    for g, group in enumerate(groups):
+        for column, (xlabel, timed) in enumerate((("steps", False), ("training time (s)", True))):
+            losses, errors = [], []
+            for result in group:
+                steps = np.arange(1, result.steps + 1)
+                at = result.validated_at
+                x = result.seconds_at(steps) if timed else steps
+                losses.append(plots.Curve(result.label, x, result.train[:, 0]))
+                measured = result.validation
+                values = 100 * (1 - measured[:, 1]) if accuracy else measured[:, 0]
+                where = result.seconds_at(at) if timed else at
+                errors.append(plots.Curve(result.label, where, values))
+            look: dict[str, Any] = {"named": timed, "first": g * plots.MOST_CURVES}
+            over = "time" if timed else "steps"
+            plots.training_curves(
+                axes[2 * g, column],
+                losses,
+                xlabel,
+                "training loss",
+                window,
+                title=f"Training loss over {over}{mean}",
+                **look,
+            )
+            unit = " (%)" if accuracy else ""
+            name = "test error" if accuracy else "test loss"
+            plots.training_curves(
+                axes[2 * g + 1, column],
+                errors,
+                xlabel,
+                f"{name}{unit}",
+                title=f"{name.capitalize()} over {over}",
+                **look,
+            )
     return made
 
 
@@ -103,7 +125,7 @@ def _scores(results: list[Result]) -> Any:
     result = _one(results, "scores")
     if not len(result.scores):
         raise _lacking(result, "scores of evaluations", "--save_scores")
-    made, axes = _figure(size=(7.5, 5))
+    made, axes = _figure(size=(8, 4.5))
     steps = result.validated_at[: len(result.scores)]
     plots.score_distribution(axes, steps, result.scores, _score_name(result))
     axes.set_title(f"{result.label}: scores of {result.scores.shape[1]} test examples")
@@ -139,14 +161,24 @@ def _predictions(results: list[Result]) -> Any:
 
 
 def _variance_reduction(results: list[Result]) -> Any:
-    made, axes = _figure(len(results), 1, size=(8, 3.2 * len(results) + 0.8))
+    made, axes = _figure(len(results), 1, size=(8, 3.2 * len(results)))
     for row, result in zip(np.atleast_1d(axes), results, strict=True):
         sampling = result.sampling
         if not len(sampling):
             raise _lacking(result, "sampling.txt", "`importance-sampling run`")
         steps = np.arange(1, len(sampling) + 1)
-        plots.variance_reduction(row, steps, sampling[:, 1], sampling[:, 2] > 0, result.label)
+        plots.variance_reduction(
+            row, steps, sampling[:, 1], sampling[:, 2] > 0, result.label, _threshold(result)
+        )
     return made
+
+
+def _threshold(result: Result) -> float | None:
+    """The variance reduction above which a run drew by score; None if it went by nothing."""
+    if not str(result.settings.get("sampler", "")).startswith("vr-"):
+        return None
+    (value,) = CONDITIONS["vr-"].values(result.settings.get("hyperparams", {})).values()
+    return float(value)
 
 
 def _with_draws(results: list[Result], kind: str) -> tuple[Result, np.ndarray, Any]:
@@ -173,7 +205,7 @@ def _draws(results: list[Result]) -> Any:
             f"Only points in the plane can be drawn, {result.settings['dataset']} has examples of "
             f"shape {tuple(dataset.shape)}; try the kind examples."
         )
-    made, axes = _figure(size=(7, 5.5))
+    made, axes = _figure(size=(7, 5))
     title = f"{result.label}: where {draws.sum()} examples were drawn"
     image = plots.draws_in_plane(axes, dataset.train_data[:][0], draws, title)
     plots.frequency_bar(made, image, axes)
@@ -188,13 +220,13 @@ def _examples(results: list[Result]) -> Any:
             f"{dataset.shape}."
         )
     order = np.argsort(-draws, kind="stable")
-    made, axes = _figure(1, 2, size=(11, 3.8))
+    made, axes = _figure(1, 2, size=(9, 2.8))
     made.get_layout_engine().set(wspace=0.08)
     parts = (order[:_SHOWN], "most"), (order[-_SHOWN:], "least")
     for ax, (rows, which) in zip(axes, parts, strict=True):
         low, high = draws[rows].min(), draws[rows].max()
         times = f"{low}" if low == high else f"{low} to {high}"
-        title = f"drawn {which} often ({times} times)"
+        title = f"Drawn {which} often ({times} times)"
         plots.example_grid(ax, dataset.train_data[rows][0], title)
     made.suptitle(result.label)
     return made

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import keras
 import numpy as np
@@ -163,18 +162,7 @@ def _cells(quality: Quality) -> list[str]:
 
 
 def _draw(path: Path, found: list[Quality]) -> None:
-    from matplotlib.figure import Figure
+    from ..gradient_picture import draw
 
-    from ... import plots
-
-    with plots.style():
-        figure: Any = Figure(figsize=(9, 3.6), layout="constrained")
-        left, right = figure.subplots(1, 2)
-        names = [quality.draw for quality in found]
-        plots.means_with_intervals(
-            left, names, [quality.distance for quality in found], "distance to the gradient"
-        )
-        plots.means_with_intervals(
-            right, names, [quality.cosine for quality in found], "cosine with the gradient"
-        )
-        write_whole(path, lambda whole: figure.savefig(whole, dpi=130))
+    figure = draw([quality.as_dict() for quality in found])
+    write_whole(path, figure.savefig)

@@ -1,0 +1,41 @@
+"""The picture of how good drawn gradients are."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from .. import plots
+
+
+def draw(found: Sequence[Mapping[str, Any]], title: str = "") -> plots.Picture:
+    """Draws the distance and the cosine of each way to draw, with their 95 % intervals.
+
+    Args:
+        found: what `Quality.as_dict` returned for each; the first one is what others are compared
+            with.
+        title: str.
+
+    Returns:
+        A matplotlib figure.
+    """
+    names = [row["draw"] for row in found]
+    with plots.style():
+        figure = plots.Picture(figsize=(9, 1.3 + 0.38 * len(names)), layout="constrained")
+        left, right = figure.subplots(1, 2, sharey=True)
+        for axes, key, label, better in (
+            (left, "distance", "Distance to the gradient of all", "less"),
+            (right, "cosine", "Cosine with the gradient of all", "more"),
+        ):
+            intervals = [(row[key]["mean"], row[key]["low"], row[key]["high"]) for row in found]
+            unit = " (units of its norm)" if key == "distance" else ""
+            xlabel = f"{key}{unit}, 95 % intervals"
+            plots.means_with_intervals(
+                axes, names, intervals, xlabel, f"{label}: {better} is better"
+            )
+        left.set_xlim(left=0)
+        right.set_xlim(right=1)
+        left.set_ylabel("drawn by")
+        if title:
+            figure.suptitle(title)
+    return figure
