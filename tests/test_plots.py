@@ -1,6 +1,7 @@
 """Pictures: what is drawn where, and every kind through the command line."""
 
 import io
+import json
 import sys
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from PIL import Image
 from importance_sampling import plots
 from importance_sampling.datasets import CanevetICML2016
 from importance_sampling.experiment import cli, demo_picture
-from importance_sampling.experiment.arms import ARMS, POOLS, SAME_NOISE
+from importance_sampling.experiment.arms import ARMS, HISTORY, POOLS, SAME_NOISE
 from importance_sampling.experiment.commands.plot import draw, frames
 from importance_sampling.experiment.results import Result
 
@@ -22,6 +23,11 @@ exact = pytest.mark.exact
 
 def axes():
     return Figure().subplots()
+
+
+def title(ax):
+    """At the left within `plots.style`, in the middle without."""
+    return ax.get_title("left") or ax.get_title()
 
 
 def luminance(colour):
@@ -43,17 +49,55 @@ def test_training_curves():
     # an error that vanished is not on a logarithmic axis
     assert np.isnan(second.get_ydata()[2]) and ax.get_yscale() == "log"
     assert ax.get_xlabel() == "training time (s)" and ax.get_ylabel() == "test error (%)"
-    assert [t.get_text() for t in ax.get_legend().get_texts()] == ["a", "b"]
-    assert first.get_color() != second.get_color()
-    assert first.get_linestyle() != second.get_linestyle()
+    # named at their ends, and told apart without colour
+    assert ax.get_legend() is None and [text.get_text() for text in ax.texts] == ["a", "b"]
+    for look in ("color", "linestyle", "marker"):
+        assert getattr(first, f"get_{look}")() != getattr(second, f"get_{look}")()
     ax = axes()
     plots.training_curves(ax, [curves[0]], window=10, log=False)
     np.testing.assert_allclose(ax.lines[0].get_ydata()[-1], curves[0].y[-10:].mean())
-    assert ax.get_legend() is None and ax.get_yscale() == "linear"
+    assert not ax.texts and ax.get_yscale() == "linear"
     # less than a factor of three apart
     ax = axes()
     plots.training_curves(ax, [curves[0]])
     assert ax.get_yscale() == "linear"
+    # the interval of several seeds as a band
+    ax = axes()
+    band = curves[0].y - 0.1, curves[0].y + 0.1
+    plots.training_curves(ax, [curves[0]._replace(low=band[0], high=band[1])], title="Title")
+    edges = ax.collections[0].get_paths()[0].vertices
+    assert edges[:, 1].min() == band[0].min() and edges[:, 1].max() == band[1].max()
+    assert title(ax) == "Title" or title(ax) == "Title"
+    ax = axes()
+    plots.training_curves(ax, [plots.Curve("a", np.empty(0), np.empty(0))])
+    assert [text.get_text() for text in ax.texts] == ["no data"]
+
+
+@exact
+def test_names_keep_apart_in_the_order_of_their_points():
+    ax = axes()
+    ax.set(xlim=(0, 1), ylim=(0, 1))
+    heights = [0.50, 0.51, 0.49, 0.0, 1.0]
+    labels = [plots.Label(1.0, y, str(y)) for y in heights]
+    plots.name_at_right(ax, labels)
+    found = np.array([text.get_position()[1] for text in ax.texts])
+    assert np.diff(np.sort(found)).min() > 0.03 and found.min() >= 0 and found.max() <= 1
+    assert found[3] == 0.0 and found[4] == 1.0 and abs(found[:3].mean() - 0.5) < 0.1
+
+
+@exact
+@pytest.mark.parametrize(
+    ("low", "high", "labelled"),
+    [(2, 7, {3, 4, 5}), (0.2, 5, {0.3, 0.5, 2}), (1, 500, {2, 50, 200})],
+)
+def test_logarithmic_axes_are_labelled_between_powers_of_ten(low, high, labelled):
+    ax = axes()
+    ax.set_yscale("log")
+    ax.set_ylim(low, high)
+    plots.plain_log_axis(ax.yaxis)
+    minor = {float(t) for t in ax.yaxis.get_minorticklocs() if low <= t <= high}
+    assert all(any(np.isclose(value, minor_one) for minor_one in minor) for value in labelled)
+    assert ax.yaxis.get_minor_formatter()(2.0) == "2"
 
 
 @exact
@@ -70,11 +114,19 @@ def test_variance_reduction_is_shaded_where_it_was_on():
     steps, on = np.arange(1, 11), np.array([0, 0, 1, 1, 1, 0, 0, 1, 0, 0])
     plots.variance_reduction(ax, steps, np.linspace(1, 2, 10), on, "run")
     spans = [(p.get_x(), p.get_x() + p.get_width()) for p in ax.patches]
-    assert spans == [(3, 5), (8, 8)]
-    assert ax.get_title() == "run: 40 % of the steps drawn by score"
+    assert spans == [(2.5, 5.5), (7.5, 8.5)]
+    assert title(ax) == "run: 40 % of the steps drawn by score"
+    light, dark = ax.lines[:2]
+    assert light.get_alpha() < 1 and np.isfinite(light.get_ydata()).all()
+    np.testing.assert_array_equal(np.isfinite(dark.get_ydata()), on)
+    assert [text.get_text() for text in ax.texts] == ["τ", "uniform draws: 1"]
+    ax = axes()
+    plots.variance_reduction(ax, steps, np.linspace(1, 2, 10), on, threshold=1.33)
+    assert "threshold: 1.33" in [text.get_text() for text in ax.texts]
+    assert any(np.allclose(line.get_ydata(), 1.33) for line in ax.lines)
     ax = axes()
     plots.variance_reduction(ax, steps, np.ones(10), np.zeros(10))
-    assert not ax.patches and "0 %" in ax.get_title()
+    assert not ax.patches and "0 %" in title(ax)
 
 
 @exact
@@ -86,12 +138,24 @@ def test_score_distribution_and_predictions():
     np.testing.assert_allclose(median.get_ydata(), np.median(scores, axis=1))
     np.testing.assert_allclose(mean.get_ydata(), scores.mean(axis=1))
     assert ax.get_ylabel() == "loss" and len(ax.collections) == 3
+    names = [text.get_text() for text in ax.texts]
+    assert names == ["1 % lower than this", "99 %", "5 %", "95 %", "25 %", "75 %", "median", "mean"]
     ax = axes()
     actual = scores[0]
     plots.predictions(ax, actual, actual * 2, np.arange(500) % 3)
     np.testing.assert_array_equal(ax.collections[0].get_offsets()[:, 1], actual * 2)
     assert ax.get_xlabel() == "actual score" and ax.get_ylabel() == "predicted score"
-    plots.predictions(axes(), actual, actual)
+    assert "classes not known" not in [text.get_text() for text in ax.texts]
+    ax = axes()
+    plots.predictions(ax, actual, actual)
+    assert "classes not known" in [text.get_text() for text in ax.texts]
+    # One evaluation has bands, too; none has a note.
+    ax = axes()
+    plots.score_distribution(ax, np.array([5]), scores[:1])
+    assert np.ptp(ax.collections[0].get_paths()[0].vertices[:, 0]) == 1.0
+    ax = axes()
+    plots.score_distribution(ax, np.empty(0), np.empty((0, 5)))
+    assert [text.get_text() for text in ax.texts] == ["no data"]
 
 
 @exact
@@ -220,7 +284,12 @@ def test_curves_are_those_of_the_runs(run, images_run, tmp_path):
     ):
         assert (ax.get_xlabel(), ax.get_ylabel()) == (xlabel, ylabel)
         assert [line.get_label() for line in ax.lines] == ["by loss", "images"]
-        assert [text.get_text() for text in ax.get_legend().get_texts()] == ["by loss", "images"]
+        # Beside the axes at the right, whose curves are those at the left.
+        names = ["by loss", "images"] if xlabel != "steps" else []
+        if ylabel == "test error (%)":
+            # One run was too short for an evaluation.
+            names = ["no data: images", *names[:1]]
+        assert [text.get_text() for text in ax.texts] == names
     for i, result in enumerate(results):
         np.testing.assert_array_equal(loss.lines[i].get_xdata(), np.arange(1, result.steps + 1))
         np.testing.assert_allclose(loss.lines[i].get_ydata(), result.train[:, 0])
@@ -228,44 +297,49 @@ def test_curves_are_those_of_the_runs(run, images_run, tmp_path):
         np.testing.assert_array_equal(error.lines[i].get_xdata(), result.validated_at)
         percent = 100 * (1 - result.validation[:, 1])
         np.testing.assert_allclose(error.lines[i].get_ydata(), percent)
+    # More than six go into panels of their own.
+    assert len(draw("curves", [results[0]] * 8).axes) == 8
     path = tmp_path / "curves.png"
     assert cli.main(["plot", "curves", str(run), str(images_run), "-o", str(path)]) == 0
     with Image.open(path) as image:
-        assert image.size == ((11 * 130), int(7.5 * 130))
+        assert image.size == (9 * 130, 6 * 130)
 
 
 @pytest.mark.end_to_end
 def test_what_the_other_kinds_show(run, images_run):
     result, images = Result(run), Result(images_run)
     (ax,) = draw("scores", [result]).axes
-    assert ax.get_title() == "by loss: scores of 1351 test examples"
+    assert title(ax) == "by loss: scores of 1351 test examples"
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("steps", "loss")
     np.testing.assert_allclose(ax.lines[0].get_ydata(), np.median(result.scores, axis=1))
     ax = draw("predictions", [result]).axes[0]
     points = np.asarray(ax.collections[0].get_offsets())
     np.testing.assert_allclose(points, result.predictions[:, :2])
-    assert ax.get_title() == f"by loss: the last {30 * 32} draws"
+    assert title(ax) == f"by loss: the last {30 * 32} draws"
     for ax, one in zip(
         draw("variance-reduction", [result, images]).axes, (result, images), strict=True
     ):
         np.testing.assert_allclose(ax.lines[0].get_ydata(), one.sampling[:, 1])
+        # That of the sampler's name.
+        threshold = "1.05" if one is result else "1.2"
+        assert f"threshold: {threshold}" in [text.get_text() for text in ax.texts]
         share = 100 * one.sampling[:, 2].mean()
-        assert ax.get_title() == f"{one.label}: {share:.0f} % of the steps drawn by score"
+        assert title(ax) == f"{one.label}: {share:.0f} % of the steps drawn by score"
     ax = draw("draws", [result]).axes[0]
-    assert ax.get_title() == f"by loss: where {30 * 32} examples were drawn"
+    assert title(ax) == f"by loss: where {30 * 32} examples were drawn"
     assert np.isfinite(np.asarray(ax.images[0].get_array())).sum() > 500
     most, least = draw("examples", [images]).axes
     counts = np.sort(images.draws)[::-1]
-    assert most.get_title().endswith(f"{counts[31]} to {counts[0]} times)") or (
-        counts[31] == counts[0] and most.get_title().endswith(f"({counts[0]} times)")
+    assert title(most).endswith(f"{counts[31]} to {counts[0]} times)") or (
+        counts[31] == counts[0] and title(most).endswith(f"({counts[0]} times)")
     )
-    assert least.get_title() == "drawn least often (0 times)"
+    assert title(least) == "Drawn least often (0 times)"
     # Thirty-two digits of 28 x 28, in rows of eight, with a line between.
     assert np.asarray(most.images[0].get_array()).shape == (4 * 29, 8 * 29)
 
 
 @exact
-def test_the_demos_picture():
+def test_the_demos_picture(tmp_path, monkeypatch):
     dataset = CanevetICML2016(N=32)
     n = len(dataset.train_data)
     results = [
@@ -279,22 +353,37 @@ def test_the_demos_picture():
         }
         for arm in ARMS
     ]
+    settings = {"dataset": "canevet", "steps": 20}
     counts = dict.fromkeys(ARMS, np.arange(n)) | {POOLS: np.zeros(n, int)}
-    figure = demo_picture.draw("canevet", dataset, results, counts)
+    drawn = demo_picture.what_was_drawn("canevet", dataset, counts)
+    assert list(drawn) == [SAME_NOISE] and np.shape(drawn[SAME_NOISE]) == (64, 64)
+    figure = demo_picture.draw(settings, results, drawn)
     loss, error, pools, same_noise = figure.axes[:4]
-    # A curve and its end for each way to train.
+    # A curve for each way to train, from the start on.
     for ax, label, values in (
         (loss, "training loss", [2.0, 2 - 1 / 3, 2 - 2 / 3]),
         (error, "test error (%)", [50.0, 40.0, 30.0]),
     ):
         assert (ax.get_xlabel(), ax.get_ylabel()) == ("training time (s)", label)
-        assert len(ax.lines) == 2 * len(ARMS)
+        assert len(ax.lines) == len(ARMS)
         np.testing.assert_allclose(ax.lines[0].get_ydata(), values)
-        np.testing.assert_allclose(ax.lines[1].get_ydata(), values[-1:])
-    assert [text.get_text() for text in loss.get_legend().get_texts()] == list(ARMS)
-    assert pools.get_title() == f"{POOLS} never switched on"
-    assert same_noise.get_title() == f"where {SAME_NOISE} drew" and len(same_noise.images) == 1
+        assert ax.lines[0].get_xdata()[0] == 0
+    assert [text.get_text() for text in error.texts] == list(ARMS)
+    assert pools.texts[0].get_text() == f"{POOLS}: never drew by score" and not pools.images
+    assert title(same_noise) == f"Draws by score: {SAME_NOISE}"
+    assert len(same_noise.images) == 1
     assert "20 steps for each curve" in figure.get_suptitle()
+    # All of it is in the file of the figures; of an older one the curves.
+    for more, panels in (({"drawn": drawn}, 4), ({}, 2)):
+        source, target = tmp_path / "demo.json", tmp_path / "demo.png"
+        source.write_text(json.dumps({"settings": settings, "results": results} | more))
+        monkeypatch.setattr(sys, "argv", ["demo_picture", str(source), str(target)])
+        demo_picture.main()
+        with Image.open(target) as image:
+            assert image.size[0] == 9 * 130 and (image.size[1] > 5 * 130) == (panels == 4)
+    by_score = {HISTORY: np.r_[np.zeros(60, int), np.arange(40)]}
+    drawn = demo_picture.what_was_drawn("mnist", dataset, by_score)
+    assert drawn["most"]["draws"] == list(range(39, 7, -1)) and not any(drawn["least"]["draws"])
 
 
 @pytest.mark.end_to_end

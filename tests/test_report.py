@@ -197,22 +197,32 @@ def test_what_the_picture_shows():
     images = np.zeros((64, 4, 4, 1))
     figure = training_report(report, images)
     reduction, effective, times, draws, most, least = figure.axes
-    assert reduction.get_title() == "50 % of the steps drawn by score"
-    assert reduction.lines[0].get_ydata().tolist() == [2.0] * 4
-    np.testing.assert_allclose(effective.lines[0].get_ydata(), [1, 1, 1, 0.5])
-    assert [bar.get_width() for bar in times.patches] == [2000.0, 4000.0, 2000.0]
+    assert reduction.get_title("left") == "50 % of the steps drawn by score"
+    # Whole in light, and dark over it where draws were by score.
+    light, dark = reduction.lines[:2]
+    assert light.get_ydata().tolist() == [2.0] * 4 and light.get_alpha() < 1
+    np.testing.assert_array_equal(dark.get_ydata(), [np.nan, np.nan, 2, 2])
+    np.testing.assert_allclose(effective.lines[0].get_ydata(), [100, 100, 100, 50])
+    assert [bar.get_width() for bar in times.patches] == [3000.0, 4000.0, 2000.0]
     assert [tick.get_text() for tick in times.get_yticklabels()] == ["uniform", "pool", "history"]
-    assert times.get_title() == "10 s of training, 20% of it drawing and scoring"
+    assert times.get_title("left") == "Time: 10 s, 20% of it drawing and scoring"
     curve, mean = draws.lines
     np.testing.assert_array_equal(curve.get_ydata(), np.sort(report.draws)[::-1])
     np.testing.assert_allclose(mean.get_ydata(), 56 / 64)
-    assert most.get_title() == "drawn most often (1 to 18 times)"
-    assert least.get_title() == "drawn least often (0 to 0 times)"
+    assert [text.get_text() for text in draws.texts] == ["drawn", "uniform:\n0.875"]
+    assert most.get_title("left") == "Drawn most often (1 to 18 times)"
+    assert least.get_title("left") == "Drawn least often (0 times)"
     assert len(most.images) == len(least.images) == 1
-    # Nothing to show of a stream, nor of what are no images.
-    figure = training_report(TrainingReport(None, 16), images)
-    assert len(figure.axes) == 4 and not figure.axes[3].lines
+    assert figure._repr_png_().startswith(b"\x89PNG")
     assert len(training_report(report, np.zeros((64, 5))).axes) == 4
+    # Panels without anything to show are left out: nothing by score, no examples with an index.
+    stream = TrainingReport(None, 16)
+    times_of(stream, Kind.UNIFORM, 16, 4, 1.0)
+    stream.threshold = 1.5
+    reduction, times = training_report(stream, images).axes
+    assert "threshold: 1.5" in [text.get_text() for text in reduction.texts]
+    (panel,) = training_report(TrainingReport(None, 16)).axes
+    assert "no data" in [text.get_text() for text in panel.texts]
 
 
 def test_logs_tell_the_variance_reduction_that_was_used():

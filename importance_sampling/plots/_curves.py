@@ -77,7 +77,7 @@ def training_curves(
         return
     positive = every[every > 0]
     log = log and len(positive) > 0 and positive.max() > _LINEAR_UP_TO * positive.min()
-    ends = []
+    ends, without = [], []
     for i, curve in enumerate(curves, first):
         values = moving_average(curve.y, window)
         if log:
@@ -94,6 +94,10 @@ def training_curves(
             end = seen[-1]
             place = float(curve.x[end]), float(values[end])
             ends.append(Label(*place, curve.label, style["color"]))
+        else:
+            without.append(curve.label)
+    if without:
+        note(axes, f"no data: {', '.join(without)}")
     axes.set_xlim(left=0)
     if log:
         axes.set_yscale("log")
