@@ -115,8 +115,6 @@ def draw(
     Errors have the unit of their task, so that the axis has them as a share of uniform
     training's.
     """
-    from matplotlib.figure import Figure
-
     from importance_sampling import plots
 
     names = list(dict.fromkeys((row["backend"], row["task"], row["epochs"]) for row in rows))
@@ -127,7 +125,8 @@ def draw(
         others = dict.fromkeys(row["arm"] for row in rows if row["arm"] != UNIFORM)
         arms = tuple(others)[:2]
     with plots.style():
-        figure = Figure(figsize=(7, 1.5 + 0.52 * len(names)), layout="constrained")
+        size = (8, 1.6 + 0.55 * len(names))
+        figure = plots.Picture(figsize=size, layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         for i, name in enumerate(names):
             uniform = found.get((*name, UNIFORM))
@@ -136,7 +135,7 @@ def draw(
                 if row is None:
                     continue
                 y = i + 0.3 * (j - (len(arms) - 1) / 2)
-                look = {"fmt": "os^D"[j % 4], "color": plots.COLOURS[j % 8], "capsize": 2, "ms": 5}
+                look = {"fmt": plots.MARKERS[j], "color": plots.COLOURS[j], "capsize": 2, "ms": 5}
                 left.errorbar(row["time"], y, xerr=row["time_ci"] or 0.0, **look)
                 if uniform is not None and "minus_uniform" in row:
                     unit = 100.0 / abs(uniform["test_error"])
@@ -147,21 +146,33 @@ def draw(
             axis.grid(axis="y", visible=False)
         left.set_xlim(0.0, max(1.1, left.get_xlim()[1]))
         left.set_ylim(len(names) - 0.5, -0.5)
-        backends = {name[0] for name in names}
-        left.set_yticks(
-            range(len(names)),
-            [
-                f"{task}, {epochs} epochs" + (f"\n{backend}" if len(backends) > 1 else "")
-                for backend, task, epochs in names
-            ],
+        left.set_yticks(range(len(names)), [_named(name, found) for name in names])
+        left.set(title="Time of fit: less is faster", xlabel="model.fit = 1")
+        right.set(
+            title="Test error minus model.fit's: less is better", xlabel="% of model.fit's error"
         )
-        left.set_xlabel("time of fit, model.fit = 1")
-        right.set_xlabel("test error minus model.fit's,\n% of model.fit's")
-        # Named above the axes in their colours, where no data can be.
-        title = figure.text
-        figure.get_layout_engine().set(rect=(0, 0, 1, 0.95 - 0.02 * (len(names) < 4)))
-        for j, arm in enumerate(arms):
-            place = {"va": "top", "ha": "left", "fontsize": 11, "weight": "bold"}
-            marks = "●■▲◆"
-            title(0.3 + 0.3 * j, 0.99, f"{marks[j % 4]} {arm}", color=plots.COLOURS[j], **place)
+        _legend(figure, arms)
     figure.savefig(path, dpi=100)
+
+
+def _named(name: tuple[str, str, int], found: dict[tuple[Any, ...], dict[str, Any]]) -> str:
+    """A task with its epochs, seeds and, where there are several, its backend."""
+    backend, task, epochs = name
+    seeds = max(row["seeds"] for where, row in found.items() if where[:3] == name)
+    several = len({where[0] for where in found}) > 1
+    more = f", {backend}" if several else ""
+    return f"{task}\n{epochs} epochs, {seeds} seed{'s' * (seeds > 1)}{more}"
+
+
+def _legend(figure: Any, arms: tuple[str, ...]) -> None:
+    """Names the marks above the axes, where no data can be."""
+    from matplotlib.lines import Line2D
+
+    from importance_sampling import plots
+
+    marks = [
+        Line2D([], [], color=plots.COLOURS[j], marker=plots.MARKERS[j], linestyle="none", label=arm)
+        for j, arm in enumerate(arms)
+    ]
+    title = "same epochs as model.fit, 95 % intervals over the seeds"
+    figure.legend(handles=marks, loc="outside upper center", ncols=len(arms), title=title)

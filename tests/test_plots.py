@@ -12,7 +12,7 @@ from PIL import Image
 
 from importance_sampling import plots
 from importance_sampling.datasets import CanevetICML2016
-from importance_sampling.experiment import cli, demo_picture
+from importance_sampling.experiment import cli, demo_picture, gradient_picture
 from importance_sampling.experiment.arms import ARMS, HISTORY, POOLS, SAME_NOISE
 from importance_sampling.experiment.commands.plot import draw, frames
 from importance_sampling.experiment.results import Result
@@ -302,7 +302,7 @@ def test_curves_are_those_of_the_runs(run, images_run, tmp_path):
     path = tmp_path / "curves.png"
     assert cli.main(["plot", "curves", str(run), str(images_run), "-o", str(path)]) == 0
     with Image.open(path) as image:
-        assert image.size == (9 * 130, 6 * 130)
+        assert image.size == (9 * 130, 6 * 130)  # as `plot` writes it
 
 
 @pytest.mark.end_to_end
@@ -380,10 +380,30 @@ def test_the_demos_picture(tmp_path, monkeypatch):
         monkeypatch.setattr(sys, "argv", ["demo_picture", str(source), str(target)])
         demo_picture.main()
         with Image.open(target) as image:
-            assert image.size[0] == 9 * 130 and (image.size[1] > 5 * 130) == (panels == 4)
+            assert image.size[0] == 900 and (image.size[1] > 500) == (panels == 4)
     by_score = {HISTORY: np.r_[np.zeros(60, int), np.arange(40)]}
     drawn = demo_picture.what_was_drawn("mnist", dataset, by_score)
     assert drawn["most"]["draws"] == list(range(39, 7, -1)) and not any(drawn["least"]["draws"])
+
+
+@exact
+def test_the_picture_of_gradients_is_drawn_from_its_figures(tmp_path, monkeypatch):
+    interval = {"mean": 0.5, "low": 0.4, "high": 0.7}
+    rows = [
+        {"draw": name, "distance": interval, "cosine": interval} for name in ("uniform", "loss")
+    ]
+    distance, cosine = gradient_picture.draw(rows).axes
+    assert title(distance).endswith("less is better") and title(cosine).endswith("more is better")
+    assert [tick.get_text() for tick in distance.get_yticklabels()] == ["uniform", "loss"]
+    source, target = tmp_path / "quality.json", tmp_path / "quality.png"
+    source.write_text(json.dumps({"mnist": {"draws": rows}}))
+    arguments = ["gradient_picture", str(source), str(target), "--of"]
+    monkeypatch.setattr(sys, "argv", [*arguments, "mnist"])
+    gradient_picture.main()
+    assert target.read_bytes().startswith(b"\x89PNG")
+    monkeypatch.setattr(sys, "argv", [*arguments, "cifar"])
+    with pytest.raises(SystemExit, match=r"There is no 'cifar' in .*, only \['mnist'\]"):
+        gradient_picture.main()
 
 
 @pytest.mark.end_to_end

@@ -1,11 +1,19 @@
-"""The picture of how good drawn gradients are."""
+"""The picture of how good drawn gradients are.
+
+`python -m importance_sampling.experiment.gradient_picture quality.json quality.png` draws what
+`importance-sampling variance-reduction --output` wrote. Of a file that holds several results by
+name, `--of` says which.
+"""
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from .. import plots
+from .._files import read_json, write_whole
 
 
 def draw(found: Sequence[Mapping[str, Any]], title: str = "") -> plots.Picture:
@@ -39,3 +47,25 @@ def draw(found: Sequence[Mapping[str, Any]], title: str = "") -> plots.Picture:
         if title:
             figure.suptitle(title)
     return figure
+
+
+def main() -> None:
+    """Draws the picture of a file of results again."""
+    parser = argparse.ArgumentParser(
+        prog="gradient_picture", description=str(__doc__).split("\n", 1)[0]
+    )
+    parser.add_argument("source", type=Path)
+    parser.add_argument("target", type=Path)
+    parser.add_argument("--of", nargs="+", default=[], metavar="NAME")
+    parser.add_argument("--title", default="")
+    options = parser.parse_args()
+    found = read_json(options.source)
+    for name in options.of:
+        if name not in found:
+            raise SystemExit(f"There is no {name!r} in {options.source}, only {sorted(found)}.")
+        found = found[name]
+    write_whole(options.target, draw(found["draws"], options.title).savefig)
+
+
+if __name__ == "__main__":
+    main()

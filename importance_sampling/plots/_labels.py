@@ -72,7 +72,8 @@ def _apart(places: Sequence[Sequence[float]], gap: float) -> list[float]:
     the left comes first, so that lines to them do not cross.
     """
     order = sorted(
-        range(len(places)), key=lambda i: (round(places[i][1] / (2 * gap)), -places[i][0])
+        range(len(places)),
+        key=lambda i: (round(places[i][1] / (2 * gap)), -round(places[i][0], 2), places[i][1]),
     )
     found = [float(height) for _, height in places]
     below = -gap

@@ -27,7 +27,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "p")
 MOST_CURVES = 6
 """More of them in one panel are not told apart."""
 
-_DPI = 130
+_DPI = 100
 
 LIGHT = 0.4
 """Opacity of what is hypothetical."""
@@ -63,7 +63,7 @@ class Picture(Figure):
     """A figure in no window, which notebooks show though no window was asked for."""
 
     def savefig(self, fname: Any, **options: Any) -> None:
-        """Writes it, finely enough for a page; see `matplotlib.figure.Figure.savefig`.
+        """Writes it, as large as pages show it; see `matplotlib.figure.Figure.savefig`.
 
         Args:
             fname: path or file.
