@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """A small convolutional network on CIFAR-10 with shifts and flips, after the Keras example."""
 
 import time
@@ -13,7 +14,7 @@ from importance_sampling.training import ImportanceTraining
 from importance_sampling.utils.keras_utils import DatasetSequence
 
 if __name__ == "__main__":
-    parser = get_parser(__doc__, epochs=2, data="cifar10.npz")
+    parser = get_parser(__doc__, epochs=8, data="cifar10.npz")
     parser.add_argument("--batch_size", type=int, default=32)
     options = parser.parse_args()
     keras.utils.set_random_seed(options.seed)
@@ -51,11 +52,13 @@ if __name__ == "__main__":
         batches = DatasetSequence(dataset, batch_size=options.batch_size)
         model.fit(batches, steps_per_epoch=steps, epochs=options.epochs, verbose=2)
     else:
-        ImportanceTraining(model).fit_dataset(
+        training = ImportanceTraining(model, seed=options.seed)
+        training.fit_dataset(
             dataset,
             steps_per_epoch=steps,
             batch_size=options.batch_size,
             epochs=options.epochs,
             verbose=2,
         )
-    report(model, *plain.test_data[:], start)
+        print(training.report())
+    report(model, *plain.test_data[:], start, options)

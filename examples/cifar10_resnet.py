@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """A wide residual network on CIFAR-10 for a given time, after the Keras example."""
 
 import time
@@ -42,7 +43,7 @@ if __name__ == "__main__":
     parser.add_argument("--width", type=int, default=1)
     parser.add_argument("--presample", type=float, default=3.0)
     parser.add_argument("--batch_size", type=int, default=128)
-    parser.add_argument("--time_budget", type=int, default=60, help="seconds of training")
+    parser.add_argument("--time_budget", type=int, default=300, help="seconds of training")
     options = parser.parse_args()
     keras.utils.set_random_seed(options.seed)
 
@@ -74,7 +75,8 @@ if __name__ == "__main__":
             verbose=2,
         )
     else:
-        ImportanceTraining(model, presample=options.presample).fit_dataset(
+        training = ImportanceTraining(model, presample=options.presample, seed=options.seed)
+        training.fit_dataset(
             dataset,
             steps_per_epoch=steps,
             batch_size=options.batch_size,
@@ -82,5 +84,6 @@ if __name__ == "__main__":
             callbacks=[schedule],
             verbose=2,
         )
+        print(training.report())
     x_test, y_test = dataset.test_data[:]
-    report(model, x_test, y_test, start)
+    report(model, x_test, y_test, start, options)

@@ -1,7 +1,10 @@
 """What all examples share: the command line, the one line that changes, text to train on."""
 
 import argparse
+import json
+import sys
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -9,29 +12,43 @@ from importance_sampling.training import ImportanceTraining
 
 
 def get_parser(description, epochs, data="mnist.npz"):
-    parser = argparse.ArgumentParser(description=description)
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
     parser.add_argument("--uniform", action="store_true", help="train with plain model.fit")
-    parser.add_argument("--epochs", type=int, default=epochs)
+    parser.add_argument("--epochs", type=int, default=epochs, help="passes over the data")
     parser.add_argument("--data", help=f"{data} or a folder that holds it")
     parser.add_argument("--examples", type=int, help="train on the first so many")
     parser.add_argument("--seed", type=int, default=0, help="of weights and draws")
+    parser.add_argument("--json", type=Path, help="file to write what came out to")
     return parser
 
 
 def train(model, options, x, y, training=None, **arguments):
-    """The one line that changes; `training` in the place of `ImportanceTraining(model)`."""
-    trainer = model if options.uniform else training or ImportanceTraining(model)
+    """The one line that changes, and what it did.
+
+    `training` stands in the place of `ImportanceTraining(model, presample="auto")`, which measures
+    which way to draw is worth its time.
+    """
     x, y = x[: options.examples], y[: options.examples]
-    return trainer.fit(x, y, epochs=options.epochs, verbose=2, **arguments)
+    if options.uniform:
+        return model.fit(x, y, epochs=options.epochs, verbose=2, **arguments)
+    training = training or ImportanceTraining(model, presample="auto", seed=options.seed)
+    history = training.fit(x, y, epochs=options.epochs, verbose=2, **arguments)
+    print(training.report())
+    return history
 
 
-def report(model, x_test, y_test, start):
+def report(model, x_test, y_test, start, options):
     """Prints what came out; `start` is when training began, by `time.perf_counter`."""
     seconds = time.perf_counter() - start
-    loss, accuracy = model.evaluate(x_test, y_test, verbose=0)
+    found = model.evaluate(x_test, y_test, verbose=0, return_dict=True)
     print(f"Training: {seconds:.1f} s")
-    print(f"Test loss: {loss:.4f}")
-    print(f"Test accuracy: {accuracy:.4f}")
+    for name, value in found.items():
+        print(f"Test {name.replace('_', ' ')}: {value:.4f}")
+    if options.json:
+        told = {"arguments": sys.argv[1:], "epochs": options.epochs, "seconds": seconds}
+        options.json.write_text(json.dumps({**told, **found}, indent=1, default=float) + "\n")
 
 
 def load_text(name, num_words, path=None):

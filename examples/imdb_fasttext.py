@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """Bags of words on film reviews, after the Keras example.
 
 The method is that of "Bag of Tricks for Efficient Text Classification"
@@ -16,7 +17,7 @@ MAXLEN = 400
 EMBEDDING_DIMS = 50
 
 if __name__ == "__main__":
-    options = get_parser(__doc__, epochs=3, data="a .npz file of texts").parse_args()
+    options = get_parser(__doc__, epochs=8, data="a .npz file of texts").parse_args()
     keras.utils.set_random_seed(options.seed)
 
     (x_train, y_train), (x_test, y_test) = load_text("imdb", MAX_FEATURES, options.data)
@@ -34,4 +35,4 @@ if __name__ == "__main__":
     model.compile(loss="binary_crossentropy", optimizer="adam", metrics=["accuracy"])
     start = time.perf_counter()
     train(model, options, x_train, y_train, batch_size=32, validation_data=(x_test, y_test))
-    report(model, x_test, y_test, start)
+    report(model, x_test, y_test, start, options)

@@ -1,4 +1,7 @@
+#!/usr/bin/env python3
 """The introduction: a small network on a toy problem, with and without importance sampling."""
+
+import argparse
 
 from keras.layers import Dense, Input
 from keras.models import Sequential
@@ -21,7 +24,8 @@ def create_nn():
     return model
 
 
-if __name__ == "__main__":
+def main(epochs=10):
+    """Trains uniformly for some epochs, then from the same weights by importance."""
     # Load the data
     dataset = CanevetICML2016(N=1024)
     x_train, y_train = dataset.train_data[:]
@@ -34,11 +38,18 @@ if __name__ == "__main__":
 
     # Train with uniform sampling
     model.optimizer.learning_rate = 0.01
-    model.fit(x_train, y_train, batch_size=64, epochs=10, validation_data=(x_test, y_test))
+    model.fit(x_train, y_train, batch_size=64, epochs=epochs, validation_data=(x_test, y_test))
 
     # Train with importance sampling
     model.set_weights(weights)
     model.optimizer.learning_rate = 0.01
-    ImportanceTraining(model, forward_batch_size=1024).fit(
-        x_train, y_train, batch_size=64, epochs=3, validation_data=(x_test, y_test)
-    )
+    training = ImportanceTraining(model, forward_batch_size=1024)
+    training.fit(x_train, y_train, batch_size=64, epochs=3, validation_data=(x_test, y_test))
+    print(training.report())
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--epochs", type=int, help="of uniform training, 10 by default")
+    options = parser.parse_args()
+    main(options.epochs) if options.epochs else main()

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """A convolutional network on MNIST, after the Keras example of that name."""
 
 import time
@@ -10,7 +11,7 @@ from keras.models import Sequential
 from importance_sampling.datasets import MNIST
 
 if __name__ == "__main__":
-    options = get_parser(__doc__, epochs=2).parse_args()
+    options = get_parser(__doc__, epochs=5).parse_args()
     keras.utils.set_random_seed(options.seed)
 
     dataset = MNIST(options.data)
@@ -34,4 +35,4 @@ if __name__ == "__main__":
     model.optimizer.learning_rate = 1.0
     start = time.perf_counter()
     train(model, options, x_train, y_train, batch_size=128, validation_data=(x_test, y_test))
-    report(model, x_test, y_test, start)
+    report(model, x_test, y_test, start, options)

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """SVRG on MNIST: one hidden layer and weight decay, as papers on variance reduction have it."""
 
 import time
@@ -44,4 +45,4 @@ if __name__ == "__main__":
         batch_size=BATCH_SIZE,
         validation_data=(x_test, y_test),
     )
-    report(model, x_test, y_test, start)
+    report(model, x_test, y_test, start, options)

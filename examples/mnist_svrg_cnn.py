@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """SCSG on MNIST with a convolutional network: a snapshot of ten batches every hundred steps."""
 
 import time
@@ -43,4 +44,4 @@ if __name__ == "__main__":
         batch_size=128,
         validation_data=(x_test, y_test),
     )
-    report(model, x_test, y_test, start)
+    report(model, x_test, y_test, start, options)

@@ -1,3 +1,4 @@
+#!/usr/bin/env python3
 """A fully connected network on the topics of Reuters' news, after the Keras example."""
 
 import time
@@ -20,7 +21,7 @@ def which_words(texts):
 
 
 if __name__ == "__main__":
-    options = get_parser(__doc__, epochs=3, data="a .npz file of texts").parse_args()
+    options = get_parser(__doc__, epochs=8, data="a .npz file of texts").parse_args()
     keras.utils.set_random_seed(options.seed)
 
     (x_train, y_train), (x_test, y_test) = load_text("reuters", MAX_WORDS, options.data)
@@ -42,4 +43,4 @@ if __name__ == "__main__":
     model.compile(loss="categorical_crossentropy", optimizer="adam", metrics=["accuracy"])
     start = time.perf_counter()
     train(model, options, x_train, y_train, batch_size=32, validation_split=0.1)
-    report(model, x_test, y_test, start)
+    report(model, x_test, y_test, start, options)
