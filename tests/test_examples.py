@@ -21,7 +21,10 @@ ROWS = {
     "friedman_regression": ("Test mean absolute error: ", anywhere),
     "mnist_fine_tuning": ("steps drawn uniformly", anywhere),
     "mnist_jax": ("steps drawn by history", anywhere),
-    "mnist_tf_data": ("Uniform all the time: the estimated variance", pytest.mark.one_backend("tensorflow")),
+    "mnist_tf_data": (
+        "Uniform all the time: the estimated variance",
+        pytest.mark.one_backend("tensorflow"),
+    ),
     "mnist_dataloader": ("steps drawn", pytest.mark.one_backend("torch")),
 }
 

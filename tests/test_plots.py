@@ -327,7 +327,7 @@ def test_what_the_other_kinds_show(run, images_run):
         assert title(ax) == f"{one.label}: {share:.0f} % of the steps drawn by score"
     ax = draw("draws", [result]).axes[0]
     assert title(ax) == f"by loss: where {30 * 32} examples were drawn"
-    assert np.isfinite(np.asarray(ax.images[0].get_array())).sum() > 500
+    assert np.isfinite(np.asarray(ax.images[0].get_array())).sum() > 150
     most, least = draw("examples", [images]).axes
     counts = np.sort(images.draws)[::-1]
     assert title(most).endswith(f"{counts[31]} to {counts[0]} times)") or (
@@ -356,7 +356,7 @@ def test_the_demos_picture(tmp_path, monkeypatch):
     settings = {"dataset": "canevet", "steps": 20}
     counts = dict.fromkeys(ARMS, np.arange(n)) | {POOLS: np.zeros(n, int)}
     drawn = demo_picture.what_was_drawn("canevet", dataset, counts)
-    assert list(drawn) == [SAME_NOISE] and np.shape(drawn[SAME_NOISE]) == (64, 64)
+    assert list(drawn) == [SAME_NOISE] and np.shape(drawn[SAME_NOISE]) == (9, 9)
     figure = demo_picture.draw(settings, results, drawn)
     loss, error, pools, same_noise = figure.axes[:4]
     # A curve for each way to train, from the start on.

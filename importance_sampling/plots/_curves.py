@@ -146,6 +146,8 @@ def variance_reduction(
         span = steps[start] - half, steps[end - 1] + half
         axes.axvspan(*span, color=COLOURS[4], alpha=0.2, linewidth=0)
     axes.set_xlim(0, float(steps[-1]) + half)
+    # So that no line lies on the frame.
+    axes.margins(y=0.08)
     named = [Label(float(steps[-1]), float(reduction[-1]), "τ", blue)]
     for level, text, line in ((1.0, "uniform draws", ":"), (threshold, "threshold", "--")):
         if level is not None:

@@ -30,17 +30,20 @@ def frequency_bar(
     plain_log_axis(bar.ax.yaxis)
 
 
-def relative_draws(points: np.ndarray, counts: np.ndarray, bins: int = 64) -> np.ndarray:
+def relative_draws(points: np.ndarray, counts: np.ndarray, bins: int | None = None) -> np.ndarray:
     """How often the examples in each cell of the plane were drawn, the mean of all being 1.
 
     Args:
         points: `(n, 2)`, the examples.
         counts: `(n,)`, how often each was drawn.
-        bins: int, cells along each axis. Defaults to `64`.
+        bins: int, cells along each axis. Defaults to as many as have eight examples each on
+            average, 64 at most.
 
     Returns:
         `(bins, bins)`, the first axis for the first coordinate; NaN where there are no examples.
     """
+    if bins is None:
+        bins = int(np.clip((len(points) / 8) ** 0.5, 4, 64))
     low, high = points.min(axis=0), points.max(axis=0)
     edges = [np.linspace(low[i], high[i], bins + 1) for i in range(2)]
     drawn, *_ = np.histogram2d(points[:, 0], points[:, 1], bins=edges, weights=counts)
@@ -80,7 +83,11 @@ def show_relative_draws(
 
 
 def draws_in_plane(
-    axes: Axes, points: np.ndarray, counts: np.ndarray, title: str = "", bins: int = 64
+    axes: Axes,
+    points: np.ndarray,
+    counts: np.ndarray,
+    title: str = "",
+    bins: int | None = None,
 ) -> AxesImage:
     """Draws how often examples were drawn, relative to a uniform draw.
 
@@ -89,7 +96,7 @@ def draws_in_plane(
         points: `(n, 2)`, the examples.
         counts: `(n,)`, how often each was drawn.
         title: str.
-        bins: int, cells along each axis. Defaults to `64`.
+        bins: int, cells along each axis; see `relative_draws`.
 
     Returns:
         The image, for `frequency_bar`.

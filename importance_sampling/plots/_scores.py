@@ -50,6 +50,7 @@ def score_distribution(
     ):
         axes.plot(steps, values, markersize=3, linewidth=1.4, label=text, **look)
         names.append(Label(float(steps[-1]), float(values[-1]), text, str(look["color"])))
+    axes.set_xlim(left=0)
     axes.set_yscale("log")
     plain_log_axis(axes.yaxis)
     name_at_right(axes, names)
@@ -100,7 +101,7 @@ def predictions(
         cmap, count = colour_map(classes)
         options = {"c": classes, "cmap": cmap, "vmin": -0.5, "vmax": max(count, 2) - 0.5}
     points = axes.scatter(actual, predicted, s=6, alpha=0.5, linewidths=0, **options)
-    axes.plot([low, high], [low, high], color="black", linestyle="--", linewidth=1, label="equal")
+    axes.plot([low, high], [low, high], "--", color="black", linewidth=1, label="equal", zorder=0.9)
     # Along the line, which is at 45 degrees.
     place = {"ha": "right", "va": "top", "rotation": 45, "fontsize": 9}
     axes.annotate("equal", (high, high), (-10, -2), textcoords="offset points", **place)
