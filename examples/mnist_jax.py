@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """JAX: 32 steps in each call of the device, drawn by the scores of earlier passes.
 
-Another backend that `KERAS_BACKEND` names does as well.
+`KERAS_BACKEND=tensorflow` does the same there.
 """
 
 import os
@@ -35,8 +35,14 @@ if __name__ == "__main__":
             Dense(10, activation="softmax"),
         ]
     )
-    # Small steps take less time than calling for them does.
-    model.compile("adam", "categorical_crossentropy", metrics=["accuracy"], steps_per_execution=32)
+    # Small steps take less time than calling for them does. PyTorch makes them one by one.
+    at_once = 1 if keras.backend.backend() == "torch" else 32
+    model.compile(
+        "adam",
+        "categorical_crossentropy",
+        metrics=["accuracy"],
+        steps_per_execution=at_once,
+    )
     training = HistoryImportanceTraining(model, seed=options.seed)
     start = time.perf_counter()
     train(model, options, x_train, y_train, training, batch_size=128)
