@@ -241,6 +241,11 @@ def make(what: str) -> str:
         if kind is None:
             raise ValueError(f"No table is known for files like {name!r}; there are {[*KINDS]}.")
         rows = KINDS[kind](files, options)
+    # A figure and its interval stand in one line.
+    rows = [
+        [re.sub(r" (±|=|x$) ?", "\u00a0\\1\u00a0", cell).rstrip("\u00a0") for cell in row]
+        for row in rows
+    ]
     head, *rest = (f"| {' | '.join(cells)} |\n" for cells in rows)
     return head + "|---" * len(rows[0]) + "|\n" + "".join(rest)
 
