@@ -79,6 +79,21 @@ def test_snippets_run_in_order(page, tmp_path, monkeypatch):
         exec(compile(block, str(page), "exec"), names)
 
 
+def test_every_figure_of_the_report_is_explained():
+    from helpers import data, mlp
+
+    from importance_sampling import HistoryImportanceTraining
+
+    text = (ROOT / "docs" / "logs.md").read_text()
+    table = text[text.index("| line | what it tells |") :].split("\n\n")[0]
+    lines = [row.split(" | ")[0].strip("| .") for row in table.splitlines()[2:]]
+    training = HistoryImportanceTraining(mlp(), constant="variance", seed=0)
+    training.fit(*data(128), batch_size=16, epochs=3, verbose=0)
+    told = re.findall(r"^ *[-\d.%]+ (.*)$", str(training.report()), re.MULTILINE)
+    assert len(told) > 5
+    assert not [line for line in told if not any(name in line for name in lines)]
+
+
 def test_the_readmes_example_runs():
     text = (ROOT / "README.rst").read_text()
     block = re.search(r"\.\. code-block:: python\n\n((?: {4}.*\n|\n)+)", text).group(1)
