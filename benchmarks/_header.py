@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
 import sys
 from datetime import date
 from importlib.metadata import version
@@ -20,11 +21,29 @@ def _processor() -> str:
     return names[0] if names else platform.machine()
 
 
-def header(backend: str) -> dict[str, Any]:
-    """Machine, versions, date and command."""
+def _commit() -> str:
+    """The commit of the checkout, with a + where files were changed after it; else nothing."""
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        changed = git("status", "--porcelain", "--untracked-files=no")
+        return git("rev-parse", "--short=12", "HEAD") + ("+" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
+def header(backend: str | None) -> dict[str, Any]:
+    """Machine, versions, commit, date and command.
+
+    Args:
+        backend: the framework whose version is told; None where there is none.
+    """
     from importance_sampling import __version__
 
-    names = ("keras", backend, "numpy")
+    names = ("keras", *([backend] if backend else []), "numpy")
     return {
         "date": date.today().isoformat(),
         "machine": {"processor": _processor(), "cores": os.cpu_count()},
@@ -33,5 +52,6 @@ def header(backend: str) -> dict[str, Any]:
             "keras-importance-sampling": __version__,
             **{name: version(name) for name in names},
         },
+        "commit": _commit(),
         "command": ["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]],
     }

@@ -18,6 +18,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from _header import header
 from step_cost import make_model
 
 
@@ -69,7 +70,7 @@ def main() -> None:
                 found.append(float(out.strip().splitlines()[-1]))
         row = {f"{way}_mib": statistics.median(found) for way, found in peaks.items()}
         row |= {"off / fit": row["off_mib"] / row["fit_mib"], "seed": seed}
-        row |= {"backend": options.backend, "model": options.model}
+        row |= {"backend": options.backend, "model": options.model} | header(options.backend)
         table.append(row)
         print(
             f"{options.backend:<10} {options.model:<9} fit {row['fit_mib']:7.0f} MiB   "

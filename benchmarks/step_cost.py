@@ -30,14 +30,13 @@ import argparse
 import functools
 import json
 import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
-from datetime import date
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from _header import header
 
 
 def arguments() -> argparse.Namespace:
@@ -249,17 +248,6 @@ def measure_small(options: argparse.Namespace, features: int, seed: int) -> dict
     return result
 
 
-def environment() -> dict[str, str]:
-    """Where and when a table was made."""
-    versions = {name: version(name) for name in ("keras", "numpy", "tensorflow", "jax", "torch")}
-    return {
-        "date": date.today().isoformat(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} cores",
-        "python": platform.python_version(),
-        **versions,
-    }
-
-
 def main() -> None:
     options = arguments()
     os.environ["KERAS_BACKEND"] = options.backend
@@ -271,7 +259,7 @@ def main() -> None:
     for name in names:
         for seed in options.seeds:
             row = {"backend": options.backend, "model": name, "seed": seed}
-            row |= environment()
+            row |= header(options.backend)
             if options.model == "small":
                 row |= measure_small(options, int(name.split("-")[0]), seed)
                 table.append(row)

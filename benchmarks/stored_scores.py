@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _header import header
 
 from importance_sampling.proposal import StepRecord
 from importance_sampling.reweighting import BiasedReweightingPolicy
@@ -106,7 +107,8 @@ def main() -> None:
         print(f"{name:30} {milliseconds:24.3f} {memory:8.1f}")
     if options.output:
         settings = {key: value for key, value in vars(options).items() if key != "output"}
-        options.output.write_text(json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
+        content = header(None) | {"settings": settings, "rows": rows}
+        options.output.write_text(json.dumps(content, indent=1) + "\n")
 
 
 if __name__ == "__main__":

@@ -271,4 +271,6 @@ class CorrectingReweightingPolicy(ReweightingPolicy):
 
 
 UNWEIGHTED = NoReweightingPolicy()
+"""Every example counts once, however it was drawn."""
 UNBIASED = BiasedReweightingPolicy(k=1.0)
+"""Weights 1/(N p): the mean step is that of uniform training."""

@@ -41,7 +41,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
     k = 1 the mean step is the full one however wrong the expectations are.
 
     No forward pass but training's own is made unless `refresh` asks for some. A step costs
-    O(b log N), the store 13 bytes per example. Where an epoch has batches enough, up to 8 are
+    O(b log N), the store 9 bytes per example. Where an epoch has batches enough, up to 8 are
     drawn by the same probabilities, independently, which costs little more than drawing one.
 
     With `constant="variance"` draws hold no more examples than it takes for the noise of a
