@@ -213,3 +213,36 @@ def test_a_runtime_computes_eagerly_unless_a_backend_says_otherwise():
     np.testing.assert_allclose(found, model.predict(x, verbose=0), rtol=1e-5)
     train = runtime.compile_train(lambda run, rows: (run, rows))
     assert train(3) == (model.train_step, 3)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="of PyTorch's own conversion")
+def test_arrays_become_the_tensors_that_keras_makes_of_them():
+    runtime = oracle_built().compiled.runtime
+    table = np.arange(24).reshape(6, 4)
+    kinds = ("f4", "f8", "f2", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "bool")
+    arrays = [table.astype(kind) for kind in kinds]
+    arrays += [
+        np.asfortranarray(table),
+        table[::-1],
+        table[::2, 1:3],
+        np.zeros((3, 0)),
+        table[0, 0],
+    ]
+    runtime.attach()
+    for array in arrays:
+        expected, found = ops.convert_to_tensor(array), runtime.to_device(array)
+        assert (found.dtype, found.shape) == (expected.dtype, expected.shape)
+        assert (found.device, found.stride()) == (expected.device, expected.stride())
+        np.testing.assert_array_equal(ops.convert_to_numpy(found), array)
+    # Keras multiplies masks into weights in place: not into the caller's.
+    kept = table.astype("float32")
+    runtime.to_device(kept).mul_(2.0)
+    np.testing.assert_array_equal(kept, table)
+    runtime.detach()
+    assert runtime.to_device(kept).device == ops.convert_to_tensor(kept).device
+
+
+def oracle_built():
+    wrapper = oracle(mlp())
+    wrapper.build(*data(4))
+    return wrapper

@@ -7,11 +7,18 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 
 from .._arrays import Nested
 from . import base
 from .base import Tensor
+
+# Types of arrays that tensors have as well: of others Keras makes what comes next.
+_SAME_TYPES = frozenset(
+    np.dtype(kind) for kind in ("f4", "f8", "i1", "i2", "i4", "i8", "u1", "bool")
+)
 
 
 def gradient(fn: Callable[..., Tensor], tensors: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
@@ -117,7 +124,24 @@ class Runtime(base.Runtime):
 
     def __init__(self, model: keras.Model):
         super().__init__(model)
+        # The device of a training loop, while one runs.
+        self._device: torch.device | None = None
         self.asynchronous = self.to_device(0.0).device.type != "cpu"
+
+    def to_device(self, array: ArrayLike) -> Tensor:
+        """An array as a tensor of its own, which the model may change in place.
+
+        Keras' conversion comes to the same; but while it goes through all that an array might be,
+        a small network makes a tenth of a step.
+        """
+        if self._device is None or type(array) is not np.ndarray or array.dtype not in _SAME_TYPES:
+            return keras.ops.convert_to_tensor(array)
+        tensor = torch.from_numpy(np.array(array))
+        return tensor if self._device.type == "cpu" else tensor.to(self._device)
+
+    def attach(self) -> None:
+        """Takes the device that Keras computes on now for that of the whole training."""
+        self._device = keras.ops.convert_to_tensor(0.0).device
 
     def compile_train(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Prepares a training step; with `jit_compile`, the model's own part is compiled."""
@@ -163,4 +187,5 @@ class Runtime(base.Runtime):
 
     def detach(self) -> None:
         """Back to inference mode, also after an interruption."""
+        self._device = None
         self.model.eval()
