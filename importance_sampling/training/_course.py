@@ -18,8 +18,9 @@ class Course:
     def __init__(self, names: tuple[str, ...]):
         self.names = names
         self._per_point = 1
-        self._rows: list[np.ndarray] = []
-        self._sum = np.zeros(len(names))
+        # Lists: of few numbers, arrays take several times as long.
+        self._rows: list[list[float]] = []
+        self._sum = [0.0] * len(names)
         self._count = 0
 
     def add(self, *values: float) -> None:
@@ -28,16 +29,20 @@ class Course:
         Args:
             *values: a number for each name.
         """
-        self._sum += values
+        self._sum = [a + b for a, b in zip(self._sum, values, strict=True)]
         self._count += 1
         if self._count == self._per_point:
-            self._rows.append(self._sum / self._count)
-            self._sum, self._count = np.zeros(len(self.names)), 0
+            self._rows.append(self._mean())
+            self._sum, self._count = [0.0] * len(self.names), 0
             if len(self._rows) == 2 * _POINTS:
                 self._rows = [
-                    (a + b) / 2 for a, b in zip(self._rows[::2], self._rows[1::2], strict=True)
+                    [(a + b) / 2 for a, b in zip(one, other, strict=True)]
+                    for one, other in zip(self._rows[::2], self._rows[1::2], strict=True)
                 ]
                 self._per_point *= 2
+
+    def _mean(self) -> list[float]:
+        return [value / self._count for value in self._sum]
 
     def columns(self) -> dict[str, list[float]]:
         """The averages.
@@ -45,7 +50,7 @@ class Course:
         Returns:
             dict of lists of equal length, with `"step"` for the last step of each point.
         """
-        rows = [*self._rows, self._sum / self._count] if self._count else self._rows
+        rows = [*self._rows, self._mean()] if self._count else self._rows
         table = np.array(rows).reshape(-1, len(self.names))
         steps = np.minimum(
             self._per_point * np.arange(1, len(table) + 1),

@@ -109,7 +109,8 @@ class TrainingReport:
         effective, used = 1.0, 1.0
         if proposal.by_score:
             w = proposal.importance_weights
-            effective, used = float(w.sum() ** 2 / (len(w) * (w**2).sum())), reduction
+            total, squares = np.add.reduce(w), np.add.reduce(w**2)
+            effective, used = float(total**2 / (len(w) * squares)), reduction
             self._reductions += reduction
             self._noise += self.batch_size / (size * reduction**2)
             self._gains += reduction * (size / self.batch_size) ** 0.5
