@@ -33,7 +33,8 @@ def check_scores(scores: ArrayLike, idxs: np.ndarray | None = None) -> np.ndarra
             and what to check.
     """
     scores = np.asarray(scores, dtype=np.float64).reshape(-1)
-    if scores.size == 0 or (scores.min() >= 0 and scores.max() < np.inf):
+    # The ufuncs themselves: half of what `min` and `max` of a batch take is Python.
+    if scores.size == 0 or (np.minimum.reduce(scores) >= 0 and np.maximum.reduce(scores) < np.inf):
         return scores
     rows = np.flatnonzero(~((scores >= 0) & np.isfinite(scores)))
     which = rows[:5] if idxs is None else np.asarray(idxs)[rows[:5]]
@@ -196,9 +197,8 @@ class StepRecord:
         Args:
             seconds: float.
         """
-        record = replace(self, seconds=seconds)
-        if "scores" in vars(self):
-            vars(record)["scores"] = self.scores
+        record = object.__new__(type(self))
+        vars(record).update(vars(self), seconds=seconds)
         return record
 
 

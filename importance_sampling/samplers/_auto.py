@@ -281,6 +281,16 @@ class AutoSampler(BaseSampler):
         n = self._indices.n
         return _INTERVAL[0] if n is None else int(np.clip(n // batch_size, *_INTERVAL))
 
+    def begin_epoch(self, epoch: int) -> None:
+        """Passes the call on to the history.
+
+        Args:
+            epoch: int, counted from 0.
+        """
+        super().begin_epoch(epoch)
+        if self._history is not None:
+            self._history.begin_epoch(epoch)
+
     # -- measuring --------------------------------------------------------------------------
 
     def observe(self, step: StepRecord) -> None:

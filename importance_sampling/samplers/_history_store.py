@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from .._state import Stateful
+from ..protocols import Dataset
+from ._rows_ahead import RowsAhead, most_read_together
 
 # Batches that are drawn by the same probabilities.
 _MOST = 8
@@ -21,7 +23,7 @@ def batches_at_once(n: int, batch_size: int) -> int:
         n: int, examples of the data set.
         batch_size: int, examples of a batch.
     """
-    return int(np.clip(n // (_SHARE * batch_size), 1, _MOST))
+    return max(1, min(n // (_SHARE * batch_size), _MOST))
 
 
 class DrawnBatches(Stateful):
@@ -33,6 +35,7 @@ class DrawnBatches(Stateful):
     _state: tuple[str, ...] = ("_idxs", "_scores", "_total")
 
     def __init__(self) -> None:
+        self._rows = RowsAhead()
         self.forget()
 
     def __len__(self) -> int:
@@ -56,12 +59,36 @@ class DrawnBatches(Stateful):
             total: float, the sum of that over all examples.
         """
         self._idxs, self._scores, self._total = idxs, scores, total
+        self._rows.forget()
 
     def next(self) -> tuple[np.ndarray, np.ndarray, float]:
         """Takes out a batch: its indices, their scores and the sum of all scores."""
         found = self._idxs[0], self._scores[0], self._total
         self._idxs, self._scores = self._idxs[1:], self._scores[1:]
         return found
+
+    def rows_of(self, idxs: np.ndarray, dataset: Dataset) -> tuple[Any, ...]:
+        """The data of the batch taken out last; those of small rows are read with the next ones.
+
+        Args:
+            idxs: `(b,)` its indices.
+            dataset: the data set.
+        """
+        rows = self._rows.take(idxs)
+        if rows is not None:
+            return rows
+        most = most_read_together(dataset, len(idxs))
+        if most == 1 or not len(self) or len(idxs) != self.size:
+            return dataset.train_data[idxs]
+        following = self._idxs[: most - 1].reshape(-1)
+        return self._rows.read(dataset, idxs, following)
+
+    def forget_rows(self) -> None:
+        """Has data that was read ahead read anew, because the user may have changed it."""
+        self._rows.forget()
+
+    def _after_loading(self) -> None:
+        self._rows.forget()
 
 
 class PendingScores:

@@ -85,6 +85,7 @@ class SelectiveBackpropSampler(BaseSampler):
         Args:
             epoch: int, counted from 0.
         """
+        super().begin_epoch(epoch)
         self._scored = max(0, self._scored - (self._batches_per_epoch() or self._scored))
 
     def _batches_per_epoch(self) -> int | None:

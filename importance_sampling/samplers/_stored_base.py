@@ -11,7 +11,7 @@ from .._weights import unbiased_weights
 from ..proposal import Kind, Pool, Proposal, check_scores
 from ..protocols import Dataset, ScoringModel
 from ._model_scores import score_rows
-from .base import BaseSampler
+from .base import BaseSampler, announced
 from .drawing import uniforms_for
 from .sum_tree import SumTree
 from .variance import MovingAverage
@@ -86,7 +86,11 @@ class StoredScoreSampler(BaseSampler):
             batch_size: int, number of examples.
         """
         drawn = self._draw_stored(batch_size)
-        return self._proposal_of(*drawn, self.dataset.train_data[drawn[0]])
+        return self._proposal_of(*drawn, self._read_drawn(drawn[0]))
+
+    def _read_drawn(self, idxs: np.ndarray) -> tuple[Any, ...]:
+        """The data of examples that `_draw_stored` drew."""
+        return self.dataset.train_data[idxs]
 
     def _proposal_of(
         self, idxs: np.ndarray, scores: np.ndarray, total: float, rows: tuple[Any, ...]
@@ -106,10 +110,12 @@ class StoredScoreSampler(BaseSampler):
         if weights is None:
             weights = self.reweighting.sample_weights(idxs, self._all_scores())
         # E[s_i] under the draw is sum(s^2) / sum(s), of which the variance reduction is made.
-        self._average.add(np.sqrt(max(scores.mean() * n / total, 1.0)))
-        importance_weights = unbiased_weights(scores, total, n)
-        return self._proposal_by_score(
-            idxs, rows, weights, scores, importance_weights, kind=Kind.HISTORY
+        self._average.add(np.sqrt(max(np.add.reduce(scores) / len(scores) * n / total, 1.0)))
+        other = None
+        if not self._weights_are_unbiased(weights):
+            other = unbiased_weights(scores, total, n)
+        return announced(
+            Proposal(idxs, rows, weights, scores, metric_weights=other, kind=Kind.HISTORY)
         )
 
     @property

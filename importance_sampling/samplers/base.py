@@ -278,11 +278,12 @@ class BaseSampler(Stateful):
         return (batch_size,)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Called before the first draw of an epoch.
+        """Called before the first draw of an epoch; what callbacks did to the data is read then.
 
         Args:
             epoch: int, counted from 0.
         """
+        self._rows.forget()
 
     def prepare(self, batch_size: int) -> None:
         """Asks the device for what the next draw needs, while it works on the present step.

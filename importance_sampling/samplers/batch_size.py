@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping
 from typing import Literal, TypeAlias, get_args
@@ -29,6 +30,7 @@ def check_constant(constant: Constant) -> Constant:
     return constant
 
 
+@functools.lru_cache
 def batch_sizes(largest: int, smallest: int | None = None) -> tuple[int, ...]:
     """At most six sizes from `largest` down to `smallest`, about equally far apart as ratios.
 

@@ -11,6 +11,7 @@ from .._arrays import count_rows, take_rows
 from .._state import Stateful
 from .._threads import DaemonExecutor
 from ..protocols import Dataset
+from ._rows_ahead import RowsAhead, most_read_together
 
 
 def make_rng(rng: np.random.Generator | int | None) -> np.random.Generator:
@@ -219,6 +220,7 @@ class RowReader:
         self._ahead: tuple[np.ndarray, Future] | None = None
         self._reads_ahead = getattr(dataset, "reads_ahead", False)
         self._thread: DaemonExecutor | None = None
+        self._together = RowsAhead()
 
     def next_batch(self, size: int) -> tuple[np.ndarray, tuple[Any, ...]]:
         """The next batch to train on as it is: indices and data.
@@ -267,12 +269,13 @@ class RowReader:
         return self._read_next(size)
 
     def _read_next(self, size: int) -> tuple[np.ndarray, tuple[Any, ...]]:
+        left = self._indices.whole_batches(size) - 1
         idxs = self._indices.next(size)
         ahead, self._ahead = self._ahead, None
         if ahead is not None and np.array_equal(ahead[0], idxs):
             rows = ahead[1].result()
         else:
-            rows = self._dataset.train_data[idxs]
+            rows = self._read_together(idxs, left)
         if self._reads_ahead:
             following = self._indices.peek(size)
             if following is not None:
@@ -281,8 +284,23 @@ class RowReader:
                 self._ahead = following, self._thread.submit(self._read, following)
         return idxs, rows
 
+    def _read_together(self, idxs: np.ndarray, left: int) -> tuple[Any, ...]:
+        """The data of a batch; small rows are read with those of batches left in the pass."""
+        rows = self._together.take(idxs)
+        if rows is not None:
+            return rows
+        most = min(most_read_together(self._dataset, len(idxs)) - 1, left)
+        more = self._indices.peek(most * len(idxs)) if most > 0 else None
+        if more is None:
+            return self._dataset.train_data[idxs]
+        return self._together.read(self._dataset, idxs, more)
+
     def _read(self, idxs: np.ndarray) -> tuple[Any, ...]:
         return self._dataset.train_data[idxs]
+
+    def forget(self) -> None:
+        """Has small rows that were read together read anew, because the user may change them."""
+        self._together.forget()
 
     def close(self) -> None:
         """Ends the reading thread; a later batch would begin another."""

@@ -292,6 +292,18 @@ class HistoryMixtureSampler(StoredScoreSampler):
         self._drawn.fill(idxs, self._tree.get(idxs) + offset, total)
         return self._drawn.next()
 
+    def _read_drawn(self, idxs: np.ndarray) -> tuple[Any, ...]:
+        return self._drawn.rows_of(idxs, self.dataset)
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Reads what was drawn anew: callbacks may have changed the data.
+
+        Args:
+            epoch: int, counted from 0.
+        """
+        super().begin_epoch(epoch)
+        self._drawn.forget_rows()
+
     def end_first_pass(self) -> None:
         """Draws by score from now on; called by who has seen to it that all examples were seen."""
         self._first_pass = 0

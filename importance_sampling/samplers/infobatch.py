@@ -172,6 +172,7 @@ class InfoBatchSampler(BaseSampler):
         Args:
             epoch: int, counted from 0; it says whether examples are left out.
         """
+        super().begin_epoch(epoch)
         self._epoch = epoch
         self._covered = 0
         if self._epoch_size % len(self._losses) == 0:

@@ -85,9 +85,8 @@ class StepLogs(Stateful):
             self.mean_score = float(known.mean())
         self._score_sum += self.mean_score * size
         self._scored_examples += size
-        if self._sampler.variance_reduction is None and (
-            proposal.pool_scores is not None or not proposal.by_score
-        ):
+        uniform = proposal.pool_scores is not None or not proposal.by_score
+        if uniform and self._sampler.variance_reduction is None:
             self._estimate.update(known)
         return known
 
