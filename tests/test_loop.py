@@ -88,6 +88,51 @@ def test_data_set_of_the_users_own_is_read_batch_by_batch():
     assert set(asked) == {16, 2}
 
 
+@exact
+@pytest.mark.any_backend
+def test_batches_are_told_to_whoever_listens_and_to_nobody_else(monkeypatch):
+    class Listens(keras.callbacks.Callback):
+        def on_batch_begin(self, batch, logs=None):
+            heard.append(batch)
+
+    class EpochsOnly(keras.callbacks.Callback):
+        def on_epoch_end(self, epoch, logs=None):
+            # From the next epoch on.
+            self.on_train_batch_end = lambda batch, logs: heard.append(batch)
+
+    class Told(keras.callbacks.CallbackList):
+        def on_train_batch_end(self, batch, logs=None):
+            heard.append(batch)
+
+    told = []
+    original = keras.callbacks.CallbackList.on_train_batch_end
+
+    def on_train_batch_end(callbacks, batch, logs=None):
+        told.append(batch)
+        original(callbacks, batch, logs)
+
+    monkeypatch.setattr(keras.callbacks.CallbackList, "on_train_batch_end", on_train_batch_end)
+    x, y = data(32)
+    training = ImportanceTraining(adam_mlp(), seed=0)
+    for callbacks, expected in (
+        ([], []),
+        ([keras.callbacks.EarlyStopping(monitor="loss")], []),
+        ([Listens()], [0, 1, 0, 1]),
+        ([keras.callbacks.LambdaCallback(on_train_batch_end=lambda b, logs: None)], None),
+        ([EpochsOnly()], [0, 1]),
+        (Told(add_history=True, model=training.original_model), [0, 1, 0, 1]),
+    ):
+        heard, before = [], len(told)
+        history = training.fit(x, y, batch_size=16, epochs=2, verbose=0, callbacks=callbacks)
+        assert len(history.history["loss"]) == 2
+        if expected is not None:
+            assert heard == expected
+        if not isinstance(callbacks, Told):
+            # Both batches of an epoch, of as many epochs as somebody listened in.
+            epochs = 2 if expected is None else len(expected) // 2
+            assert told[before:] == epochs * [0, 1]
+
+
 @end_to_end
 def test_callbacks_see_the_model_as_it_is(tmp_path):
     x, y = data(64)

@@ -72,11 +72,29 @@ def looks_at_batches(callback: keras.callbacks.Callback) -> bool:
         return False
     if kind.__module__.startswith("keras.") and kind is not keras.callbacks.LambdaCallback:
         return False
-    base = keras.callbacks.Callback
+    return _has_batch_hooks(callback)
+
+
+def _has_batch_hooks(callback: keras.callbacks.Callback) -> bool:
+    kind, base = type(callback), keras.callbacks.Callback
     return any(
         name in vars(callback) or getattr(kind, name, None) is not getattr(base, name)
         for name in _BATCH_HOOKS
     )
+
+
+def anybody_hears_batches(callbacks: keras.callbacks.CallbackList) -> bool:
+    """Whether any callback does something at batches.
+
+    To tell a `CallbackList` where none does takes a thread of its own, which Keras hands the logs
+    to, and on a small network several hundredths of a step.
+
+    Args:
+        callbacks: those of the training.
+    """
+    if type(callbacks) is not keras.callbacks.CallbackList:
+        return True
+    return any(_has_batch_hooks(callback) for callback in callbacks.callbacks)
 
 
 # What callbacks of Keras' have counted so far, on which the learning rate and the end depend.

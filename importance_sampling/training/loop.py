@@ -16,7 +16,13 @@ from ..model_wrappers.model_state import load_model_state, model_state
 from ..proposal import InvalidScores
 from ._announce import announced
 from ._arguments import Callbacks, Verbose
-from ._callbacks import callback_list, counting, first_epoch, looks_at_batches
+from ._callbacks import (
+    anybody_hears_batches,
+    callback_list,
+    counting,
+    first_epoch,
+    looks_at_batches,
+)
 from ._stepper import Stepper
 from ._validation import Validation
 
@@ -133,6 +139,7 @@ class Loop(Stepper):
         runtime: Runtime,
     ) -> bool:
         """Runs one epoch; True if the data ended with it."""
+        heard = anybody_hears_batches(callbacks)
         while not self._is_over(self.steps_of_epoch, steps):
             step = self.steps_of_epoch
             if exposed:
@@ -163,7 +170,8 @@ class Loop(Stepper):
                 if not self.model.stop_training:
                     raise
                 break
-            callbacks.on_train_batch_begin(step)
+            if heard:
+                callbacks.on_train_batch_begin(step)
             begun = step
             step += self._train(drawn, first=step == 0)
             while step - begun < most and not self._is_over(step, steps):
@@ -178,7 +186,8 @@ class Loop(Stepper):
                 runtime.sync()
             self.steps_of_epoch = step
             self.between_steps = True
-            callbacks.on_train_batch_end(step - 1, self._last_logs)
+            if heard:
+                callbacks.on_train_batch_end(step - 1, self._last_logs)
             self._tell_own("on_train_batch_end", step - 1)
             if self.model.stop_training:
                 break
