@@ -151,9 +151,10 @@ class Objective:
         """
         if self.closed_form is None:
             return self.measure(x, y, outputs, sample_weight, masks)[1]
-        outputs = ops.stop_gradient(outputs)
         weight = None if sample_weight is None else tree.flatten(sample_weight)[0]
-        if not self.runtime.traces:
+        if self.runtime.traces:
+            outputs = ops.stop_gradient(outputs)
+        else:
             y, outputs = tensor_to_numpy(y), tensor_to_numpy(outputs)
             weight = None if weight is None else tensor_to_numpy(weight)
         scores = self.closed_form(y, outputs)
