@@ -39,6 +39,7 @@ __all__ = [
 
 _ROOMS = (
     "backend",
+    "data",
     "datasets",
     "experiment",
     "layers",
@@ -73,4 +74,6 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__, *_ROOMS})
+    # What there is to use: nothing that this module itself imports.
+    own = (name for name in globals() if name.startswith("__") and name.endswith("__"))
+    return sorted({*own, *__all__, *_ROOMS})

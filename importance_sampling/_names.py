@@ -5,16 +5,34 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+# So many names are still read; of more, the one most alike is of use, if there is one.
+_LISTED = 12
 
-def unknown(kind: str, name: object, known: Iterable[str]) -> ValueError:
-    """An error that names what is most alike and what there is.
+
+def nearest(name: object, known: Iterable[str]) -> str:
+    """The question whether the name most alike was meant, after a blank; empty if none is alike.
+
+    Args:
+        name: the name that was given.
+        known: all names that there are.
+    """
+    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def unknown(
+    kind: str, name: object, known: Iterable[str], listed: Iterable[str] | None = None
+) -> ValueError:
+    """An error that names what is most alike, and what there is where that is not too much.
 
     Args:
         kind: what it is the name of, "model" for example.
         name: the name that was given.
         known: all names that there are.
+        listed: what to say there is instead, of names that are put together of parts.
     """
     known = list(known)
-    near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
-    return ValueError(f"There is no {kind} {name!r}.{hint} Known: {', '.join(known)}.")
+    listed = known if listed is None else list(listed)
+    hint = nearest(name, known)
+    all_names = "" if hint and len(listed) > _LISTED else f" Known: {', '.join(listed)}."
+    return ValueError(f"There is no {kind} {name!r}.{hint}{all_names}")

@@ -9,7 +9,11 @@ import os
 from pathlib import Path
 from types import ModuleType
 
+from ._names import nearest
+
 _BACKENDS = ("tensorflow", "jax", "torch")
+# Of Keras as well, and good for reading what was trained elsewhere.
+_WITHOUT_TRAINING = ("numpy", "openvino")
 
 
 def configured_backend() -> str:
@@ -29,8 +33,13 @@ def _installed(name: str) -> bool:
 
 
 def check_backend() -> None:
-    """Raises an ImportError with the command to run if Keras' backend is not installed."""
+    """Raises an ImportError, with what to do, if Keras' backend is unknown or not installed."""
     name = configured_backend()
+    if name not in (*_BACKENDS, *_WITHOUT_TRAINING):
+        raise ImportError(
+            f"Keras is set to run on {name!r}, which is no backend.{nearest(name, _BACKENDS)} Set "
+            f"KERAS_BACKEND to {', '.join(_BACKENDS[:-1])} or {_BACKENDS[-1]}."
+        )
     if name not in _BACKENDS or _installed(name):
         return
     others = [b for b in _BACKENDS if _installed(b)]

@@ -1,4 +1,4 @@
-#!/usr/bin/env python
+#!/usr/bin/env python3
 """`importance-sampling list`, under the name it had in the original library."""
 
 import sys
@@ -11,4 +11,4 @@ sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != HERE]
 from importance_sampling.experiment.cli import main  # noqa: E402
 
 if __name__ == "__main__":
-    sys.exit(main(["list", *sys.argv[1:]]))
+    sys.exit(main(script=("list", Path(__file__).name)))

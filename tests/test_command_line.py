@@ -4,6 +4,7 @@ import contextlib
 import importlib
 import io
 import json
+import re
 import runpy
 import subprocess
 import sys
@@ -53,6 +54,11 @@ BACKEND = ("--backend", keras.backend.backend())
 
 def check_demo(result, folder, steps):
     assert result.returncode == 0, result.stderr
+    # Nothing of how the frameworks start; in a file, one line an arm and a quarter.
+    assert "absl" not in result.stderr and "0000 00:00:" not in result.stderr
+    assert not set("\r\b\x1b") & set(result.stdout)
+    quarters = re.findall(r"^(\w.*): +(25|50|75|100) %  loss \d", result.stdout, re.MULTILINE)
+    assert len(quarters) == len(set(quarters)) == 4 * 5
     content = json.loads((folder / "demo.json").read_text())
     arms = {r["arm"]: r for r in content["results"]}
     assert set(arms) == {

@@ -10,7 +10,7 @@ from importance_sampling.datasets import InMemoryDataset
 from importance_sampling.experiment import registry
 from importance_sampling.experiment.build import build_model, build_optimizer
 from importance_sampling.experiment.hyperparams import learning_rate, parse
-from importance_sampling.experiment.logs import COLUMNS, Logs, check_sizes, read_rows
+from importance_sampling.experiment.logs import ALWAYS, COLUMNS, Logs, check_sizes, read_rows
 from importance_sampling.state_files import load_state, save_state
 from importance_sampling.training.loop import Loop
 
@@ -221,6 +221,7 @@ def test_text_files_go_on_where_they_were(tmp_path):
     logs.write("clock.txt", [("0.5",)])
     sizes = logs.sizes()
     logs.write("train.txt", [(2.0, 2.0)])
+    logs.write("val_scores.txt", [(2.0,)])
     logs.close()
     assert (tmp_path / "train.txt").read_text() == "Crossent Accuracy\n0.12345679 0.5\n1 0\n2 2\n"
     logs = Logs(tmp_path, sizes)
@@ -229,7 +230,8 @@ def test_text_files_go_on_where_they_were(tmp_path):
     np.testing.assert_allclose(
         read_rows(tmp_path / "train.txt", 2), [[0.12345679, 0.5], [1, 0], [3, 3]]
     )
-    assert set(COLUMNS) == {p.name for p in tmp_path.iterdir()}
+    # Files into which nothing was written are not there, nor those that were begun later.
+    assert set(ALWAYS) == {p.name for p in tmp_path.iterdir()} < set(COLUMNS)
     # an unfinished line is left out, a broken one is named
     with (tmp_path / "train.txt").open("a") as file:
         file.write("0.5 0.")

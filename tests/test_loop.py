@@ -163,7 +163,12 @@ def test_callbacks_see_the_model_as_it_is(tmp_path):
         assert {"loss", "accuracy", "score", "variance_reduction", "importance_sampling"} <= set(
             logs
         )
-    assert {logs["importance_sampling"] for *_, logs in seen} <= {0.0, 1.0}
+    # Of the steps so far, in an epoch as at its end.
+    shares = [logs["importance_sampling"] for *_, logs in seen]
+    told = training.history.history["importance_sampling"]
+    assert [shares[3], shares[7]] == told
+    for i, share in enumerate(shares):
+        assert share * (i % 4 + 1) in range(5)
     changes = [np.abs(a[0] - b[0]).max() for a, b in itertools.pairwise(seen)]
     assert min(changes) > 0
     np.testing.assert_array_equal(seen[-1][0], model.get_weights()[0])

@@ -1,6 +1,7 @@
 """Experiments through the command line: runs, going on, comparing, listing."""
 
 import json
+import os
 import re
 import runpy
 import signal
@@ -53,17 +54,20 @@ def test_a_run_writes_the_documented_files(tmp_path, capsys):
     lines["clock.txt"] = (directory / "clock.txt").read_text().splitlines()
     assert lines["train.txt"][0] == lines["val_eval.txt"][0] == "Crossent Accuracy"
     assert len(lines["train.txt"]) == 21 and len(lines["clock.txt"]) == 20
-    assert len(lines["val_eval.txt"]) == len(lines["train_eval.txt"]) == 1 + 20 // 8
-    assert len(lines["val_scores.txt"]) == 2 * 1351
-    assert len(lines["train_scores.txt"]) == 2 * len(range(0, 2745, 2745 // 1351))
-    assert len(lines["predictions.txt"]) == 20 * 32 and lines["comparison.txt"] == []
+    # After 8 and 16 steps, and at the end.
+    assert len(lines["val_eval.txt"]) == len(lines["train_eval.txt"]) == 1 + 20 // 8 + 1
+    assert len(lines["val_scores.txt"]) == 3 * 1351
+    assert len(lines["train_scores.txt"]) == 3 * len(range(0, 2745, 2745 // 1351))
+    assert len(lines["predictions.txt"]) == 20 * 32 and "comparison.txt" not in lines
     seconds = [float(line) for line in lines["clock.txt"]]
-    assert seconds == sorted(seconds) and seconds[0] > 0
+    # The first step is compiling, which is no time of training.
+    assert seconds == sorted(seconds) and seconds[0] == 0 < seconds[1]
+    assert "s of compiling that the clock leaves out" in out
     names = {p.name for p in directory.glob("*.h5")}
     assert names == {"model.000010.weights.h5", "model.000020.weights.h5", "model.weights.h5"}
     result = Result(directory)
     # scores and predictions are losses of the same network at the same time
-    assert result.scores.shape == (2, 1351)
+    assert result.scores.shape == (3, 1351) and result.validated_at.tolist() == [8, 16, 20]
     np.testing.assert_allclose(result.scores.mean(1), result.validation[:, 0], rtol=1e-4)
     np.testing.assert_allclose(result.predictions[:, 0], result.predictions[:, 1], rtol=1e-3)
     assert set(result.predictions[:, 2]) == {0, 1}
@@ -267,15 +271,18 @@ def test_compare_and_list(tmp_path, capsys, monkeypatch):
     assert f"{100 * (1 - validation[-1, 1]):.2f} %" in lines[1]
     assert "8 steps," in lines[1] and lines[1].endswith("-")
     assert cli.main(["list", str(tmp_path)]) == 0
-    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line.split() for line in lines]
     assert rows[0][:2] == ["Dataset", "Network"] and len(rows) == 3
+    assert len(set(map(len, lines))) == 1
+    # 40 steps of 32 out of 2745 examples
     assert rows[1] == [
         *("canevet-icml2016", "small_nn", "model", "oracle-loss", "predicted"),
-        *("first", "5", "40 (finished)"),
+        *("first", "0.47", "40", "finished"),
     ]
-    assert rows[2][2] == "uniform" and rows[2][5:] == ["second", "1", "9 (finished)"]
+    assert rows[2][2] == "uniform" and rows[2][5:] == ["second", "0.10", "9", "finished"]
     assert cli.main(["list", "--expdir", str(tmp_path), "--pending"]) == 0
-    rows = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
     assert [row[5] for row in rows[1:]] == ["third"]
     assert cli.main(["list", "-t", str(tree)]) == 0
     lines = capsys.readouterr().out.splitlines()
@@ -288,7 +295,7 @@ def test_compare_and_list(tmp_path, capsys, monkeypatch):
         out = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
         table = out.split("\n\n")[0].splitlines()
         assert len(table) > 2 and max(map(len, table)) <= 80 and "\t" not in out
-        assert ("first" in out and "(finished)" in out.replace("\n", "")) or command[0] == "compare"
+        assert ("first" in out and "finished" in out.replace("\n", "")) or command[0] == "compare"
     monkeypatch.delenv("FORCE_COLOR")
     assert cli.main(["compare", str(tree / "third")]) == 2
     assert "holds no run: it has no train.txt" in capsys.readouterr().err
@@ -432,7 +439,10 @@ def test_scripts_run_under_their_old_names(script, monkeypatch, capsys):
     with pytest.raises(SystemExit) as ended:
         runpy.run_path(path, run_name="__main__")
     assert not ended.value.code
-    assert capsys.readouterr().out.startswith("usage: importance-sampling ")
+    # By its own name, in the usage and in the example; and it can be called by it.
+    out = capsys.readouterr().out
+    assert out.startswith(f"usage: {script} ") and f"\n  {script} " in out
+    assert os.access(path, os.X_OK)
 
 
 @pytest.mark.any_backend

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import TypeAlias
 
@@ -63,11 +64,15 @@ def _check_part(arrays: dict[str, np.ndarray], part: str, classes: int) -> None:
 
 
 def _find(name: str, folder: Path) -> Path | None:
-    """`NAME.npz`, or the first `NAME_*.npz`, in a folder."""
+    """`NAME.npz`, or the first `NAME_*.npz`, in a folder; the latter is named in a warning."""
     exact = folder / f"{name}.npz"
     if exact.is_file():
         return exact
-    return next(iter(sorted(folder.glob(f"{name}_*.npz"))), None)
+    found = next(iter(sorted(folder.glob(f"{name}_*.npz"))), None)
+    if found is not None:
+        # Which may be a part of the data only.
+        warnings.warn(f"{name} is read from {found}: {folder} has no {exact.name}.", stacklevel=5)
+    return found
 
 
 def load_arrays(name: str, path: AnyPath | None = None) -> _FourArrays:
@@ -80,8 +85,9 @@ def load_from(name: str, path: AnyPath | None = None) -> tuple[_FourArrays, Path
 
     Args:
         name: "mnist", "cifar10" or "cifar100".
-        path: a `.npz` file or a folder with `NAME.npz`. Without it, the folder named by the
-            environment variable IMPORTANCE_SAMPLING_DATA is tried, then `keras.datasets`.
+        path: a `.npz` file or a folder with `NAME.npz`, or, with a warning, `NAME_*.npz`. Without
+            it, the folder named by the environment variable IMPORTANCE_SAMPLING_DATA is tried, then
+            `keras.datasets`.
 
     Returns:
         The arrays, and the path of their file or "keras.datasets".
@@ -117,7 +123,8 @@ def load_from(name: str, path: AnyPath | None = None) -> tuple[_FourArrays, Path
             f"{name} could not be downloaded ({error}). Without a network, put {name}.npz with the "
             f"arrays {list(_ARRAYS)} into {where} and "
             + ("try again" if folder else f"set {DATA_VARIABLE} to it")
-            + ", or pass `path=`."
+            + ", or name the file: `path=` in Python, `data=sFILE` among the hyper-parameters of a "
+            "command, `--data` of the demo and the examples."
         ) from error
     return (x_train, y_train, x_test, y_test), "keras.datasets"
 

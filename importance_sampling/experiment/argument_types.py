@@ -3,6 +3,84 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from .._names import nearest, unknown
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are one line, and whose help shows defaults and keeps its layout."""
+
+    def __init__(self, **options: Any):
+        super().__init__(**{"formatter_class": HelpFormatter, **options})
+
+    def error(self, message: str) -> Any:
+        """Ends the process with status 2.
+
+        Args:
+            message: str, what is wrong.
+        """
+        lines = " ".join(message.split())
+        self.exit(2, f"{self.prog}: {lines} (`{self.prog} --help` says more)\n")
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Help with the defaults of options that have one."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        text, default = action.help or "", action.default
+        if not action.option_strings or default is None or default is False or default == "":
+            return text
+        if isinstance(default, list):
+            # As it is written on the command line: values of their own, or divided by commas.
+            default = (" " if action.nargs else ",").join(
+                f"{one:g}" if isinstance(one, float) else str(one) for one in default
+            )
+        elif isinstance(default, slice) or default == argparse.SUPPRESS:
+            return text
+        elif isinstance(default, str) and not default.strip():
+            default = repr(default)
+        return f"{text} (default: {str(default).replace('%', '%%')})".strip()
+
+
+def one_of(kind: str, names: Iterable[str]) -> Callable[[str], str]:
+    """An argument that is one of some names, with an error that says which is most alike.
+
+    Args:
+        kind: str, what the names are of.
+        names: all that there are.
+
+    Returns:
+        A function to be the `type` of an argument.
+    """
+    known = list(names)
+
+    def checked(text: str) -> str:
+        if text not in known:
+            raise argparse.ArgumentTypeError(str(unknown(kind, text, known)))
+        return text
+
+    return checked
+
+
+def hint_for(argument: str, options: Iterable[str], hyperparameters: dict[str, str]) -> str:
+    """What may have been meant by an option that there is not, after a blank.
+
+    Args:
+        argument: str, as it was given.
+        options: all that there are.
+        hyperparameters: for commands that take them, their names, with the letters of their types.
+
+    Returns:
+        str; empty where nothing is alike.
+    """
+    name, _, value = argument.partition("=")
+    key = name.lstrip("-").replace("-", "_")
+    if name.startswith("-") and key in hyperparameters:
+        what = f"{key}={hyperparameters[key]}{value or 'VALUE'}"
+        return f" It is a hyper-parameter: --hyperparams '{what}'."
+    return nearest(name, options)
 
 
 def numbers(text: str) -> list[float]:

@@ -215,8 +215,17 @@ def warn_without_effect(names: dict[str, str], hp: Hyperparams) -> None:
     chosen = {**names, "optimizer": _optimizer(hp)} if "sampler" in names else names
     reasons = registry.without_effect(chosen, hp)
     if reasons:
-        listed = "; ".join(f"{name} ({reason})" for name, reason in reasons.items())
-        print(f"importance-sampling: without effect here: {listed}", file=sys.stderr)
+        say_without_effect(reasons)
+
+
+def say_without_effect(reasons: dict[str, str]) -> None:
+    """Says in one line on standard error what changes nothing.
+
+    Args:
+        reasons: what it is, with the reason.
+    """
+    listed = "; ".join(f"{name} ({reason})" for name, reason in reasons.items())
+    print(f"importance-sampling: without effect here: {listed}", file=sys.stderr)
 
 
 def _first_line(error: Exception) -> str:

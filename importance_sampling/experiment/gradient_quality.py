@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -105,7 +105,13 @@ class GradientSample:
         return total / len(weights)
 
     def measure(
-        self, draw: str, scores: np.ndarray, batch_size: int, samples: int, rng: np.random.Generator
+        self,
+        draw: str,
+        scores: np.ndarray,
+        batch_size: int,
+        samples: int,
+        rng: np.random.Generator,
+        each: Callable[[], object] = lambda: None,
     ) -> Quality:
         """Draws mini-batches by score and compares their weighted gradients.
 
@@ -115,6 +121,7 @@ class GradientSample:
             batch_size: int, examples in a mini-batch.
             samples: int, mini-batches.
             rng: the generator.
+            each: called after each mini-batch.
         """
         n = len(scores)
         norm = float(np.linalg.norm(self.gradient))
@@ -126,6 +133,7 @@ class GradientSample:
             part = self._of(take_rows(self._rows, rows), weights)
             distances.append(float(np.linalg.norm(part - self.gradient)) / norm)
             cosines.append(float(part @ self.gradient) / (norm * float(np.linalg.norm(part))))
+            each()
         moment = self._second_moment(probabilities)
         excess = moment - float(self._mean @ self._mean)
         differ = np.ptp(scores) > 0 and np.ptp(self.norms) > 0

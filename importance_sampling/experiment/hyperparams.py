@@ -15,7 +15,29 @@ KNOWN = {name: next(iter(users.values())).letter for name, users in HYPERPARAMET
 """Every hyper-parameter with the letter of its type; capitals are lists."""
 
 
+# What people put between hyper-parameters, or between the values of a list, by mistake.
+_ELSEWHERE = ",:&| "
+
+
+def _check_separators(key: str, text: str) -> None:
+    """Refuses what is divided otherwise, which would be taken for a part of the value."""
+    for separator in _ELSEWHERE:
+        first, *others = text.split(separator)
+        if any(other.strip().partition("=")[0] in KNOWN and "=" in other for other in others):
+            joined = ";".join([f"{key}={first}", *(other.strip() for other in others)])
+            raise ValueError(
+                f"Hyper-parameters are joined by ';', not by {separator!r}: "
+                f"--hyperparams '{joined}'."
+            )
+        if others and KNOWN[key].isupper() and text[:1] == KNOWN[key]:
+            values = "!".join(other.strip() for other in [first, *others])
+            raise ValueError(
+                f"The values of a list are divided by '!', not by {separator!r}: {key}={values}."
+            )
+
+
 def _value(key: str, text: str) -> Any:
+    _check_separators(key, text)
     letter, rest = text[:1], text[1:]
     convert = _TYPES.get(letter.lower())
     if convert is None:

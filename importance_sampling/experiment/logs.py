@@ -27,7 +27,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 
 - `train.txt`: loss and first metric of each step, weighted so that they estimate the training
   set's.
-- `clock.txt`: seconds of training up to each step; measuring and saving are not counted.
+- `clock.txt`: seconds of training up to each step; measuring, saving and compiling are not counted.
 - `sampling.txt`: mean score of each step, the estimated variance reduction of a draw by score, made
   or not, and whether the step was drawn by score.
 - `val_eval.txt`, `train_eval.txt`: mean loss and first metric of each evaluation, on the test set
@@ -37,6 +37,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
 - `predictions.txt`: actual score, score drawn by and class of each example trained on.
 - `comparison.txt`: actual and predicted scores of the comparison of an LSTM.
 """
+
+
+ALWAYS = ("train.txt", "clock.txt", "sampling.txt")
+"""Files that are there from the start; the others once there is something to write into them."""
 
 
 class Logs:
@@ -53,14 +57,25 @@ class Logs:
     def __init__(self, directory: Path, sizes: dict[str, int] | None = None):
         self._directory = directory
         self._files: dict[str, IO[str]] = {}
-        for name, columns in COLUMNS.items():
-            path = directory / name
-            if sizes is None:
-                path.write_text(" ".join(columns) + "\n" if columns else "")
+        self._unsaved: set[str] = set()
+        for name in COLUMNS:
+            path, size = directory / name, 0 if sizes is None else sizes.get(name, 0)
+            if size:
+                _cut(path, size)
+                self._open(name)
             else:
-                _cut(path, sizes.get(name, 0))
-            self._files[name] = path.open("a")
-        self._unsaved = set(self._files)
+                path.unlink(missing_ok=True)
+                if name in ALWAYS:
+                    self._open(name)
+
+    def _open(self, name: str) -> IO[str]:
+        """Opens a file; a new one gets its first line."""
+        file = self._files[name] = (self._directory / name).open("a")
+        self._unsaved.add(name)
+        if COLUMNS[name] and not file.tell():
+            file.write(" ".join(COLUMNS[name]) + "\n")
+            file.flush()
+        return file
 
     def write(self, name: str, rows: Iterable[Sequence[Any]]) -> None:
         """Adds rows; they are in the file when this returns.
@@ -70,9 +85,9 @@ class Logs:
             rows: the cells of each row.
         """
         text = "".join(" ".join(map(_text, row)) + "\n" for row in rows)
-        file = self._files[name]
         self._unsaved.add(name)
         try:
+            file = self._files.get(name) or self._open(name)
             file.write(text)
             file.flush()
         except OSError as error:
@@ -80,7 +95,10 @@ class Logs:
             raise OSError(error.errno, error.strerror, str(self._directory / name)) from error
 
     def sizes(self) -> dict[str, int]:
-        """The files' sizes in bytes, for going on from here; so much is on the disk itself."""
+        """The files' sizes in bytes, for going on from here; so much is on the disk itself.
+
+        Of files that are not there yet, none.
+        """
         while self._unsaved:
             os.fsync(self._files[self._unsaved.pop()].fileno())
         return {name: file.tell() for name, file in self._files.items()}

@@ -3,88 +3,55 @@
 from __future__ import annotations
 
 import argparse
-import textwrap
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from . import registry
-from .argument_types import numbers
+from .argument_types import numbers, one_of
+from .help_texts import (
+    all_names,
+    before,
+    command_line,
+    described,
+    either,
+    models_and_data,
+    names_of,
+)
 from .papers import options as papers
-from .registry import HYPERPARAMETERS, Row
+
+DEMO_DATASETS = ("canevet", "mnist")
+"""What `demo` trains on."""
+
+SNAPSHOT_PERIOD = 3000
+"""Steps between saved weights, if they are saved."""
+
+FRAMES = 50
+"""Frames of an animation, at the most."""
 
 STILL = (".png", ".svg", ".pdf")
 """How names of pictures that do not move may end."""
 
-_WIDTH = 78
-
-
-def _names(rows: Iterable[Row]) -> str:
-    """The names of rows as a sentence has them: "a, b or c"."""
-    *first, last = [row.name for row in rows]
-    return f"{', '.join(first)} or {last}" if first else last
-
-
-def _before() -> str:
-    """What may stand before which samplers, in words."""
-    samplers = registry.SAMPLERS.values()
-    return (
-        f"{_names(registry.SMOOTHINGS.values())} before {_names(r for r in samplers if r.smoothed)}"
-        f"; {_names(registry.CONDITIONS.values())} before "
-        f"{_names(r for r in samplers if r.conditional)} and what stands before these"
-    )
-
-
-def _described(title: str, pairs: Iterable[tuple[str, str]]) -> str:
-    """A list of names and what they are, as text of 78 columns."""
-    indent = " " * 31
-    lines = [f"{title}:"]
-    for name, summary in pairs:
-        begin = f"  {name:<28} "
-        lines.append(textwrap.fill(begin + summary, _WIDTH, subsequent_indent=indent))
-    return "\n".join(lines)
-
-
-def _all_names() -> str:
-    """Every name that `run` knows, with its line of help."""
-    tables = (
-        ("scores", registry.WRAPPERS),
-        ("samplers", registry.SAMPLERS),
-        ("before a sampler", registry.SMOOTHINGS),
-        ("before a sampler and its smoothing", registry.CONDITIONS),
-        ("reweightings", registry.REWEIGHTINGS),
-        ("data sets", registry.DATASETS),
-    )
-    parts = [
-        _described(title, ((row.name, row.summary) for row in table.values()))
-        for title, table in tables
-    ]
-    used = (
-        (f"{name}={next(iter(users.values())).letter}...", _meaning(name))
-        for name, users in HYPERPARAMETERS.items()
-    )
-    return "\n\n".join([*parts, _described("hyper-parameters, with their defaults", used)])
-
-
-def _meaning(name: str) -> str:
-    """What a hyper-parameter is for each row that has it, with its default, in words."""
-    by_summary: dict[str, list[str]] = {}
-    for summary, default, users in registry.meanings_of(name):
-        of = ", ".join(users) if default is None else f"{default} for {', '.join(users)}"
-        by_summary.setdefault(summary, []).append(of)
-    return "; ".join(f"{summary} ({'; '.join(of)})" for summary, of in by_summary.items())
+MOVING = (".gif", ".mp4")
+"""How names of animations may end."""
 
 
 def _demo(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--dataset", choices=["canevet", "mnist"], default="canevet")
-    parser.add_argument("--data", help="mnist.npz or a folder that holds it")
     parser.add_argument(
+        "--dataset",
+        type=one_of("data set of the demo", DEMO_DATASETS),
+        default=DEMO_DATASETS[0],
+        help=f"{' or '.join(DEMO_DATASETS)}; canevet is points in the plane, made up",
+    )
+    parser.add_argument("--data", help="mnist.npz or a folder that holds it, for mnist")
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
         "--seconds",
         type=float,
         default=20.0,
         help="about how long the uniform training is to take; all others take as many steps",
     )
-    parser.add_argument("--steps", type=int, help="exactly so many steps instead of --seconds")
+    length.add_argument("--steps", type=int, help="exactly so many steps instead of --seconds")
     parser.add_argument("--seed", type=int, default=0, help="of data, weights and draws")
     parser.add_argument(
         "--output",
@@ -95,30 +62,39 @@ def _demo(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(parser: argparse.ArgumentParser) -> None:
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = _all_names()
+    parser.epilog = all_names()
     add = parser.add_argument
-    add("model", help="network, such as small_cnn (see importance_sampling.models)")
-    add("wrapper", help=f"score: {_names(registry.WRAPPERS.values())}")
-    add("sampler", help=f"{_names(registry.SAMPLERS.values())}; {_before()}")
-    add("reweighting", help=_names(registry.REWEIGHTINGS.values()))
-    add("dataset", help=f"data set: {_names(registry.DATASETS.values())}")
+    add("model", help="network, such as small_cnn; all are listed below")
+    add("wrapper", help=f"score: {names_of(registry.WRAPPERS.values())}")
+    add("sampler", help=f"{names_of(registry.SAMPLERS.values())}; {before()}")
+    add("reweighting", help=names_of(registry.REWEIGHTINGS.values()))
+    add("dataset", help="data set, such as mnist; all are listed below")
     add("output_directory", help="directory for the results")
     add("--train_for", type=int, default=10000, help="mini-batches (seconds with time_based=i1)")
-    add("--validate_every", type=int, default=300, help="mini-batches between evaluations")
+    add(
+        "--validate_every",
+        type=int,
+        default=300,
+        help="mini-batches between evaluations; the end is always evaluated",
+    )
     add(
         "--hyperparams",
         default="",
-        help="key=TVALUE joined by ';', T one of s f i (one value) or S F I ('!'-separated list): "
-        "'batch_size=i128;lr=f0.003;lr_reductions=I10000;k=f0.5'",
+        help="key=TVALUE joined by ';', T one of s f i (one value) or S F I (a list divided by "
+        "'!'), such as 'batch_size=i128;lr_reductions=I1000!2000'",
     )
     add("--save_predictions", action="store_true", help="write predictions.txt")
     add("--save_scores", action="store_true", help="write the scores of all examples evaluated")
     add("--save_train_scores", action="store_true", help="evaluate on training examples too")
     add("--plot_model", action="store_true", help="draw the network to model.png")
     add("--save_model", action="store_true", help="save weights at the end and every period")
-    add("--snapshot_period", type=int, default=3000, help="mini-batches between saved weights")
-    add("--initial_weights", help="begin with the weights of this file")
+    add(
+        "--snapshot_period",
+        type=int,
+        default=SNAPSHOT_PERIOD,
+        help="mini-batches between saved weights, with --save_model",
+    )
+    add("--initial_weights", metavar="FILE", help="begin with the weights of this file")
     add("--checkpoint_every", type=int, default=1000, help="mini-batches between checkpoints")
     again = parser.add_mutually_exclusive_group()
     again.add_argument("--resume", action="store_true", help="go on with an interrupted run")
@@ -140,58 +116,93 @@ def _compare(parser: argparse.ArgumentParser) -> None:
 
 
 def _list(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", nargs="?", type=Path, default=Path("."))
-    parser.add_argument("--expdir", type=Path, help="the same, as the original's script names it")
+    parser.add_argument(
+        "directory", nargs="?", type=Path, help="where to look; the present one if left out"
+    )
+    parser.add_argument(
+        "--expdir", type=Path, metavar="DIRECTORY", help="the same, as the original's script has it"
+    )
     parser.add_argument("--latest", "-t", action="store_true", help="sort by last change")
     parser.add_argument("--pending", "-p", action="store_true", help="only runs not yet begun")
 
 
 def _plot(parser: argparse.ArgumentParser) -> None:
-    kinds = "; ".join(f"{row.name}: {row.summary}" for row in registry.PICTURES.values())
-    parser.add_argument("kind", metavar="KIND", help=kinds.replace("%", "%%"))
+    parser.epilog = described(
+        "kinds", ((f"{row.name}:", row.summary) for row in registry.PICTURES.values())
+    )
+    parser.add_argument("kind", metavar="KIND", help=names_of(registry.PICTURES.values()))
     _runs(parser)
     parser.add_argument(
         "--output",
         "-o",
         type=Path,
         required=True,
-        help="file: .png, .svg or .pdf; .gif or .mp4 for scores and predictions over training",
+        metavar="FILE",
+        help=f"file: {either(STILL)}; {either(MOVING)} for scores and predictions over training",
     )
-    parser.add_argument("--title", help="of the picture")
-    parser.add_argument("--frames", type=int, default=50, help="of an animation, at the most")
+    parser.add_argument("--title", help="of a picture that does not move")
+    parser.add_argument(
+        "--frames", type=int, default=FRAMES, help="of an animation (.gif, .mp4), at the most"
+    )
 
 
 def _scores(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="network")
+    parser.epilog = models_and_data()
+    parser.add_argument("model", help="network, listed below")
     parser.add_argument("weights", help="file with its weights")
-    parser.add_argument("dataset", help="data set")
-    parser.add_argument("--score", choices=list(registry.SCORES), default="loss")
-    parser.add_argument("--batch_size", type=int, default=128)
-    parser.add_argument("--random_seed", type=int, default=0)
+    parser.add_argument("dataset", help="data set, listed below")
+    parser.add_argument(
+        "--score",
+        type=one_of("score", registry.SCORES),
+        default="loss",
+        help=names_of(registry.SCORES.values()),
+    )
+    parser.add_argument("--batch_size", type=int, default=128, help="examples scored in one call")
+    parser.add_argument("--random_seed", type=int, default=0, help="of what is made up or drawn")
     parser.add_argument("--hyperparams", default="", help="of the data set, as for `run`")
 
 
 def _variance_reduction(parser: argparse.ArgumentParser) -> None:
+    parser.epilog = models_and_data()
     add = parser.add_argument
-    add("model", help="network")
+    add("model", help="network, listed below")
     add("weights", help="file with its weights")
-    add("dataset", help="data set")
-    add("--samples", type=int, default=10, help="mini-batches to draw")
+    add("dataset", help="data set, listed below")
+    add("--samples", type=int, default=10, metavar="N", help="mini-batches to draw")
+    draws = (*registry.SCORES, "ones", "uniform", "history")
     add(
         "--score",
-        choices=[*registry.SCORES, "ones", "uniform", "history"],
+        type=one_of("score", draws),
         nargs="+",
         default=["loss"],
-        help="what to draw by; history: gnorm by --earlier_weights, some draws uniform",
+        help=f"what to draw by: {either(draws)}; ones is uniform, history is gnorm by "
+        "--earlier_weights with some draws uniform",
     )
-    add("--earlier_weights", type=Path, help="weights of the model some hundred steps before")
-    add("--batch_size", type=int, default=128)
-    add("--inner_batch_size", type=int, default=32, help="examples in one gradient computation")
-    add("--sample_size", type=int, default=1024, help="examples whose gradient is estimated")
-    add("--random_seed", type=int, default=0)
-    add("--save_scores", type=Path, help="directory for SCORE.txt")
-    add("--output", type=Path, help="JSON file to write")
-    add("--picture", type=Path, help="picture to write, .png, .svg or .pdf")
+    add(
+        "--earlier_weights",
+        type=Path,
+        metavar="FILE",
+        help="weights of the model some hundred steps before",
+    )
+    add("--batch_size", type=int, default=128, metavar="N", help="examples in a mini-batch")
+    add(
+        "--inner_batch_size",
+        type=int,
+        default=32,
+        metavar="N",
+        help="examples in one gradient computation",
+    )
+    add(
+        "--sample_size",
+        type=int,
+        default=1024,
+        metavar="N",
+        help="examples whose gradient is estimated",
+    )
+    add("--random_seed", type=int, default=0, metavar="N", help="of all draws")
+    add("--save_scores", type=Path, metavar="DIRECTORY", help="directory for SCORE.txt")
+    add("--output", type=Path, metavar="FILE", help="JSON file to write")
+    add("--picture", type=Path, metavar="FILE", help=f"picture to write, {either(STILL)}")
     add("--hyperparams", default="", help="of the data set, as for `run`")
 
 
@@ -202,30 +213,78 @@ class Command(NamedTuple):
         summary: str, one line of help.
         add_options: adds its arguments to a parser.
         module: str, the module below `experiment` whose `main(options)` runs it.
+        example: str, arguments that it may be called with.
+        loads_backend: bool, whether it computes with a network.
     """
 
     summary: str
     add_options: Callable[[argparse.ArgumentParser], None]
     module: str
+    example: str
+    loads_backend: bool = True
 
+    def prepare(self, parser: argparse.ArgumentParser) -> None:
+        """Adds its arguments and its example to a parser.
+
+        Args:
+            parser: of this command alone.
+        """
+        self.add_options(parser)
+        example = command_line(f"{parser.prog} {self.example}")
+        text = f"example:\n  {example}\n\n{parser.epilog or ''}"
+        parser.epilog = text.rstrip().replace("%", "%%")
+
+
+_RUN = "runs/first"
 
 COMMANDS: dict[str, Command] = {
-    "demo": Command("compare five ways to take the same training steps", _demo, "commands.demo"),
-    "run": Command("run one experiment", _run, "commands.run"),
-    "compare": Command("a table over runs", _compare, "commands.compare"),
-    "list": Command("what runs lie in a directory", _list, "commands.list"),
-    "plot": Command("draw runs", _plot, "commands.plot"),
-    "scores": Command("print the score of every training example", _scores, "commands.scores"),
+    "demo": Command(
+        "compare five ways to take the same training steps",
+        _demo,
+        "commands.demo",
+        "--seconds 5 --output demo",
+    ),
+    "run": Command(
+        "run one experiment",
+        _run,
+        "commands.run",
+        f"small_cnn oracle-gnorm model predicted mnist {_RUN} --train_for 2000 "
+        "--hyperparams 'batch_size=i128;lr=f0.003;presample=i640'",
+    ),
+    "compare": Command(
+        "a table over runs",
+        _compare,
+        "commands.compare",
+        f"{_RUN} runs/uniform --errors 5,2",
+        False,
+    ),
+    "list": Command("what runs lie in a directory", _list, "commands.list", "runs --latest", False),
+    "plot": Command(
+        "draw runs", _plot, "commands.plot", f"curves {_RUN} runs/uniform -o curves.png", False
+    ),
+    "scores": Command(
+        "print the score of every training example",
+        _scores,
+        "commands.scores",
+        f"small_cnn {_RUN}/model.weights.h5 mnist > scores.txt",
+    ),
     "variance-reduction": Command(
         "how well mini-batches estimate a gradient",
         _variance_reduction,
         "commands.variance_reduction",
+        f"small_cnn {_RUN}/model.weights.h5 mnist --score uniform loss gnorm",
     ),
 }
 """Every command by its name."""
 
 PAPERS: dict[str, Command] = {
-    name: Command(summary, add_options, f"papers.{name.replace('-', '_')}")
-    for name, (summary, add_options) in papers.PROGRAMS.items()
+    name: Command(
+        program.summary,
+        program.add_options,
+        f"papers.{name.replace('-', '_')}",
+        program.example,
+        program.loads_backend,
+    )
+    for name, program in papers.PROGRAMS.items()
 }
 """The programs of the original's papers."""

@@ -29,7 +29,8 @@ Show: TypeAlias = Callable[["Recorder", dict[str, float]], Any]
 class Recorder(keras.callbacks.Callback):
     """Sets the learning rate, writes the files, keeps the clock and shows progress.
 
-    The clock stands still between calls of the loop, where the model is measured and saved.
+    The clock stands still between calls of the loop, where the model is measured and saved, and in
+    the first step of each kind and size of batch, most of which is compiling.
 
     Args:
         loop: the loop, which waits for scores.
@@ -56,6 +57,8 @@ class Recorder(keras.callbacks.Callback):
         self.loop, self.logs, self.hp, self.metric, self.bar = loop, logs, hp, metric, bar
         self.steps = 0
         self.seconds = 0.0
+        self.compiling = 0.0
+        self._compiled: set[tuple[str, int]] = set()
         self.dataset = dataset
         self.draws = np.zeros(len(dataset.train_data), dtype=np.int64)
         self.stopped_by: int | None = None
@@ -107,15 +110,20 @@ class Recorder(keras.callbacks.Callback):
             logs: the loop's logs of the step.
         """
         now = time.perf_counter()
-        self.seconds += now - self._since
+        kind, size, by_score = self.loop.logs.last or ("", 0, False)
+        if (kind, size) in self._compiled:
+            self.seconds += now - self._since
+        else:
+            self._compiled.add((kind, size))
+            self.compiling += now - self._since
         self._since = now
         self.steps += 1
         loss = float(logs["loss"])
         metric = float(logs[self.metric]) if self.metric else 0.0
         self.logs.write("train.txt", [(loss, metric)])
         self.logs.write("clock.txt", [(f"{self.seconds:.6f}",)])
-        by_score, estimate = int(logs["importance_sampling"]), float(self.loop.logs.estimate)
-        self.logs.write("sampling.txt", [(self.loop.logs.mean_score, estimate, by_score)])
+        estimate = float(self.loop.logs.estimate)
+        self.logs.write("sampling.txt", [(self.loop.logs.mean_score, estimate, int(by_score))])
         values = {"loss": loss, "vr": estimate if by_score else 1.0, "samples/s": self._speed()}
         if self.metric:
             accuracy = "accuracy" in self.metric
@@ -188,11 +196,13 @@ class Recorder(keras.callbacks.Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What changes, as plain numbers and arrays."""
-        return {"steps": self.steps, "seconds": self.seconds, "draws": self.draws.copy()}
+        times = {"seconds": self.seconds, "compiling": self.compiling}
+        return {"steps": self.steps, **times, "draws": self.draws.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes back to where `state_dict` was taken."""
         self.steps, self.seconds = state["steps"], state["seconds"]
+        self.compiling = state["compiling"]
         self.draws[:] = state["draws"]
 
 

@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 
 from .._files import read_json, read_npy
+from ..state_files import load_state
 from .logs import read_rows
+from .registry.general import BATCH_SIZE
 
 RUN = "run.json"
 """The file that describes a run."""
@@ -104,9 +106,20 @@ class Result:
 
     @cached_property
     def draws(self) -> np.ndarray | None:
-        """How often each training example was drawn, if the run has ended."""
+        """How often each training example was drawn; of a run that was killed, up to its last
+        checkpoint; None where there is none.
+        """
         path = self.directory / "draws.npy"
-        return read_npy(path) if path.is_file() else None
+        if path.is_file():
+            return read_npy(path)
+        path = self.directory / "checkpoint.npz"
+        if not path.is_file():
+            return None
+        state = load_state(path)
+        found = state["recorder"].get("draws") if isinstance(state.get("recorder"), dict) else None
+        if not isinstance(found, np.ndarray):
+            raise ValueError(f"{path} is no checkpoint of a run: it has no draws.")
+        return found
 
     @property
     def steps(self) -> int:
@@ -114,12 +127,21 @@ class Result:
         return len(self.train)
 
     @property
+    def epochs(self) -> float | None:
+        """How often the run went through as many examples as there are; None if it does not say."""
+        size = self.description.get("train_size")
+        hyperparams = self.settings.get("hyperparams")
+        if not size or not isinstance(hyperparams, dict):
+            return None
+        return self.steps * hyperparams.get(BATCH_SIZE.name, BATCH_SIZE.default) / size
+
+    @property
     def validated_at(self) -> np.ndarray:
-        """The steps of the evaluations."""
+        """The steps of the evaluations; the last one is at the end, wherever that is."""
         every = self.settings.get("validate_every")
         if every is None:
             every = max(1, self.steps // max(1, len(self.validation)))
-        return every * np.arange(1, len(self.validation) + 1)
+        return np.minimum(every * np.arange(1, len(self.validation) + 1), self.steps)
 
     def seconds_at(self, steps: np.ndarray) -> np.ndarray:
         """Seconds of training at these steps."""

@@ -37,7 +37,8 @@ def length_or_refuse(sampler: BaseSampler, dataset: Dataset) -> int:
     if length is None:
         raise NotImplementedError(
             f"{type(sampler).__name__} keeps something for every example, and a stream has no "
-            "examples to come back to. Use a data set with a length, or ModelSampler."
+            "examples to come back to. Train on a stream with ImportanceTraining(model, "
+            'presample="auto"), or with ModelSampler; or use a data set with a length.'
         )
     return length
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import warnings
-from collections.abc import Container, Sequence
-from typing import Literal, TypeAlias, TypeGuard
+from collections.abc import Callable, Container, Iterable, Sequence
+from typing import Any, Literal, TypeAlias, TypeGuard
 
 import keras
 import numpy as np
 from keras import tree
+
+from .._names import nearest
 
 BATCH_SIZE = 32
 
@@ -77,6 +80,27 @@ def check_number(
 
 def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, int | float | np.number) and not isinstance(value, bool)
+
+
+def refuse_unknown(training: object, method: Callable[..., Any], unknown: Iterable[str]) -> None:
+    """Raises for arguments that a method does not have, as Python would, but saying whose it is.
+
+    Args:
+        training: whose method it is.
+        method: the method.
+        unknown: the names that were given.
+
+    Raises:
+        TypeError: if there are any; names the argument most alike.
+    """
+    known = [
+        name
+        for name, parameter in inspect.signature(method).parameters.items()
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
+    for name in unknown:
+        called = f"{type(training).__name__}.{method.__name__}"
+        raise TypeError(f"{called}() has no argument {name!r}.{nearest(name, known)}")
 
 
 def check_verbose(verbose: object) -> Verbose:

@@ -25,6 +25,7 @@ from ..state_files import load_state
 from . import _arguments
 from ._arguments import Callbacks, Verbose
 from ._fit import FitMethods
+from ._model_methods import ModelMethods
 from ._report import TrainingReport
 from ._saved_state import SavedState, check_belongs
 from ._stepper import OnSample, OnScores
@@ -33,7 +34,7 @@ from .backup import FollowBackup, RestoreOnce, Restorer
 from .loop import Loop
 
 
-class BaseTraining(FitMethods):
+class BaseTraining(FitMethods, ModelMethods):
     """Base of the trainings.
 
     Subclasses implement `make_sampler` and hand a reweighting policy to this constructor.

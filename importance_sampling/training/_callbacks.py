@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from ._arguments import Callbacks, Verbose
+from ._bar import Bar, draws_bars
 
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
 
@@ -31,10 +32,17 @@ def callback_list(
         callbacks.set_model(model)
         return callbacks
     verbose = 1 if verbose == "auto" else verbose
+    given = list(callbacks or ())
+    if verbose == 1 and not any(isinstance(c, keras.callbacks.ProgbarLogger) for c in given):
+        if draws_bars():
+            callbacks = [*given, Bar()]
+        else:
+            # A file, a pipe or a notebook: one line an epoch.
+            verbose = 2
     return keras.callbacks.CallbackList(
         callbacks,
         add_history=True,
-        add_progbar=verbose != 0,
+        add_progbar=verbose > 1,
         verbose=verbose,
         epochs=epochs,
         steps=steps,

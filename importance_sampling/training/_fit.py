@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Container
-from typing import Any
+from typing import Any, Never
 
 import keras
 import numpy as np
@@ -68,6 +68,7 @@ class FitMethods:
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: int | Container[int] = 1,
+        **unknown: Never,
     ) -> keras.callbacks.History:
         """Trains the model as `model.fit` does, with importance sampling.
 
@@ -103,6 +104,7 @@ class FitMethods:
             validation_steps: int, batches to validate on, of data in batches.
             validation_batch_size: int; `batch_size` by default.
             validation_freq: int or list of int, epochs after which to validate.
+            **unknown: arguments that there are not.
 
         Returns:
             A `keras.callbacks.History`. Beside `loss` and the metrics, which are
@@ -112,9 +114,11 @@ class FitMethods:
             ones) and `importance_sampling` (share of steps drawn by score).
 
         Raises:
+            TypeError: for an argument that there is not; names the one most alike.
             ValueError: for data or arguments that cannot work, before the first step; and for
                 scores that are NaN or infinite, at the step at which they appear.
         """
+        _arguments.refuse_unknown(self, self.fit, unknown)
         check_alone(self.original_model)
         if data.find_kind(x) is data.DatasetAdapter:
             raise TypeError("`fit` takes arrays; use `fit_dataset(dataset)` for a data set.")
@@ -181,6 +185,7 @@ class FitMethods:
         validation_steps: int | None = None,
         on_sample: OnSample | None = None,
         on_scores: OnScores | None = None,
+        **unknown: Never,
     ) -> keras.callbacks.History:
         """Trains on a generator, which a background thread reads ahead.
 
@@ -200,10 +205,12 @@ class FitMethods:
             validation_steps: int, batches to read from a validation generator.
             on_sample: see `fit`.
             on_scores: see `fit`.
+            **unknown: arguments that there are not.
 
         Returns:
             A `keras.callbacks.History`; see `fit`.
         """
+        _arguments.refuse_unknown(self, self.fit_generator, unknown)
         check_alone(self.original_model)
         self._shuffle = True
         batch_size = check_count("batch_size", batch_size)
@@ -237,6 +244,7 @@ class FitMethods:
         callbacks: Callbacks = None,
         on_sample: OnSample | None = None,
         on_scores: OnScores | None = None,
+        **unknown: Never,
     ) -> keras.callbacks.History:
         """Trains on a data set's training data and validates on its test data.
 
@@ -250,10 +258,12 @@ class FitMethods:
             callbacks: list of `keras.callbacks.Callback`.
             on_sample: see `fit`.
             on_scores: see `fit`.
+            **unknown: arguments that there are not.
 
         Returns:
             A `keras.callbacks.History`; see `fit`.
         """
+        _arguments.refuse_unknown(self, self.fit_dataset, unknown)
         check_alone(self.original_model)
         if data.find_kind(dataset) is not data.DatasetAdapter:
             raise TypeError(

@@ -20,6 +20,9 @@ class StepLogs(Stateful):
         sampler: draws the batches; its own estimate of the variance reduction is told, where it
             has one.
         batch_size: int, examples of a uniform step.
+
+    Attributes:
+        last: how the last step was drawn: its kind, its examples and whether by score.
     """
 
     _state: tuple[str, ...] = (
@@ -38,6 +41,7 @@ class StepLogs(Stateful):
         self._estimate = VarianceReductionCondition(sample_size=batch_size)
         self._varies_batch_size = len(sampler.batch_sizes(batch_size)) > 1
         self.mean_score = 0.0
+        self.last: tuple[str, int, bool] | None = None
         self.begin_epoch()
 
     def begin_epoch(self) -> None:
@@ -62,6 +66,7 @@ class StepLogs(Stateful):
             proposal: what was trained on.
         """
         self.steps += 1
+        self.last = proposal.kind.value, len(proposal.idxs), proposal.by_score
         self._steps_by_score += proposal.by_score
         self._examples += len(proposal.idxs)
         self._reductions += self.estimate if proposal.by_score else 1.0
@@ -103,14 +108,11 @@ class StepLogs(Stateful):
         return logs
 
     def of_step(self, result: StepResult, proposal: Proposal) -> dict[str, Any]:
-        """A step's logs: 0 or 1 for `importance_sampling` instead of a share, its own batch size.
+        """A step's logs, which mean the same as those of the epoch: of all its steps so far.
 
         Args:
             result: what the model said.
             proposal: what was trained on.
         """
         loss = {"loss": result.logs["loss"]} if "loss" in result.logs else {}
-        own = {**self.of_epoch(), "importance_sampling": float(proposal.by_score)}
-        if self._varies_batch_size:
-            own["batch_size"] = len(proposal.idxs)
-        return {**loss, **result.logs, **own}
+        return {**loss, **result.logs, **self.of_epoch()}

@@ -13,6 +13,7 @@ import numpy as np
 
 from ... import _requirements
 from ..._files import make_directory, write_json, write_whole
+from ..._progress import Progress
 from ..._text_tables import print_table
 from ...datasets import MNIST, BaseDataset, CanevetICML2016
 from ...protocols import Sampler
@@ -169,28 +170,28 @@ def run_arm(
     _warm_up(training, dataset, task.batch_size)
     rows = np.arange(min(_MEASURED_ON, len(dataset.train_data)))
     x_test, y_test = dataset.test_data[np.arange(min(_MEASURED_ON, len(dataset.test_data)))]
-    print(f"\n{label}", flush=True)
-    bar = keras.utils.Progbar(100, unit_name="%", stateful_metrics=["loss", "score"])
-    schedule = Schedule(
-        steps,
-        task.rate,
-        dataset.train_data[rows],
-        (x_test, y_test),
-        bar=lambda percent, values: bar.update(percent, list(values.items())),
-    )
     recorder, share = _Recorder(len(dataset.train_data)), _Share()
     x, y = dataset.train_data[:]
-    # One endless epoch: the schedule ends it.
-    training.fit(
-        x,
-        y,
-        batch_size=task.batch_size,
-        steps_per_epoch=sys.maxsize,
-        verbose=0,
-        callbacks=[schedule, share],
-        on_sample=recorder,
-    )
-    bar.update(100, finalize=True)
+    with Progress(f"{label:{max(map(len, ARMS))}}", 100, "%") as progress:
+        schedule = Schedule(
+            steps,
+            task.rate,
+            dataset.train_data[rows],
+            (x_test, y_test),
+            bar=lambda percent, values: progress.update(
+                percent, "  ".join(f"{name} {value:.4f}" for name, value in values.items())
+            ),
+        )
+        # One endless epoch: the schedule ends it.
+        training.fit(
+            x,
+            y,
+            batch_size=task.batch_size,
+            steps_per_epoch=sys.maxsize,
+            verbose=0,
+            callbacks=[schedule, share],
+            on_sample=recorder,
+        )
     last = schedule.history[-1]
     result = {
         "arm": label,
@@ -243,18 +244,24 @@ def main(options: argparse.Namespace) -> int:
         raise ValueError(f"--seconds must be above 0, got {options.seconds:g}.")
     if options.steps is not None and options.steps < 1:
         raise ValueError(f"--steps must be at least 1, got {options.steps}.")
+    if options.data and options.dataset != "mnist":
+        raise ValueError(
+            f"--data is for --dataset mnist; the points of {options.dataset} are made up."
+        )
     output = make_directory(options.output)
     dataset = load(options.dataset, options.data, options.seed)
     keras.utils.set_random_seed(options.seed)
     weights = build(_TASKS[options.dataset], dataset).get_weights()
     steps, about = options.steps, ""
     if steps is None:
+        print("Measuring how long a step takes here ...", flush=True)
         steps = steps_in(options.seconds, options, dataset)
         about = f" about {options.seconds:g} seconds of uniform training,"
     print(
         f"{options.dataset}: {len(dataset.train_data)} training examples, "
         f"{keras.backend.backend()} backend; {steps} steps,{about} in {len(ARMS)} ways from the "
-        "same start"
+        "same start. Before each, what it needs is compiled, which no time below counts.\n",
+        flush=True,
     )
     results, counts = [], {}
     for label in ARMS:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ..._text_tables import is_terminal, print_table
+from ..._text_tables import print_table
 from ..results import Result
 
 _LEVELS = ("dataset", "model", "sampler", "wrapper", "reweighting")
-_HEAD = ("Dataset", "Network", "Sampler", "Score", "Reweighting", "Params", "Epochs", "Steps")
+_HEAD = (
+    *("Dataset", "Network", "Sampler", "Score", "Reweighting", "Params"),
+    *("Epochs", "Steps", "State"),
+)
 
 
 def _begun(directory: Path) -> bool:
@@ -48,20 +51,21 @@ def describe(root: Path, directory: Path) -> list[str]:
     params = "/".join(parts) or "."
     if len(parts) == len(_LEVELS) + 1:
         cells, params = dict(zip(_LEVELS, parts, strict=False)), parts[-1]
-    evaluations, steps, state = 0, 0, "not begun"
+    epochs, steps, state = None, 0, "not begun"
     if (directory / "train.txt").is_file():
         result = Result(directory)
-        evaluations, steps = len(result.validation), result.steps
+        epochs, steps = result.epochs, result.steps
         state = result.description.get("state", "begun")
         cells |= {level: result.settings[level] for level in _LEVELS if level in result.settings}
-    return [*(cells[level] for level in _LEVELS), params, str(evaluations), f"{steps} ({state})"]
+    shown = "-" if epochs is None else f"{epochs:.2f}"
+    return [*(cells[level] for level in _LEVELS), params, shown, str(steps), state]
 
 
 def _cells(root: Path, directory: Path) -> list[str]:
     try:
         return describe(root, directory)
     except (OSError, ValueError) as error:
-        return [str(directory), str(error)]
+        return [*("-" for _ in _LEVELS), str(directory.relative_to(root)), "-", "-", str(error)]
 
 
 def _changed(directory: Path) -> float:
@@ -70,16 +74,17 @@ def _changed(directory: Path) -> float:
 
 
 def main(options: argparse.Namespace) -> int:
-    """Prints a table on a terminal, rows divided by tabs elsewhere."""
-    root = options.expdir or options.directory
+    """Prints a table."""
+    if options.expdir and options.directory:
+        raise ValueError("--expdir is another name of the directory: give one of them.")
+    root = options.expdir or options.directory or Path(".")
     if not root.is_dir():
         raise NotADirectoryError(f"There is no directory {root}.")
     runs = [path for path in find(root) if _begun(path) != options.pending]
     if options.latest:
         runs.sort(key=_changed)
-    rows = [_cells(root, path) for path in runs]
-    if is_terminal():
-        print_table(_HEAD, rows, left=len(_LEVELS) + 1)
-    else:
-        print("\n".join("\t".join(row) for row in [_HEAD, *rows]))
+    if not runs:
+        print(f"There are no runs{' to come' if options.pending else ''} below {root}.")
+        return 0
+    print_table(_HEAD, [_cells(root, path) for path in runs], left=len(_LEVELS) + 1)
     return 0

@@ -12,12 +12,35 @@ from ... import plots
 from ..._files import make_directory, write_whole
 from ..._names import unknown
 from .. import registry
-from ..options import STILL
+from ..options import FRAMES, MOVING, STILL
 from ..registry.decorators import CONDITIONS
 from ..results import Result
 
-_MOVING = (".gif", ".mp4")
 _SHOWN = 32
+
+
+def _check_output(options: argparse.Namespace, moving: bool, animated: bool) -> None:
+    """Refuses what is no name of a picture, and options without an effect on it."""
+    output = options.output
+    allowed = [*STILL, *(MOVING if animated else ())]
+    if output.is_dir():
+        raise IsADirectoryError(
+            f"--output {output} is a folder; name a file in it, such as "
+            f"{output / options.kind}{STILL[0]}."
+        )
+    if output.suffix not in allowed:
+        also = ""
+        if output.suffix in MOVING:
+            kinds = [row.name for row in registry.PICTURES.values() if row.animated]
+            also = f"; {' and '.join(MOVING)} are for {' and '.join(kinds)}"
+        raise ValueError(
+            f"--output {output} must end in {', '.join(allowed[:-1])} or {allowed[-1]} for the "
+            f"kind {options.kind}{also}."
+        )
+    if moving and options.title:
+        raise ValueError("--title is for pictures that do not move; each frame has its own.")
+    if not moving and options.frames != FRAMES:
+        raise ValueError(f"--frames is for animations, whose names end in {' or '.join(MOVING)}.")
 
 
 def main(options: argparse.Namespace) -> int:
@@ -25,12 +48,8 @@ def main(options: argparse.Namespace) -> int:
     if options.kind not in registry.PICTURES:
         raise unknown("kind of picture", options.kind, registry.PICTURES)
     animated = registry.PICTURES[options.kind].animated
-    moving = animated and options.output.suffix in _MOVING
-    if not moving and options.output.suffix not in STILL:
-        also = f" or {', '.join(_MOVING)}" if animated else ""
-        raise ValueError(
-            f"{options.output} must end in {', '.join(STILL)}{also} for {options.kind}."
-        )
+    moving = animated and options.output.suffix in MOVING
+    _check_output(options, moving, animated)
     results = [Result(path) for path in options.runs]
     make_directory(options.output.parent)
     with plots.style():
@@ -186,7 +205,8 @@ def _with_draws(results: list[Result], kind: str) -> tuple[Result, np.ndarray, A
     result = _one(results, kind)
     if result.draws is None:
         raise ValueError(
-            f"The run in {result.directory} has no draws.npy, which is written when it ends."
+            f"The run in {result.directory} has neither draws.npy, which is written when it ends, "
+            "nor a checkpoint."
         )
     row = registry.DATASETS.look_up(result.settings.get("dataset", ""))
     dataset = row.make(result.settings["hyperparams"])

@@ -14,6 +14,7 @@ import numpy as np
 
 from ... import __version__
 from ..._files import make_directory, write_json, write_whole
+from ..._progress import Progress
 from ...datasets import BaseDataset
 from ...model_wrappers.model_state import load_model_state, model_state
 from ...training.loop import Loop
@@ -22,6 +23,7 @@ from .. import build
 from ..hyperparams import Hyperparams, parse
 from ..lock import locked
 from ..logs import Logs
+from ..options import SNAPSHOT_PERIOD
 from ..recorder import Recorder
 from ..registry import forward_batch_size
 from ..registry.general import BATCH_SIZE, SEED
@@ -50,6 +52,8 @@ def main(options: argparse.Namespace) -> int:
     names = {name: getattr(options, name) for name in _NAMES}
     build.check(names, hp)
     build.warn_without_effect(names, hp)
+    if options.snapshot_period != SNAPSHOT_PERIOD and not options.save_model:
+        build.say_without_effect({"--snapshot_period": "of --save_model"})
     settings = {
         **names,
         "hyperparams": hp,
@@ -60,9 +64,18 @@ def main(options: argparse.Namespace) -> int:
         "initial_weights": options.initial_weights and str(options.initial_weights),
         "backend": keras.backend.backend(),
     }
-    directory = make_directory(Path(options.output_directory))
-    with locked(directory) as left:
-        return _run(options, names, settings, hp, directory, left)
+    directory = Path(options.output_directory)
+    made = not directory.exists()
+    make_directory(directory)
+    try:
+        with locked(directory) as left:
+            return _run(options, names, settings, hp, directory, left)
+    except BaseException:
+        if made:
+            # It stays where anything is in it.
+            with contextlib.suppress(OSError):
+                directory.rmdir()
+        raise
 
 
 def _run(
@@ -113,9 +126,11 @@ class _Run:
             for name in (CHECKPOINT, BEFORE, DRAWS):
                 (directory / name).unlink(missing_ok=True)
             # Before all else, so that whatever is here can go on.
-            self._describe("begun", 0, 0.0)
+            self._describe("begun", 0, 0.0, 0.0)
         else:
             go_on_from(found)
+            # Of where it was stopped; the checkpoint has the same until the next.
+            (directory / DRAWS).unlink(missing_ok=True)
         self.logs = Logs(directory, found.state["sizes"] if found else None)
         batch_size = hp.get(BATCH_SIZE.name, BATCH_SIZE.default)
         self.loop = Loop(
@@ -125,19 +140,20 @@ class _Run:
             batch_size,
             wait=True,
         )
-        self._shown = 0
         self.recorder = Recorder(self.loop, self.logs, hp, self.metric, self._show, self.dataset)
         self.loop.on_sample = self.recorder.on_sample
         self.last: dict[str, float] = {}
         if found:
             self._load(found)
-        # A terminal is drawn on, a file gets a line now and then.
-        live = sys.stdout.isatty()
-        self.bar = keras.utils.Progbar(
-            100 if self.timed else options.train_for,
-            stateful_metrics=["loss", "error", "vr", "samples/s", self.metric or "error"],
-            interval=0.2 if live else 10.0,
-            unit_name="%" if self.timed else "step",
+        # Where no bar is drawn: a line an epoch, or a quarter of a shorter run.
+        epoch = max(1, len(self.dataset.train_data) // batch_size)
+        every = options.train_for / 4 if self.timed else min(epoch, options.train_for / 4)
+        self.bar = Progress(
+            "",
+            options.train_for,
+            "s" if self.timed else "steps",
+            every=every,
+            begin=self.recorder.progress,
         )
 
     def _load(self, found: Checkpoint) -> None:
@@ -165,9 +181,10 @@ class _Run:
         )
         self._note("running")
         try:
-            with r.interruptible(), r.listening(options.save_predictions):
+            with self.bar, r.interruptible(), r.listening(options.save_predictions):
                 while r.progress < options.train_for and r.stopped_by is None:
                     self._segment()
+            self._end()
         except BaseException as error:
             # What is on disk is whole, and goes on from the last checkpoint.
             with contextlib.suppress(OSError):
@@ -175,15 +192,29 @@ class _Run:
             raise
         finally:
             self.logs.close()
-        if r.stopped_by is not None:
+        return 0 if r.stopped_by is None else status(r.stopped_by)
+
+    def _end(self) -> None:
+        """Writes what a run leaves behind, and evaluates where it has come to."""
+        r = self.recorder
+        write_whole(self.directory / DRAWS, lambda path: np.save(path, r.draws))
+        if r.stopped_by is None:
+            if self.options.save_model:
+                self._save_weights("")
+        else:
+            # All is on disk: whoever does not want to wait for the evaluation ends it again.
             self._note("interrupted")
             print(
-                f"\nInterrupted after {r.steps} steps; --resume goes on from there.",
+                f"Interrupted after {r.steps} steps; --resume goes on from there.",
                 file=sys.stderr,
+                flush=True,
             )
-            return status(r.stopped_by)
-        self._finish()
-        return 0
+        if r.steps % self.options.validate_every and r.steps:
+            # After the checkpoint, from which a run goes on that is to be as one that went through.
+            self._validate()
+        if r.stopped_by is None:
+            self._note("finished")
+        self._summarize()
 
     def _segment(self) -> None:
         """Trains up to the next step at which something else is to be done."""
@@ -210,13 +241,8 @@ class _Run:
             self._save_state()
 
     def _show(self, recorder: Recorder, values: dict[str, float]) -> None:
-        current = recorder.steps
-        if self.timed:
-            current = min(int(100 * recorder.progress / self.options.train_for), 100)
-            if current == self._shown:
-                return
-        self._shown = current
-        self.bar.update(current, list(values.items()), finalize=False)
+        done = min(recorder.progress, self.options.train_for)
+        self.bar.update(done, "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
 
     def _validate(self) -> None:
         self.last = self._evaluate("val", train=False, part=slice(None))
@@ -259,9 +285,10 @@ class _Run:
         save_checkpoint(self.directory, state)
 
     def _note(self, state: str) -> None:
-        self._describe(state, self.recorder.steps, self.recorder.seconds)
+        r = self.recorder
+        self._describe(state, r.steps, r.seconds, r.compiling)
 
-    def _describe(self, state: str, steps: int, seconds: float) -> None:
+    def _describe(self, state: str, steps: int, seconds: float, compiling: float) -> None:
         versions = {"importance_sampling": __version__, "keras": keras.__version__}
         content = {
             "settings": self.settings,
@@ -269,6 +296,7 @@ class _Run:
             "train_for": self.options.train_for,
             "steps": steps,
             "seconds": round(seconds, 3),
+            "compiling_seconds": round(compiling, 3),
             "train_size": len(self.dataset.train_data),
             "test_size": len(self.dataset.test_data),
             "metric": self.metric,
@@ -276,14 +304,10 @@ class _Run:
         }
         write_json(self.directory / RUN, content)
 
-    def _finish(self) -> None:
+    def _summarize(self) -> None:
         r = self.recorder
-        if self.options.save_model:
-            self._save_weights("")
-        write_whole(self.directory / DRAWS, lambda path: np.save(path, r.draws))
-        self._note("finished")
-        self.bar.update(self.bar.target, finalize=True)
         text = f"{r.steps} steps in {r.seconds:.1f} s of training"
+        text += f", and {r.compiling:.1f} s of compiling that the clock leaves out"
         if self.last:
             loss, metric = self.last["loss"], self.last["metric"]
             accuracy = self.metric is not None and "accuracy" in self.metric

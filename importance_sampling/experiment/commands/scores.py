@@ -8,6 +8,7 @@ from pathlib import Path
 
 import keras
 
+from ..._progress import shown
 from ...model_wrappers import OracleWrapper
 from ...reweighting import UNWEIGHTED
 from ...utils.keras_utils import DatasetSequence
@@ -29,7 +30,9 @@ def main(options: argparse.Namespace) -> int:
     build.load_initial_weights(model, Path(options.weights))
     wrapper = OracleWrapper(model, UNWEIGHTED, score=options.score)
     batches = DatasetSequence(dataset, batch_size=options.batch_size)
-    for i in range(len(batches)):
+    # On standard error, and nothing where that is a file: standard output is data.
+    count = len(batches)
+    for i in shown(range(count), "scores", count, unit="batches", file=sys.stderr, quiet=True):
         scores = wrapper.score_batch(*batches[i]).reshape(-1)
         sys.stdout.write("".join(f"{float(score):.8g}\n" for score in scores))
     sys.stdout.flush()

@@ -12,6 +12,7 @@ import numpy as np
 from ... import _requirements
 from ..._arrays import Nested
 from ..._files import check_target, make_directory, write_json, write_whole
+from ..._progress import Progress
 from ..._text_tables import print_table
 from ...model_wrappers import OracleWrapper, Score
 from ...reweighting import BiasedReweightingPolicy
@@ -66,23 +67,30 @@ def main(options: argparse.Namespace) -> int:
     wrapper = OracleWrapper(model, BiasedReweightingPolicy(), score="loss")
     sample = GradientSample(wrapper, (x, y), exact, options.inner_batch_size)
     found = []
-    for name in options.score:
-        if name in UNIFORM:
-            scores = np.ones(options.sample_size)
-        elif name == HISTORY and earlier is not None:
-            # As `HistoryMixtureSampler` draws: a share of the draws is uniform.
-            scores = MIX.default / len(earlier) + (1 - MIX.default) * earlier / earlier.sum()
-        else:
-            scores = exact if name == "full_gnorm" else scoring.by(name)
-        if not exact.any():
-            raise ValueError("All gradients are 0: there is nothing to estimate.")
-        if not scores.any():
-            raise ValueError(f"All scores {name} are 0, so that nothing can be drawn by them.")
-        if options.save_scores:
-            path = options.save_scores / f"{name}.txt"
-            write_whole(path, partial(np.savetxt, X=scores))
-        found.append(sample.measure(name, scores, options.batch_size, options.samples, rng))
-        _print(found[-1])
+    # Elsewhere than on a terminal, what is found tells how far it has come.
+    bar = Progress("mini-batches", len(options.score) * options.samples, "", quiet=True)
+    with bar:
+        for name in options.score:
+            if name in UNIFORM:
+                scores = np.ones(options.sample_size)
+            elif name == HISTORY and earlier is not None:
+                # As `HistoryMixtureSampler` draws: a share of the draws is uniform.
+                scores = MIX.default / len(earlier) + (1 - MIX.default) * earlier / earlier.sum()
+            else:
+                scores = exact if name == "full_gnorm" else scoring.by(name)
+            if not exact.any():
+                raise ValueError("All gradients are 0: there is nothing to estimate.")
+            if not scores.any():
+                raise ValueError(f"All scores {name} are 0, so that nothing can be drawn by them.")
+            if options.save_scores:
+                path = options.save_scores / f"{name}.txt"
+                write_whole(path, partial(np.savetxt, X=scores))
+            found.append(
+                sample.measure(
+                    name, scores, options.batch_size, options.samples, rng, each=bar.advance
+                )
+            )
+            _print(found[-1])
     print()
     print_table(_HEAD, [_cells(quality) for quality in found])
     if options.output:

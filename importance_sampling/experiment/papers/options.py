@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 from ..argument_types import numbers, slice_of
 
@@ -33,7 +34,7 @@ def _lfw_forward_pass(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("output", type=Path, help="file for the representations, float32")
     parser.add_argument("--embedding", type=int, default=128, help="size of a representation")
     parser.add_argument("--slice", type=slice_of, default=slice(None), help="part, such as 0:1000")
-    parser.add_argument("--batch_size", type=int, default=16)
+    parser.add_argument("--batch_size", type=int, default=16, help="images in one forward pass")
     parser.add_argument("--dataset_path", help="directory of LFW (or the variable LFW)")
 
 
@@ -44,10 +45,36 @@ def _lfw_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dataset_path", help="directory of LFW (or the variable LFW)")
 
 
-PROGRAMS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
-    "plot-distribution": ("animate the distribution of each line's values", _plot_distribution),
-    "plot-loss-evolution": ("animate predicted against actual losses", _plot_loss_evolution),
-    "lfw-forward-pass": ("compute representations of the faces of LFW", _lfw_forward_pass),
-    "lfw-evaluate": ("evaluate representations of the faces of LFW", _lfw_evaluate),
+class Program(NamedTuple):
+    """A program of the papers; see `Command` for what is of the same name there."""
+
+    summary: str
+    add_options: Callable[[argparse.ArgumentParser], None]
+    example: str
+    loads_backend: bool = False
+
+
+PROGRAMS: dict[str, Program] = {
+    "plot-distribution": Program(
+        "animate the distribution of each line's values",
+        _plot_distribution,
+        "--to_file values.gif < values.txt",
+    ),
+    "plot-loss-evolution": Program(
+        "animate predicted against actual losses",
+        _plot_loss_evolution,
+        "runs/first/predictions.txt --to_file losses.gif",
+    ),
+    "lfw-forward-pass": Program(
+        "compute representations of the faces of LFW",
+        _lfw_forward_pass,
+        "pretrained_resnet50 resnet.weights.h5 faces.bin --dataset_path lfw",
+        True,
+    ),
+    "lfw-evaluate": Program(
+        "evaluate representations of the faces of LFW",
+        _lfw_evaluate,
+        "faces.bin --dataset_path lfw",
+    ),
 }
-"""Every program with a summary and what adds its arguments."""
+"""Every program by its name."""

@@ -9,6 +9,7 @@ from .datasets import DATASETS
 from .decorators import CONDITIONS, SMOOTHINGS
 from .general import OF_EVERY_RUN, OPTIMIZERS, WEIGHTS
 from .known import HYPERPARAMETERS, Meaning, check_values, meanings_of, without_effect
+from .networks import NETWORKS
 from .pictures import PICTURES
 from .reweightings import REWEIGHTINGS
 from .rows import Hyperparameter, Hyperparams, Row, Table
@@ -20,6 +21,7 @@ __all__ = [
     "CONDITIONS",
     "DATASETS",
     "HYPERPARAMETERS",
+    "NETWORKS",
     "OF_EVERY_RUN",
     "OPTIMIZERS",
     "PICTURES",

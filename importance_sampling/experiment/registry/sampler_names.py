@@ -83,11 +83,26 @@ def find_sampler(name: str) -> SamplerName:
         A `SamplerName`.
 
     Raises:
-        ValueError: if there is no such sampler; names the one most alike.
+        ValueError: if there is no such sampler; names the one most alike, or says what does not go
+            before what.
     """
     if name in SAMPLER_NAMES:
         return SAMPLER_NAMES[name]
-    raise unknown("sampler", name, SAMPLER_NAMES)
+    for table in (CONDITIONS, SMOOTHINGS):
+        for before in table:
+            if name.startswith(before) and name.removeprefix(before) in SAMPLER_NAMES:
+                raise ValueError(
+                    f"{before!r} does not go before {name.removeprefix(before)!r}. It goes before "
+                    f"{', '.join(_followers(before))}."
+                )
+    parts = [*SAMPLERS, *(f"{before}..." for before in (*SMOOTHINGS, *CONDITIONS))]
+    raise unknown("sampler", name, SAMPLER_NAMES, parts)
+
+
+def _followers(before: str) -> list[str]:
+    """The samplers that something may stand directly before, other than smoothed ones."""
+    names = [name.removeprefix(before) for name in SAMPLER_NAMES if name.startswith(before)]
+    return [name for name in names if name in SAMPLERS]
 
 
 def build_sampler(

@@ -1,0 +1,58 @@
+"""Loads Keras and its backend without what they write to standard error while they start."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import sys
+import tempfile
+from collections.abc import Iterator
+
+# Lines of TensorFlow and XLA: with a date, or with the letter of a level and a number.
+_STARTUP = re.compile(
+    rb"[IWE]\d{4} \d\d:\d\d:\d\d|[IWE]0000 00:00:\d|\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+: [IWE] "
+    rb"|WARNING: All log messages before absl|To enable the following instructions: "
+)
+
+
+@contextlib.contextmanager
+def without_startup_lines() -> Iterator[None]:
+    """Holds back what is written to standard error; all but log lines of a start come after it.
+
+    They are written past Python and before there is any way to say that they are not wanted.
+    """
+    with contextlib.ExitStack() as stack:
+        try:
+            saved = os.dup(2)
+        except OSError:
+            # There is no standard error.
+            yield
+            return
+        stack.callback(os.close, saved)
+        held = stack.enter_context(tempfile.TemporaryFile())
+        sys.stderr.flush()
+        os.dup2(held.fileno(), 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(saved, 2)
+            held.seek(0)
+            for line in held:
+                if not _STARTUP.match(line):
+                    os.write(2, line)
+
+
+def load_backend() -> None:
+    """Imports Keras, and has its backend find its devices, unless that has happened already."""
+    # Levels below errors, for the lines that come later.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if "keras" in sys.modules:
+        return
+    with without_startup_lines():
+        import keras
+
+        # Which loads TensorFlow on every backend, where it is installed.
+        keras.utils.set_random_seed(0)
+        keras.ops.zeros(())
