@@ -411,8 +411,11 @@ def test_the_picture_of_gradients_is_drawn_from_its_figures(tmp_path, monkeypatc
     ("arguments", "message"),
     [
         (("curve", "RUN", "-o", "a.png"), "no kind of picture 'curve'. Did you mean 'curves'"),
-        (("curves", "RUN", "-o", "a.jpeg2"), "must end in .png, .svg, .pdf for curves"),
-        (("scores", "RUN", "-o", "a.doc"), "must end in .png, .svg, .pdf or .gif, .mp4 for scores"),
+        (("curves", "RUN", "-o", "a.jpeg2"), "must end in .png, .svg or .pdf for the kind curves"),
+        (
+            ("scores", "RUN", "-o", "a.doc"),
+            "must end in .png, .svg, .pdf, .gif or .mp4 for the kind scores",
+        ),
         (("scores", "RUN", "RUN", "-o", "a.png"), "A picture of scores is of one run, got 2"),
         (("examples", "RUN", "-o", "a.png"), "Only images can be shown"),
         (("draws", "IMAGES", "-o", "a.png"), "Only points in the plane can be drawn"),

@@ -9,6 +9,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Sequence
+from typing import Any
 
 from .._names import nearest
 from .argument_types import Parser, hint_for
@@ -36,7 +37,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
     for name, command in _ALL.items():
         # Those without a line of help are not listed.
-        listed = {"help": command.summary} if name in COMMANDS else {}
+        listed: dict[str, Any] = {"help": command.summary} if name in COMMANDS else {}
         command.prepare(commands.add_parser(name, description=command.summary, **listed))
     return parser
 
