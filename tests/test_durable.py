@@ -402,7 +402,7 @@ def test_no_room_for_a_file(tmp_path, whole, capsys):
         error = capsys.readouterr().err
         assert status == 2 and error.count("\n") == 1, error
         assert str(directory) in error and "File too large" in error, error
-        assert not [path for path in directory.iterdir() if path.name.startswith(".")]
+        assert not list(directory.glob(".*"))
     assert run(directory, "--resume", "--save_model") == 0
     check_equal(directory, whole)
 
