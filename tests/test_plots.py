@@ -274,6 +274,8 @@ def test_every_kind_through_the_command_line(run, tmp_path, capsys, kind, file):
 @pytest.mark.end_to_end
 def test_curves_are_those_of_the_runs(run, images_run, tmp_path):
     results = [Result(run), Result(images_run)]
+    # As of a run that was killed before its first evaluation.
+    results[1].validation = np.empty((0, 2))
     figure = draw("curves", results)
     loss, timed_loss, error, timed_error = figure.axes
     for ax, xlabel, ylabel in (
@@ -287,7 +289,7 @@ def test_curves_are_those_of_the_runs(run, images_run, tmp_path):
         # Beside the axes at the right, whose curves are those at the left.
         names = ["by loss", "images"] if xlabel != "steps" else []
         if ylabel == "test error (%)":
-            # One run was too short for an evaluation.
+            # One run was not evaluated.
             names = ["no data: images", *names[:1]]
         assert [text.get_text() for text in ax.texts] == names
     for i, result in enumerate(results):

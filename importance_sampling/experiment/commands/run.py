@@ -242,7 +242,11 @@ class _Run:
 
     def _show(self, recorder: Recorder, values: dict[str, float]) -> None:
         done = min(recorder.progress, self.options.train_for)
-        self.bar.update(done, "  ".join(f"{name} {value:.4g}" for name, value in values.items()))
+        shown = (
+            f"{name} {value:.0f}" if abs(value) >= 1000 else f"{name} {value:.4g}"
+            for name, value in values.items()
+        )
+        self.bar.update(done, "  ".join(shown))
 
     def _validate(self) -> None:
         self.last = self._evaluate("val", train=False, part=slice(None))
