@@ -12,7 +12,7 @@ import torch
 from numpy.typing import ArrayLike
 
 from .._arrays import Nested
-from . import base
+from . import base, processes
 from .base import Tensor
 
 # Types of arrays that tensors have as well: of others Keras makes what comes next.
@@ -177,6 +177,26 @@ class Runtime(base.Runtime):
         with torch.random.fork_rng(devices=devices):
             yield
 
+    @contextlib.contextmanager
+    def own_draws(self) -> Iterator[None]:
+        """Unseeded dropout draws by a seed of the step's and the process' own."""
+        if self.processes is None:
+            yield
+            return
+        # Of the generator that is at the same place everywhere.
+        seed = int(torch.randint(2**62, ())) + self.processes.rank
+        with self.same_draws():
+            torch.manual_seed(seed)
+            yield
+
+    def buffers(self) -> list[Tensor]:
+        """Statistics of plain PyTorch modules inside the model."""
+        return list(self.model.buffers())
+
+    def attach(self) -> None:
+        """From now on steps are made together with other processes, where there are any."""
+        self.processes = processes.current()
+
     def begin_epoch(self) -> None:
         """Tells plain PyTorch modules inside the model that training runs."""
         self.model.train()
@@ -186,6 +206,7 @@ class Runtime(base.Runtime):
         self.model.eval()
 
     def detach(self) -> None:
-        """Back to inference mode, also after an interruption."""
+        """Back to inference mode, also after an interruption; the process is alone again."""
         self._device = None
+        self.processes = None
         self.model.eval()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import keras
 from numpy.typing import ArrayLike
+
+from .processes import Processes, Share
 
 Tensor: TypeAlias = Any
 """A tensor of the backend in use; the three have no common type."""
@@ -48,6 +50,9 @@ class Runtime:
         asynchronous: bool, whether calls return before the device is done.
         restored: bool, whether the training loop has put the model back to the middle of a
             training, so that there is something to finalize whatever steps follow.
+        processes: those that make each step together while a training loop runs; None where this
+            one is alone.
+        share: this process' part of the batch that is being computed; None for all of it.
     """
 
     traces = False
@@ -57,6 +62,8 @@ class Runtime:
     def __init__(self, model: keras.Model):
         self.model = model
         self.restored = False
+        self.processes: Processes | None = None
+        self.share: Share | None = None
 
     # -- functions of the model ---------------------------------------------------------------
 
@@ -111,6 +118,30 @@ class Runtime:
         nothing to do.
         """
         return contextlib.nullcontext()
+
+    def own_draws(self) -> contextlib.AbstractContextManager[None]:
+        """A block in which the layers of each process draw other random numbers.
+
+        Afterwards all processes are at the same place again, however many were drawn.
+        """
+        return contextlib.nullcontext()
+
+    @contextlib.contextmanager
+    def sharing(self, share: Share) -> Iterator[None]:
+        """A block in which the rows that are computed are a part of a batch.
+
+        Args:
+            share: which part.
+        """
+        before, self.share = self.share, share
+        try:
+            yield
+        finally:
+            self.share = before
+
+    def buffers(self) -> list[Tensor]:
+        """What the model keeps that is no variable of Keras', to be overwritten in place."""
+        return []
 
     def values(self, variables: Sequence[Any]) -> list[Tensor]:
         """The present values of variables, to differentiate by."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -21,6 +22,7 @@ from ._casts import cast_array, cast_floats
 from ._evaluation import ExampleColumns, ExampleValues, as_columns
 from ._many_steps import stack_rows, stack_weights
 from ._objective import Objective
+from ._parts import PartsOfSteps
 from ._passes import Scored
 from ._step_values import DeferredValues, SampleValues
 from ._training_step import TrainingStep
@@ -108,6 +110,11 @@ class CompiledModel:
     seen: set[Any]
     uniform_weights: dict[tuple[int, int], Tensor] = field(default_factory=dict)
 
+    @cached_property
+    def _parts(self) -> PartsOfSteps:
+        """What makes steps together with other processes."""
+        return PartsOfSteps(self)
+
     def train(
         self, proposal: Proposal, mean_valid_steps: np.ndarray | None
     ) -> tuple[dict[str, Any], DeferredValues]:
@@ -120,6 +127,20 @@ class CompiledModel:
 
         Returns:
             `(logs, values)`: metrics as tensors, and what the step tells of its samples.
+        """
+        processes = self.runtime.processes
+        if processes is None:
+            return self.train_alone(proposal, mean_valid_steps)
+        return self._parts.train(proposal, mean_valid_steps, processes.share(len(proposal.idxs)))
+
+    def train_alone(
+        self, proposal: Proposal, mean_valid_steps: np.ndarray | None
+    ) -> tuple[dict[str, Any], DeferredValues]:
+        """As `train`, on rows that no other process has a part in.
+
+        Args:
+            proposal: what to train on.
+            mean_valid_steps: as for `train`.
         """
         x, y, sample_weight = (*proposal.rows, None)[:3]
         by_score, step = proposal.by_score, self.step
@@ -167,6 +188,20 @@ class CompiledModel:
 
     def score(self, x: Nested, y: Nested, sample_weight: Nested = None) -> Scored:
         """Scores a batch by one forward pass; tensors, still being computed.
+
+        Args:
+            x: inputs.
+            y: targets.
+            sample_weight: the user's own weights, or None.
+        """
+        processes = self.runtime.processes
+        if processes is None:
+            return self.score_alone(x, y, sample_weight)
+        share = processes.share(count_rows(x))
+        return self._parts.score(x, y, sample_weight, share)
+
+    def score_alone(self, x: Nested, y: Nested, sample_weight: Nested = None) -> Scored:
+        """As `score`, of rows that no other process has a part in.
 
         Args:
             x: inputs.

@@ -29,6 +29,7 @@ from ._accuracy_score import wrong_share
 from ._closed_form import ClosedForm, find_closed_form
 from ._gradient_norms import exact_norms, layer_norms, sum_per_sample
 from ._norm_plan import NormPlan, plan_norms, tapped_squares
+from ._part_factors import factors_of_part
 from ._weighted_loss import WeightedLoss
 
 Score: TypeAlias = Literal["loss", "gnorm", "full_gnorm", "acc"]
@@ -105,12 +106,14 @@ class Objective:
         scale = 1.0 if self.summed else ops.cast(n, "float32")
         ones = ops.ones((n,), "float32")
         valid = loss.valid(y, masks)
+        factors = factors_of_part(self.runtime.share, loss, y, masks)
 
         def batch_loss(weights: Tensor, *predictions: Tensor) -> Tensor:
             masked = [write_mask(p, m) for p, m in zip(predictions or flat, masks, strict=True)]
             packed = tree.pack_sequence_as(outputs, masked)
+            given = weights if factors is None else [weights * f for f in factors]
             with self.runtime.scope():
-                return loss.value(x, y, packed, loss.weigh(sample_weight, weights, valid))
+                return loss.value(x, y, packed, loss.weigh(sample_weight, given, valid))
 
         arguments = [ones, *flat] if self.scores_at_outputs else [ones]
         _, gradients = backend.get().gradient(batch_loss, arguments)
@@ -173,8 +176,10 @@ class Objective:
             with self.runtime.scope():
                 outputs = loss.forward(x)
                 n = ops.shape(tree.flatten(outputs)[0])[0]
-                valid = loss.valid(y, loss.masks(outputs))
-                weight = loss.weigh(sample_weight, ops.ones((n,), "float32"), valid)
+                masks = loss.masks(outputs)
+                factors = factors_of_part(self.runtime.share, loss, y, masks)
+                given = ops.ones((n,), "float32") if factors is None else factors
+                weight = loss.weigh(sample_weight, given, loss.valid(y, masks))
                 return loss.value(x, y, outputs, weight)
 
         return layer_norms(layer, batch_loss, self.summed)
@@ -191,7 +196,8 @@ class Objective:
         # As for the batch's losses: Keras divides by the valid steps of the whole batch.
         mean_counts = None
         if loss.has_masked_timesteps:
-            mean_counts = ops.mean(loss.count_valid(y, masks), axis=0)
+            counts, share = loss.count_valid(y, masks), self.runtime.share
+            mean_counts = ops.mean(counts, axis=0) if share is None else share.mean(counts)
 
         def data_loss(x: Nested, y: Nested, sample_weight: Nested, outputs: Nested) -> Tensor:
             own_masks = loss.masks(outputs)

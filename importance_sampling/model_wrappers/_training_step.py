@@ -16,6 +16,7 @@ from . import _checks
 from ._hooks import replaced
 from ._metric_weights import MetricWeigher
 from ._objective import Objective
+from ._part_factors import loss_of_batch, mean_valid_steps
 from ._step_values import DeferredValues, SampleValues, StepBatch
 from .introspection import overrides
 
@@ -140,7 +141,8 @@ class TrainingStep:
         def tracker_hook(value: Any, sample_weight: Any = None) -> None:
             batch.loss_update = (value, sample_weight)
 
-        if self._users_step or not self.weights_enter_as_data:
+        shared_sum = self._runtime.share is not None and self.objective.summed
+        if self._users_step or not self.weights_enter_as_data or shared_sum:
             hooks.enter_context(replaced(model, "compute_loss", loss_hook))
         if self._users_step and batch.weights is not None:
             # It may update metrics anywhere.
@@ -168,14 +170,16 @@ class TrainingStep:
         if self._users_step and not self._runtime.functional_gradients and batch.outputs is None:
             batch.outputs = (batch.y if y is None else y), y_pred
         if batch.weights is None:
-            return loss.call(x, y, y_pred, sample_weight, arguments)
+            value = loss.call(x, y, y_pred, sample_weight, arguments)
+            return self._of_batch(value)
         self._check_rows(batch.weights, y_pred)
         masks = loss.masks(y_pred)
         ones = ops.ones_like(batch.metric_weights)
         factors = [ones] * len(loss.info.masked)
         if loss.has_masked_timesteps:
             counts = loss.count_valid(y, masks)
-            factors = loss.valid_step_factors(counts, batch.mean_valid_steps)
+            mean = mean_valid_steps(self._runtime.share, counts, batch.mean_valid_steps)
+            factors = loss.valid_step_factors(counts, mean)
         if self._weight_layer is not None:
             _, scores = self.objective.measure(x, y, y_pred, batch.sample_weight, masks)
             graph = self._graph_weights(scores, batch.weights)
@@ -183,7 +187,12 @@ class TrainingStep:
         elif self._users_step:
             factors = [f * batch.weights[:, 0] for f in factors]
         weight = loss.weigh(sample_weight, factors, loss.valid(y, masks))
-        return loss.call(x, y, y_pred, weight, arguments)
+        value = loss.call(x, y, y_pred, weight, arguments)
+        return self._of_batch(value)
+
+    def _of_batch(self, value: Tensor) -> Tensor:
+        share = self._runtime.share if self.objective.summed else None
+        return value if share is None else loss_of_batch(share, value, self.model.losses)
 
     def _check_rows(self, weights: Tensor, y_pred: Nested) -> None:
         """Raises if a step of the user's own computes its loss of other rows than the batch's."""
@@ -198,8 +207,12 @@ class TrainingStep:
 
     def _graph_weights(self, scores: Tensor, weights: Tensor) -> Tensor:
         """Weights `(n,)` that the policy's layer makes of the scores of this pass."""
-        column = ops.expand_dims(ops.stop_gradient(scores), -1)
-        return ops.stop_gradient(self._weight_layer([column, weights])[:, 0])
+        column, share = ops.expand_dims(ops.stop_gradient(scores), -1), self._runtime.share
+        if share is not None:
+            # They may depend on the scores of the whole batch.
+            column, weights = share.gather([column, weights])
+        made = ops.stop_gradient(self._weight_layer([column, weights])[:, 0])
+        return made if share is None else made[share.rows]
 
     def _before_metrics(self, batch: StepBatch, x: Nested, y: Nested, y_pred: Nested) -> None:
         """Takes losses and scores from the outputs; gives the tracker the loss held back."""
@@ -215,10 +228,14 @@ class TrainingStep:
     def _loss_change(self, batch: StepBatch, values: SampleValues) -> Tensor:
         """What turns the loss that biased weights minimise into that of the training set."""
         change = (batch.metric_weights - values.weights) * values.losses
-        if values.valid_steps is not None:
-            factors = self._loss.valid_step_factors(values.valid_steps, batch.mean_valid_steps)
-            change = change * factors[0]
-        return ops.sum(change) if self.objective.summed else ops.mean(change)
+        share, counts = self._runtime.share, values.valid_steps
+        if counts is not None:
+            divisor = None if share is None else share.mean(counts)
+            mean = batch.mean_valid_steps
+            change = change * self._loss.valid_step_factors(counts, mean, divisor)[0]
+        if not self.objective.summed:
+            return ops.mean(change)
+        return ops.sum(change) * (1.0 if share is None else share.rows_per_own)
 
     def _weigh_metrics(self, hooks: contextlib.ExitStack, batch: StepBatch) -> None:
         factor: Callable[[], Tensor] | None = None

@@ -238,7 +238,9 @@ class WeightedLoss:
                 columns.append(count_valid(steps))
         return ops.stack(columns, axis=-1)
 
-    def valid_step_factors(self, counts: Tensor, mean_counts: Tensor | None) -> list[Tensor]:
+    def valid_step_factors(
+        self, counts: Tensor, mean_counts: Tensor | None, divisor: Tensor | None = None
+    ) -> list[Tensor]:
         """Factors that make Keras divide by the training set's valid steps, not the batch's.
 
         Keras' masked loss is sum_i w_i t_i / sum_i c_i over the batch, t_i and c_i the
@@ -248,6 +250,8 @@ class WeightedLoss:
         Args:
             counts: `(n, outputs)` valid steps of the batch.
             mean_counts: `(outputs,)` their mean over the training set, 0 where not known; or None.
+            divisor: `(outputs,)` the mean that values were divided by, where that is not the one
+                over these rows.
 
         Returns:
             For each output `(n,)`.
@@ -256,7 +260,8 @@ class WeightedLoss:
         if mean_counts is None:
             return [ones] * len(self.info.masked)
         known = mean_counts > 0.0
-        ratios = ops.mean(counts, axis=0) / ops.where(known, mean_counts, 1.0)
+        divisor = ops.mean(counts, axis=0) if divisor is None else divisor
+        ratios = divisor / ops.where(known, mean_counts, 1.0)
         ratios = ops.where(known, ratios, 1.0)
         return [ones * ratios[i] for i in range(len(self.info.masked))]
 

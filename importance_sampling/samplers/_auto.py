@@ -112,6 +112,7 @@ class AutoSampler(BaseSampler):
 
     overlaps = True
     keeps_history = True
+    uses_step_times = True
 
     def __init__(
         self,

@@ -11,7 +11,12 @@ from ..proposal import Pool, Proposal, StepRecord
 from ._pool import UniformSampler
 from .ahead import batches_ahead
 from .base import BaseSampler
-from .conditions import Condition, VarianceReductionCondition, as_condition
+from .conditions import (
+    Condition,
+    MeasuredReductionCondition,
+    VarianceReductionCondition,
+    as_condition,
+)
 from .variance import MovingAverage
 
 
@@ -39,6 +44,7 @@ class SamplerDecorator(BaseSampler):
         self._share_index_stream(sampler)
         self.resampling = sampler.resampling
         self.uses_stale_scores = sampler.uses_stale_scores
+        self.uses_step_times = sampler.uses_step_times
         self.overlaps = self.overlaps and sampler.overlaps
 
     def transform(self, pool: Pool) -> Pool:
@@ -222,6 +228,8 @@ class ConditionalStartSampler(SamplerDecorator):
     def __init__(self, sampler: BaseSampler, condition: Condition):
         super().__init__(sampler)
         self.condition = as_condition(condition)
+        measures = isinstance(condition, MeasuredReductionCondition)
+        self.uses_step_times = measures or sampler.uses_step_times
         self.uniform = UniformSampler(sampler.dataset, sampler.reweighting)
         self.uniform._share_index_stream(self)
 

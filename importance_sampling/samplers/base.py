@@ -65,6 +65,10 @@ class BaseSampler(Stateful):
     uses_stale_scores = False
     """Whether the scores drawn by are predictions, or of the model as it was some steps ago."""
 
+    uses_step_times = False
+    """Whether draws depend on how long steps took (`StepRecord.seconds`), which is then told of all
+    processes that train together as one of them measured it."""
+
     keeps_history = False
     """Whether what it learnt of the examples is worth keeping from one `fit` to the next."""
 

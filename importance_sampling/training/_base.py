@@ -10,7 +10,8 @@ import keras
 import numpy as np
 
 from .._arrays import TRIED_ROWS, dataset_length, take_rows
-from .._files import AnyPath, make_directory
+from .._files import AnyPath
+from ..backend.processes import current
 from ..data import StreamDataset
 from ..data import arrays as _data
 from ..model_wrappers import OracleWrapper, Score, ScoreDtype
@@ -29,6 +30,7 @@ from ._model_methods import ModelMethods
 from ._report import TrainingReport
 from ._saved_state import SavedState, check_belongs
 from ._stepper import OnSample, OnScores
+from ._together import check_same, check_supported, saving_callbacks
 from ._validation import Validation
 from .backup import FollowBackup, RestoreOnce, Restorer
 from .loop import Loop
@@ -164,17 +166,38 @@ class BaseTraining(FitMethods, ModelMethods):
             batch_size = min(batch_size, length)
             steps_per_epoch = steps_per_epoch or -(-length // batch_size)
         steps_per_epoch = _arguments.cap_steps(steps_per_epoch)
+        processes = current()
         first_rows = _first_rows(dataset, length)
         self.model.build(*first_rows)
+        if processes is not None:
+            check_supported(processes, self.model)
         self._check_targets(dataset)
         if validation is not None:
             self.model.dry_run("validation_data", *validation.first_rows())
         sampler = self.sampler(dataset, batch_size, steps_per_epoch, epochs)
         self._restore_history(sampler, batch_size)
-        loop = Loop(self.model, sampler, self.original_model, batch_size, on_sample, on_scores)
+        loop = Loop(
+            self.model,
+            sampler,
+            self.original_model,
+            batch_size,
+            on_sample,
+            on_scores,
+            processes=processes,
+        )
         self._report = loop.report
         kind, score = type(self).__name__, self.model.score_name
         saved = self._saved = SavedState(loop, kind, score, steps_per_epoch, first_rows)
+        if processes is not None:
+            given = {
+                "epochs": epochs,
+                "initial_epoch": initial_epoch,
+                "callbacks": saving_callbacks(callbacks),
+                "load_state": None if self._loaded is None else self._loaded[0]["loop"]["step"],
+                "on_scores": on_scores is not None,
+                "validation_data": validation is not None,
+            }
+            check_same(processes, {**saved.belongs_to(), **given}, first_rows)
         own_callbacks = self._own_callbacks(callbacks, saved)
         with (
             contextlib.closing(sampler),
@@ -234,7 +257,6 @@ class BaseTraining(FitMethods, ModelMethods):
         path = Path(path)
         if path.is_dir():
             raise IsADirectoryError(f"`path` must be a file, but {path} is a folder.")
-        make_directory(path.parent)
         self._saved.save(path)
 
     def load_state(self, path: AnyPath) -> None:

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 
 from .. import data
+from ..backend.processes import current
 from ..data.class_weight import check_class_weight
 from ..model_wrappers import OracleWrapper
 from ..model_wrappers.introspection import input_shapes
@@ -17,6 +18,7 @@ from . import _arguments
 from ._arguments import BATCH_SIZE, Callbacks, Verbose, check_count, check_optional_count
 from ._exclusive import alone, check_alone
 from ._stepper import OnSample, OnScores
+from ._together import share_generator
 from ._validation import Validation
 
 
@@ -127,6 +129,7 @@ class FitMethods:
             check_class_weight(class_weight)
         batch_size = check_count("batch_size", BATCH_SIZE if batch_size is None else batch_size)
         self._shuffle = bool(shuffle)
+        share_generator(current(), self._rng)
         adapter = self._adapt(x, y, sample_weight, batch_size=batch_size, class_weight=class_weight)
         if validation_data is None and validation_split:
             adapter, validation_data = adapter.split(validation_split)
@@ -219,6 +222,7 @@ class FitMethods:
                 f"`fit_generator` takes a generator of batches, got {type(train).__name__}; use "
                 "`fit` for arrays and `fit_dataset` for a data set."
             )
+        share_generator(current(), self._rng)
         adapter = self._adapt(train, batch_size=batch_size, rebatch=True)
         steps = check_optional_count("steps_per_epoch", steps_per_epoch)
         with alone(self.original_model), adapter.training(steps) as stream:
@@ -273,6 +277,7 @@ class FitMethods:
             )
         batch_size = check_count("batch_size", batch_size)
         self._shuffle = True
+        share_generator(current(), self._rng)
         adapter = data.adapt(dataset, batch_size=batch_size)
         steps = check_optional_count("steps_per_epoch", steps_per_epoch)
         with alone(self.original_model), adapter.training(steps) as train:

@@ -14,6 +14,7 @@ import numpy as np
 
 from .. import __version__
 from .._arrays import dataset_length, flatten
+from .._files import make_directory
 from ..data.arrays import ArrayDataset
 from ..model_wrappers.model_state import load_model_state, model_state
 from ..samplers import BaseSampler
@@ -84,7 +85,7 @@ class SavedState:
             self._was_interrupted = True
             raise
 
-    def _belongs_to(self) -> dict[str, Any]:
+    def belongs_to(self) -> dict[str, Any]:
         """What must be the same for the state to be of any use."""
         model = self.loop.model
         variables = [[v.name, *map(int, v.shape)] for v in model.variables]
@@ -115,7 +116,7 @@ class SavedState:
                 "runs: with `BackupState` or `keras.callbacks.BackupAndRestore`."
             )
         return {
-            "belongs_to": self._belongs_to(),
+            "belongs_to": self.belongs_to(),
             "versions": {"importance_sampling": __version__, "keras": keras.__version__},
             **self._parts(),
         }
@@ -135,10 +136,16 @@ class SavedState:
     def save(self, path: Path) -> None:
         """Writes the state to a file, whole or not at all.
 
+        Of several processes that train together the first one writes; all must call this, for they
+        may have to wait for each other.
+
         Args:
-            path: the file.
+            path: the file, whose folder is made.
         """
-        save_state(path, self.take())
+        state, processes = self.take(), self.loop.processes
+        if processes is None or processes.rank == 0:
+            make_directory(path.parent)
+            save_state(path, state)
 
     def check(self, state: Any, where: str | os.PathLike[str]) -> None:
         """Raises a ValueError if a state is of another training.
@@ -147,7 +154,7 @@ class SavedState:
             state: what `take` returned.
             where: what to call it in errors.
         """
-        check_belongs(state, self._belongs_to(), where)
+        check_belongs(state, self.belongs_to(), where)
 
     def apply(self, state: Any, where: str | os.PathLike[str]) -> None:
         """Goes back to where `take` was called.

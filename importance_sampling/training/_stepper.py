@@ -12,6 +12,7 @@ import numpy as np
 
 from .. import _interrupts
 from .._state import Stateful
+from ..backend.processes import Processes
 from ..model_wrappers import ModelWrapper
 from ..proposal import InvalidScores, Proposal, StepRecord, at_step
 from ..samplers import BaseSampler
@@ -56,6 +57,7 @@ class Stepper(Stateful):
             of the scored pool if there was one, those of the trained batch otherwise.
         wait: bool, whether a step is observed before its callbacks are told, so that all state is
             at the same step there, at the price of the overlap.
+        processes: those that make each step together; None where this one is alone.
 
     Attributes:
         step: int, steps made.
@@ -75,8 +77,10 @@ class Stepper(Stateful):
         on_sample: OnSample | None = None,
         on_scores: OnScores | None = None,
         wait: bool = False,
+        processes: Processes | None = None,
     ):
         self.wait = wait
+        self.processes = processes
         self.wrapper = wrapper
         self.sampler = sampler
         self.model = model
@@ -177,6 +181,9 @@ class Stepper(Stateful):
                 self._wait_for_scores(records[0])
         drawing /= count
         seconds = drawing + (waiting + time.perf_counter() - began) / count
+        if self.processes is not None and self.sampler.uses_step_times:
+            # Decisions on them must be the same everywhere.
+            seconds, drawing = self.processes.first([seconds, drawing])
         self._pending = [record.with_seconds(seconds) for record in records]
         if at_once:
             with contextlib.suppress(InvalidScores):

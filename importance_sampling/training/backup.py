@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 
-from .._files import AnyPath, make_directory
+from .._files import AnyPath
 from ..state_files import load_state
 from ._arguments import check_count
 
@@ -58,17 +58,36 @@ class Restorer(keras.callbacks.Callback):
         """Called before any callback hears that training begins."""
 
     def _read(self, path: Path) -> Any:
-        """The state in a file, checked; None if there is no file."""
-        if not path.exists():
+        """The state in a file, checked; None if there is no file.
+
+        Of several processes the first one says whether there is one.
+        """
+        processes = self.saved.loop.processes
+        if not self._as_first(path.exists()):
             return None
+        if processes is not None and not path.exists():
+            raise FileNotFoundError(
+                f"Process 0 goes on from {path}, which process {processes.rank} cannot see: the "
+                "folder must be one that all processes share."
+            )
         state = load_state(path)
         self.saved.check(state, path)
         return state
 
+    @property
+    def _writes(self) -> bool:
+        """Whether this process writes, which of several the first one does."""
+        processes = self.saved.loop.processes
+        return processes is None or processes.rank == 0
+
+    def _as_first(self, decision: bool) -> bool:
+        """What the first process has decided by what it sees of the disk."""
+        processes = self.saved.loop.processes
+        return decision if processes is None else bool(processes.first([decision])[0])
+
     def _save(self, path: Path) -> None:
         # Reading it brings the variables up to date.
         if self.model is not None and self.saved.loop.between_steps:
-            make_directory(path.parent)
             self.saved.save(path)
 
 
@@ -165,7 +184,7 @@ class BackupState(Restorer):
         Args:
             logs: not looked at.
         """
-        if self.delete_checkpoint:
+        if self.delete_checkpoint and self._writes:
             self.path.unlink(missing_ok=True)
 
 
@@ -211,7 +230,7 @@ class FollowBackup(Restorer):
         an interruption, in ways that only reading it whole shows.
         """
         self._state = self._read(self.path)
-        if self._state is not None:
+        if self._state is not None and self._writes:
             for name in (_WEIGHTS, _METADATA):
                 with contextlib.suppress(FileNotFoundError):
                     (self._folder / name).replace(self._folder / (name + _ASIDE))
@@ -225,7 +244,7 @@ class FollowBackup(Restorer):
         if self._state is not None:
             self.saved.apply(self._state, self.path)
             self._state = None
-        elif self._current_stamp() is not None:
+        elif self._as_first(self._current_stamp() is not None):
             warnings.warn(
                 f"{self._folder} holds weights but no state of importance sampling: training goes "
                 "on from the epoch, but draws its batches anew.",
@@ -234,7 +253,7 @@ class FollowBackup(Restorer):
         else:
             # An interruption before anything else is saved goes on from here.
             self._save(self.path)
-        for name in (_WEIGHTS, _METADATA):
+        for name in (_WEIGHTS, _METADATA) if self._writes else ():
             with contextlib.suppress(FileNotFoundError):
                 (self._folder / (name + _ASIDE)).replace(self._folder / name)
         self._stamp = self._current_stamp()
@@ -264,12 +283,12 @@ class FollowBackup(Restorer):
         Args:
             logs: not looked at.
         """
-        if self._current_stamp() is None:
+        if self._writes and self._current_stamp() is None:
             self.path.unlink(missing_ok=True)
 
     def _follow(self) -> None:
         stamp = self._current_stamp()
-        if stamp != self._stamp:
+        if self._as_first(stamp != self._stamp):
             self._stamp = stamp
             self._save(self.path)
 

@@ -24,6 +24,7 @@ from ._callbacks import (
     looks_at_batches,
 )
 from ._stepper import Stepper
+from ._together import agree_to_stop, begin_as_first, callbacks_here, logs_of_first
 from ._validation import Validation
 
 
@@ -60,9 +61,13 @@ class Loop(Stepper):
         """
         model = self.model
         steps = steps_per_epoch if self.sampler.epoch_over is None else None
+        callbacks, verbose = callbacks_here(self.processes, callbacks, verbose)
         hooks = callback_list(model, callbacks, verbose, epochs, steps)
         # Callbacks of the user's may hold the model itself, past `Callback.model`.
         exposed = any(looks_at_batches(c) for c in hooks.callbacks)
+        if self.processes is not None:
+            # One of them may stop after any batch, in any of the processes.
+            exposed = bool(max(map(int, self.processes.texts(str(int(exposed))))))
         self._calls.allow(self.wrapper.trains_many and not self.wait)
         model.stop_training = False
         logs: dict[str, Any] = {}
@@ -74,6 +79,7 @@ class Loop(Stepper):
         self.epoch, self.steps_of_epoch = initial_epoch, 0
         with _interrupts.listening(), self.wrapper.attached() as runtime:
             self._begin(hooks, initial_epoch)
+            self.epoch = begin_as_first(runtime, self.epoch)
             runtime.restored = self._was_restored
             for epoch in range(self.epoch, epochs):
                 self._begin_epoch(epoch, hooks)
@@ -87,11 +93,12 @@ class Loop(Stepper):
                 logs = dict(self._last_logs)
                 if validation is not None and validation.due(epoch):
                     with runtime.protected():
-                        found = validation.run(model, hooks)
+                        found = logs_of_first(self.processes, validation.run(model, hooks))
                     logs |= announced(self.wrapper, validation, found)
                 self.epoch, self.steps_of_epoch = epoch + 1, 0
                 hooks.on_epoch_end(epoch, logs)
                 self._tell_own("on_epoch_end", epoch)
+                agree_to_stop(self.processes, model)
                 if ended or model.stop_training:
                     break
         hooks.on_train_end(logs)
@@ -189,6 +196,8 @@ class Loop(Stepper):
             if heard:
                 callbacks.on_train_batch_end(step - 1, self._last_logs)
             self._tell_own("on_train_batch_end", step - 1)
+            if exposed:
+                agree_to_stop(self.processes, self.model)
             if self.model.stop_training:
                 break
         self._finish_epoch()

@@ -1,0 +1,193 @@
+"""The processes of `torch.distributed`: gloo on CPUs, nccl on GPUs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import keras
+import torch
+import torch.distributed as dist
+
+from .base import Tensor
+from .processes import Processes
+
+# As `DistributedDataParallel`: large enough to fill a connection, small enough to come in parts.
+_BUCKET_BYTES = 25 * 2**20
+# How long a process that has failed may take to be gone.
+_SECONDS_TO_END = 1.0
+
+
+def current_group() -> TorchProcesses | None:
+    """The processes of the default group; None if there is none, or it has one process."""
+    if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
+        return None
+    return TorchProcesses()
+
+
+class TorchProcesses(Processes):
+    """The processes of PyTorch's default group."""
+
+    def __init__(self) -> None:
+        self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self._device = keras.ops.convert_to_tensor(0.0).device
+        self._known: list[str] = []
+        self._known = self.texts(f"{socket.gethostname()} {os.getpid()}")
+
+    def sum(
+        self, tensors: Sequence[Tensor], scale: float = 1.0, plain: Sequence[Tensor] = ()
+    ) -> list[Tensor]:
+        """Sums in buckets, all under way at one time; see `Processes.sum`.
+
+        Args:
+            tensors: of the same shapes and types in every process.
+            scale: float, what this process' own are multiplied by.
+            plain: more tensors, which are not multiplied.
+        """
+        every = [tensor.detach() for tensor in (*tensors, *plain)]
+        sums: list[Any] = [None] * len(every)
+        under_way = []
+        with self._told():
+            for places in _buckets(every):
+                flat = torch.cat([_dense(every[i]).reshape(-1) for i in places])
+                # Those that are not multiplied come last, in the list and so in a bucket.
+                scaled = flat[: sum(every[i].numel() for i in places if i < len(tensors))]
+                if scale == 0.0:
+                    # Not a product: what is left out may be infinite.
+                    scaled.zero_()
+                elif scale != 1.0:
+                    scaled.mul_(scale)
+                under_way.append((places, flat, dist.all_reduce(flat, async_op=True)))
+            for places, flat, work in under_way:
+                work.wait()
+                pieces = flat.split([every[i].numel() for i in places])
+                for i, piece in zip(places, pieces, strict=True):
+                    sums[i] = piece.view(every[i].shape)
+        return sums
+
+    def copy_first(self, tensors: Sequence[Tensor]) -> None:
+        """Overwrites tensors with those of the first process; see `Processes.copy_first`.
+
+        Args:
+            tensors: changed in place.
+        """
+        every = [tensor.detach() for tensor in tensors]
+        with self._told(), torch.no_grad():
+            for places in _buckets(every):
+                flat = torch.cat([every[i].reshape(-1) for i in places])
+                dist.broadcast(flat, src=0)
+                pieces = flat.split([every[i].numel() for i in places])
+                for i, piece in zip(places, pieces, strict=True):
+                    every[i].copy_(piece.view(every[i].shape))
+
+    def assign(self, tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+        """Overwrites tensors of this process; see `Processes.assign`.
+
+        Args:
+            tensors: changed in place.
+            values: one for each.
+        """
+        with torch.no_grad():
+            for tensor, value in zip(tensors, values, strict=True):
+                tensor.copy_(value)
+
+    def first(self, numbers: Sequence[float]) -> list[float]:
+        """The numbers that the first process has; see `Processes.first`.
+
+        Args:
+            numbers: as many in every process.
+        """
+        found = torch.tensor(list(numbers), dtype=torch.float64, device=self._device)
+        with self._told():
+            dist.broadcast(found, src=0)
+        return found.tolist()
+
+    def texts(self, text: str) -> list[str]:
+        """What every process says; see `Processes.texts`.
+
+        Args:
+            text: what this one says.
+        """
+        said = torch.tensor(list(text.encode()), dtype=torch.uint8, device=self._device)
+        lengths = torch.zeros(self.size, dtype=torch.int64, device=self._device)
+        lengths[self.rank] = len(said)
+        with self._told():
+            dist.all_reduce(lengths)
+            longest = max(int(lengths.max()), 1)
+            table = torch.zeros((self.size, longest), dtype=torch.uint8, device=self._device)
+            table[self.rank, : len(said)] = said
+            dist.all_reduce(table)
+        rows = zip(table.cpu().numpy(), lengths.tolist(), strict=True)
+        return [row[:length].tobytes().decode() for row, length in rows]
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        """Says in words that another process is gone, or does not answer."""
+        try:
+            yield
+        except RuntimeError as error:
+            lost = self._lost()
+            which = f"process {', '.join(map(str, lost))}" if lost else "another process"
+            raise RuntimeError(
+                f"Process {self.rank} of {self.size} (counted from 0) ends, because {which} has "
+                "ended or does not answer, and no step can be made without it. The reason stands "
+                "where that one's error was printed; if it was killed, memory may have run out. "
+                "Start all processes again: with BackupState or BackupAndRestore among the "
+                "callbacks training goes on where it was saved. All processes must call `fit`, with "
+                "the same arguments; one that waits is given up after the `timeout` of "
+                f"init_process_group. PyTorch said: {str(error).splitlines()[0]}"
+            ) from error
+
+    def _lost(self) -> list[int]:
+        """Processes of this machine that are gone; waits a moment for one that is about to."""
+        host, until = socket.gethostname(), time.monotonic() + _SECONDS_TO_END
+        here = {}
+        for rank, text in enumerate(self._known):
+            name, pid = text.rsplit(" ", 1)
+            if name == host and rank != self.rank:
+                here[rank] = int(pid)
+        while True:
+            lost = [rank for rank, pid in here.items() if not _runs(pid)]
+            if lost or not here or time.monotonic() > until:
+                return lost
+            time.sleep(0.05)
+
+
+def _dense(tensor: Tensor) -> Tensor:
+    return tensor.to_dense() if tensor.is_sparse else tensor
+
+
+def _runs(pid: int) -> bool:
+    """Whether a process of this machine is there, and not one that only waits to be counted out."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return not Path("/proc/self").exists()
+    return status.rsplit(")", 1)[1].split()[0] not in "ZX"
+
+
+def _buckets(tensors: Sequence[Tensor]) -> list[list[int]]:
+    """The places of tensors that go together: of one type and device, in order."""
+    filled: list[list[int]] = []
+    last: dict[Any, tuple[list[int], int]] = {}
+    for i, tensor in enumerate(tensors):
+        kind = tensor.dtype, tensor.device
+        places, held = last.get(kind, ([], _BUCKET_BYTES))
+        size = tensor.numel() * tensor.element_size()
+        if held + size > _BUCKET_BYTES:
+            places, held = [], 0
+            filled.append(places)
+        places.append(i)
+        last[kind] = places, held + size
+    return filled

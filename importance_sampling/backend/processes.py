@@ -1,0 +1,162 @@
+"""Several processes that make each step of a training together, every one with a part of the rows.
+
+Every process draws the same batch, by the same generator. `Share` says which of its rows are whose,
+and puts together what each has found out of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from keras import ops
+
+Tensor: TypeAlias = Any
+
+
+class Processes:
+    """The processes that train together, as one of them sees them.
+
+    A backend derives its own. All methods must be called by every process, in the same order.
+
+    Attributes:
+        rank: int, which of the processes this is, from 0 on. What is written, the first one writes.
+        size: int, how many there are.
+    """
+
+    rank: int
+    size: int
+
+    def sum(
+        self, tensors: Sequence[Tensor], scale: float = 1.0, plain: Sequence[Tensor] = ()
+    ) -> list[Tensor]:
+        """Sums of what the processes hold, added up in the same order everywhere.
+
+        Args:
+            tensors: of the same shapes and types in every process.
+            scale: float, what this process' own are multiplied by; 0 leaves them out, whatever they
+                are.
+            plain: more tensors, which are not multiplied.
+
+        Returns:
+            The sums of `tensors`, then those of `plain`.
+        """
+        raise NotImplementedError
+
+    def copy_first(self, tensors: Sequence[Tensor]) -> None:
+        """Overwrites tensors with those of the first process.
+
+        Args:
+            tensors: of the same shapes and types in every process; changed in place.
+        """
+        raise NotImplementedError
+
+    def assign(self, tensors: Sequence[Tensor], values: Sequence[Tensor]) -> None:
+        """Overwrites tensors of this process.
+
+        Args:
+            tensors: changed in place.
+            values: one for each.
+        """
+        raise NotImplementedError
+
+    def first(self, numbers: Sequence[float]) -> list[float]:
+        """The numbers that the first process has.
+
+        Args:
+            numbers: as many in every process.
+        """
+        raise NotImplementedError
+
+    def texts(self, text: str) -> list[str]:
+        """What every process says, in the order of their ranks.
+
+        Args:
+            text: what this one says.
+        """
+        raise NotImplementedError
+
+    def share(self, n: int) -> Share:
+        """This process' part of a batch.
+
+        Args:
+            n: int, rows of the whole batch.
+        """
+        return Share(self, n)
+
+
+class Share:
+    """The rows of a batch that one process works on: in one piece, as many as the others or one more.
+
+    Where there are fewer rows than processes, some have none. Such a process computes the first row
+    of the batch, because every process must take part in every step, and counts for nothing.
+
+    Args:
+        processes: those that share the batch.
+        n: int, rows of the whole batch.
+
+    Attributes:
+        n: int, rows of the whole batch.
+        count: int, how many of them are this process' own.
+        rows: slice, which to compute.
+        weight: float, the share of the batch that they are: `count / n`.
+    """
+
+    def __init__(self, processes: Processes, n: int):
+        self.processes = processes
+        self.n = n
+        each, left = divmod(n, processes.size)
+        self.count = each + (processes.rank < left)
+        self._start = processes.rank * each + min(processes.rank, left)
+        self.rows = slice(self._start, self._start + self.count) if self.count else slice(0, 1)
+        self.weight = self.count / n
+
+    @property
+    def rows_per_own(self) -> float:
+        """Rows of the batch for each of this process' own, by which their sum becomes an estimate
+        of the batch's."""
+        return self.n / max(self.count, 1)
+
+    def padded(self, rows: Tensor) -> Tensor:
+        """What this process knows of its rows, with zeros for all others.
+
+        Args:
+            rows: `(count, ...)`; one that only stands in for none is left out.
+        """
+        own = ops.convert_to_tensor(rows)[: self.count]
+        around = [[self._start, self.n - self._start - self.count]]
+        return ops.pad(own, around + [[0, 0]] * (len(own.shape) - 1))
+
+    def gather(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        """What all processes together know of the rows of the batch.
+
+        Args:
+            parts: tensors `(count, ...)` of this process' rows.
+
+        Returns:
+            Tensors `(n, ...)` in the order of the batch, the same to the last digit everywhere.
+        """
+        return self.processes.sum([self.padded(part) for part in parts])
+
+    def mean(self, rows: Tensor) -> Tensor:
+        """The mean over all rows of the batch.
+
+        Args:
+            rows: `(count, ...)` of this process' rows.
+        """
+        return self.processes.sum([ops.mean(rows, axis=0)], self.weight)[0]
+
+
+def current() -> Processes | None:
+    """The processes that train together; None where this one is alone.
+
+    On PyTorch they are those of `torch.distributed`, if the program has initialised it.
+    """
+    # Here, because the other backends need nothing of it.
+    import keras
+
+    if keras.backend.backend() != "torch":
+        return None
+    from ._torch_processes import current_group
+
+    return current_group()

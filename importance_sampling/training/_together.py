@@ -1,0 +1,181 @@
+"""What a `fit` settles with the other processes that call it: torchrun starts a program many times.
+
+Every process goes through the same loop with the same draws. What could make them differ is either
+checked here, before the first step, or taken from the first process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from .._arrays import flatten
+from ..backend.base import Runtime
+from ..backend.processes import Processes
+from ..model_wrappers import OracleWrapper
+from ..model_wrappers.signals import is_heard
+from ._arguments import Callbacks, Verbose
+from .backup import Restorer
+
+# Callbacks of Keras' that write or print, which one process does for all.
+_WRITERS = (
+    keras.callbacks.BackupAndRestore,
+    keras.callbacks.CSVLogger,
+    keras.callbacks.ModelCheckpoint,
+    keras.callbacks.ProgbarLogger,
+    keras.callbacks.RemoteMonitor,
+    keras.callbacks.TensorBoard,
+)
+
+
+def check_supported(processes: Processes, wrapper: Any) -> None:
+    """Raises if a model cannot be trained by several processes.
+
+    Args:
+        processes: those that train together.
+        wrapper: the wrapped model, built.
+
+    Raises:
+        NotImplementedError: says what cannot be done, and what can.
+    """
+    together = f"{processes.size} processes train together (torch.distributed is initialised), and"
+    if not isinstance(wrapper, OracleWrapper):
+        raise NotImplementedError(
+            f"{together} {type(wrapper).__name__} is a wrapper of your own, whose steps nobody can "
+            "share among them. Derive it from OracleWrapper."
+        )
+    if type(wrapper)._make_step is not OracleWrapper._make_step:
+        raise NotImplementedError(
+            f"{together} the variance-reduced steps of {type(wrapper).__name__} know one process "
+            "only. Train with ImportanceTraining or another training, or in one process."
+        )
+    model: Any = wrapper.model
+    if model.jit_compile:
+        raise NotImplementedError(
+            f"{together} the model is compiled with jit_compile=True, which leaves no place between "
+            "the gradient and the optimizer. Use `model.compile(..., jit_compile=False)`."
+        )
+    size = wrapper.fixed_batch_size
+    if size is not None:
+        raise NotImplementedError(
+            f"{together} the model was built for batches of {size}, of which no part can be "
+            "computed. Build it without `batch_size`."
+        )
+
+
+def share_generator(processes: Processes | None, rng: np.random.Generator) -> None:
+    """Puts a generator where that of the first process is.
+
+    Args:
+        processes: those that train together, or None.
+        rng: changed in place.
+    """
+    if processes is not None:
+        state = processes.texts(json.dumps(rng.bit_generator.state, default=np.ndarray.tolist))[0]
+        rng.bit_generator.state = json.loads(state)
+
+
+def check_same(processes: Processes, arguments: dict[str, Any], rows: tuple[Any, ...]) -> None:
+    """Raises in all processes if one of them was given other data or arguments.
+
+    Args:
+        processes: those that train together.
+        arguments: what must be the same, as JSON has it.
+        rows: a few rows of the data, which must be the same, too.
+
+    Raises:
+        ValueError: names what differs, and the process in which it does.
+    """
+    found = hashlib.sha256()
+    for array in flatten(rows):
+        found.update(np.ascontiguousarray(array).tobytes())
+    heard = is_heard("is.training")
+    mine = {**arguments, "a few rows of the data": found.hexdigest()[:16], "is.training": heard}
+    first, *others = (json.loads(text) for text in processes.texts(json.dumps(mine, default=str)))
+    for rank, other in enumerate(others, 1):
+        differ = [name for name in first if other.get(name) != first[name]]
+        if differ:
+            told = "; ".join(f"{n}: {first[n]} in process 0, {other.get(n)} there" for n in differ)
+            raise ValueError(
+                f"Process {rank} of {processes.size} (counted from 0) calls `fit` with other data "
+                f"or arguments than process 0 ({told}). Give every process the whole of the data "
+                "and the same arguments: a batch is drawn once for all, and split among them."
+            )
+
+
+def saving_callbacks(callbacks: Callbacks) -> list[str]:
+    """Names of the callbacks that save and restore, which every process must have.
+
+    Args:
+        callbacks: as `fit` was given them.
+    """
+    found = getattr(callbacks, "callbacks", callbacks) or ()
+    kinds = (Restorer, keras.callbacks.BackupAndRestore)
+    return [type(callback).__name__ for callback in found if isinstance(callback, kinds)]
+
+
+def callbacks_here(
+    processes: Processes | None, callbacks: Callbacks, verbose: Verbose
+) -> tuple[Callbacks, Verbose]:
+    """The callbacks that this process has to call, and what it shows.
+
+    Args:
+        processes: those that train together, or None.
+        callbacks: as `fit` was given them.
+        verbose: likewise.
+
+    Returns:
+        Both as they are in the first process; in the others without those of Keras' that write.
+    """
+    if processes is None or processes.rank == 0:
+        return callbacks, verbose
+    given: Sequence[Any] = getattr(callbacks, "callbacks", callbacks) or ()
+    return [callback for callback in given if not isinstance(callback, _WRITERS)], 0
+
+
+def begin_as_first(runtime: Runtime, epoch: int) -> int:
+    """Puts the model where that of the first process is.
+
+    Args:
+        runtime: the model's.
+        epoch: int, the epoch to begin with.
+
+    Returns:
+        The epoch that the first process begins with.
+    """
+    processes = runtime.processes
+    if processes is None:
+        return epoch
+    model: Any = runtime.model
+    variables = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
+    processes.copy_first([*(v.value for v in variables), *runtime.buffers()])
+    return int(processes.first([epoch])[0])
+
+
+def agree_to_stop(processes: Processes | None, model: keras.Model) -> None:
+    """Stops in all processes if a callback of any of them wants to.
+
+    Args:
+        processes: those that train together, or None.
+        model: the model, whose `stop_training` callbacks set.
+    """
+    if processes is not None:
+        wanted = keras.ops.convert_to_tensor([float(model.stop_training)])
+        model.stop_training = bool(float(processes.sum([wanted])[0][0]) > 0)
+
+
+def logs_of_first(processes: Processes | None, logs: dict[str, float]) -> dict[str, float]:
+    """The numbers that the first process has found, which may differ in the last digit.
+
+    Args:
+        processes: those that train together, or None.
+        logs: the same names in every process.
+    """
+    if processes is None or not logs:
+        return logs
+    return dict(zip(logs, processes.first(list(logs.values())), strict=True))
