@@ -140,7 +140,7 @@ class TorchProcesses(Processes):
                 "Start all processes again: with BackupState or BackupAndRestore among the "
                 "callbacks training goes on where it was saved. All processes must call `fit`, with "
                 "the same arguments; one that waits is given up after the `timeout` of "
-                f"init_process_group. PyTorch said: {str(error).splitlines()[0]}"
+                f"init_process_group. PyTorch said: {str(error).splitlines()[0].split('. ')[0]}"
             ) from error
 
     def _lost(self) -> list[int]:

@@ -1,0 +1,76 @@
+"""Processes of `torch.distributed` train as one does, and say what keeps them from it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import pytest
+
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="several processes are supported on PyTorch"
+)
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What two processes found, which do everything one after the other: starting them is dear."""
+    folder = tmp_path_factory.mktemp("together")
+    path = os.pathsep.join(filter(None, sys.path))
+    done = subprocess.run(
+        [sys.executable, str(Path(__file__).parent / "two_processes.py"), str(folder)],
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-6000:]
+    return json.loads((folder / "found.json").read_text())
+
+
+def test_two_processes_do_as_one(found):
+    ways = found["ways"]
+    assert {"gnorm", "batch sizes", "masked", "sum"} <= set(ways)
+    assert all(found["by score"].values()), found["by score"]
+    assert all(apart < 1e-5 for apart in ways.values()), ways
+
+
+def test_state_goes_on_with_another_number_of_processes(found):
+    assert len(found["resumed"]) == 4
+    assert all(apart < 1e-5 for apart in found["resumed"].values()), found["resumed"]
+
+
+def test_mean_step_is_that_of_the_whole_set(found):
+    # Of about 200 weights none is further off than five standard errors: once in 10,000 such tests.
+    assert found["unbiased"]["together"]
+    assert found["unbiased"]["weights"] > 150
+    assert found["unbiased"]["errors"] < 5
+
+
+def test_one_process_writes_and_any_stops_all(found):
+    assert found["calls and steps"] == [[1, 1], [0, 1]]
+
+
+@pytest.mark.parametrize(
+    ("what", "words"),
+    [
+        ("other data", "ValueError: Process 1 of 2 .* with other data or arguments"),
+        ("other batch size", "ValueError: .*batch_size: 16 in process 0, 8|batch_size: 8 in .*16"),
+        ("svrg", "NotImplementedError: .* variance-reduced steps of SVRGWrapper"),
+        ("other draws", "RuntimeError: The processes have drawn different batches"),
+    ],
+)
+def test_what_cannot_be_shared_is_refused_by_all(found, what, words):
+    import re
+
+    assert all(re.match(words, said) for said in found["refused"][what]), found["refused"][what]
+
+
+def test_death_of_a_process_ends_the_others(found):
+    assert "because process 1 has ended" in found["death"]
+    # The state of the second step was not whole when the process died.
+    assert found["steps after a death"] == 5
+    assert found["alone after a death"] < 1e-5

@@ -1,0 +1,385 @@
+"""Two processes of PyTorch that train together, compared with one; prints what it found as JSON.
+
+Forked from one process that has loaded all. The first computes alone what both then do together.
+Its argument is a folder to write in; `CI_FULL=1` tries every way to train.
+"""
+
+import json
+import os
+import random
+import sys
+import warnings
+from pathlib import Path
+
+os.environ["KERAS_BACKEND"] = "torch"
+os.environ["GLOO_SOCKET_IFNAME"] = "lo"
+
+import keras
+import numpy as np
+import torch
+import torch.distributed as dist
+from keras import layers
+from spread import full
+
+from importance_sampling import model_wrappers, reweighting
+from importance_sampling import training as trainings
+from importance_sampling.proposal import Kind, Proposal
+
+# The last batch of a pass has one row, so that one of the processes has none.
+rng = np.random.default_rng(0)
+N, BATCH = 33, 16
+x = rng.normal(size=(N, 8)).astype("float32")
+y = rng.integers(0, 4, N)
+kept = rng.random(N).astype("float32")
+words = rng.integers(1, 9, (N, 5)) * (np.arange(5) < rng.integers(1, 6, (N, 1)))
+tags = rng.integers(0, 3, (N, 5))
+
+
+def seed():
+    # Not `keras.utils.set_random_seed`, which loads TensorFlow, wherever that is there.
+    random.seed(0)
+    torch.manual_seed(0)
+
+
+def two_outputs(**arguments):
+    seed()
+    inputs = keras.Input((8,))
+    hidden = layers.Dense(16, activation="relu", kernel_regularizer="l2")(inputs)
+    label = layers.Dense(4, activation="softmax", name="label")(hidden)
+    value = layers.Dense(2, name="value", activity_regularizer="l2")(hidden)
+    net = keras.Model(inputs, {"label": label, "value": value})
+    losses = {"label": "sparse_categorical_crossentropy", "value": "mse"}
+    metrics = {"label": ["accuracy"], "value": [keras.metrics.MeanAbsoluteError()]}
+    net.compile(arguments.pop("optimizer", "adam"), losses, metrics=metrics, **arguments)
+    return net
+
+
+def one_output(reduction="sum_over_batch_size", kind=keras.Sequential, optimizer="adam"):
+    seed()
+    hidden = layers.Dense(16, activation="relu", kernel_regularizer="l2")
+    net = kind([keras.Input((8,)), hidden, layers.Dense(4, activation="softmax")])
+    loss = keras.losses.SparseCategoricalCrossentropy(reduction=reduction)
+    net.compile(optimizer, loss, metrics=["accuracy"])
+    return net
+
+
+def tagger():
+    seed()
+    net = keras.Sequential(
+        [
+            keras.Input((5,), dtype="int32"),
+            layers.Embedding(9, 6, mask_zero=True),
+            layers.Dense(3, activation="softmax"),
+        ]
+    )
+    net.compile("adam", "sparse_categorical_crossentropy", weighted_metrics=["accuracy"])
+    return net
+
+
+class OwnStep(keras.Sequential):
+    """A step of the user's, which logs a number of its own."""
+
+    def train_step(self, data):
+        x, y = data
+        self.zero_grad()
+        loss = self.compute_loss(x=x, y=y, y_pred=self(x, training=True))
+        loss.backward()
+        with torch.no_grad():
+            self.optimizer.apply([v.value.grad for v in self.trainable_variables])
+        return {"loss": loss.detach()}
+
+
+BOTH = {"x": x, "y": {"label": y, "value": x[:, :2]}}
+WEIGHTED = {**BOTH, "sample_weight": {"label": kept, "value": kept}}
+LABELS = {"x": x, "y": y}
+TAGS = {"x": words, "y": tags}
+
+
+def pools(net, **arguments):
+    return trainings.ImportanceTraining(net, presample=2.0, tau_th=0.0, **arguments)
+
+
+def accumulating():
+    return keras.optimizers.Adam(gradient_accumulation_steps=2)
+
+
+class Adjusted(trainings.BiasedImportanceTraining):
+    @property
+    def reweighting(self):
+        return reweighting.AdjustedBiasedReweightingPolicy(0.5)
+
+
+def variance(net):
+    return trainings.HistoryImportanceTraining(
+        net, constant="variance", min_batch_size=3, seed=1
+    )
+
+
+# Name: network, what makes the training of it, data.
+WAYS = {
+    "gnorm": (two_outputs, lambda net: pools(net, seed=1), WEIGHTED),
+    "batch sizes": (lambda: one_output(optimizer=accumulating()), variance, LABELS),
+    "masked": (tagger, lambda net: trainings.BiasedImportanceTraining(net, seed=1), TAGS),
+    "sum": (lambda: one_output("sum"), lambda net: pools(net, score="loss", seed=1), LABELS),
+}
+MORE = {
+    "loss": (two_outputs, lambda net: pools(net, score="loss", seed=1), WEIGHTED),
+    "acc": (one_output, lambda net: pools(net, score="acc", smooth=0.5, seed=1), LABELS),
+    "full_gnorm": (two_outputs, lambda net: pools(net, score="full_gnorm", seed=1), WEIGHTED),
+    "layer": (one_output, lambda net: pools(net, layer=0, seed=1), LABELS),
+    "masked gnorm": (tagger, lambda net: pools(net, seed=1), TAGS),
+    "masked full_gnorm": (tagger, lambda net: pools(net, score="full_gnorm", seed=1), TAGS),
+    "masked history": (
+        tagger,
+        lambda net: trainings.HistoryImportanceTraining(net, seed=1),
+        TAGS,
+    ),
+    "biased sum": (
+        lambda: one_output("sum"),
+        lambda net: trainings.BiasedImportanceTraining(net, seed=1),
+        LABELS,
+    ),
+    "reuse": (one_output, lambda net: pools(net, reuse=1, resampling="systematic", seed=1), LABELS),
+    "own step": (
+        lambda: one_output(kind=OwnStep),
+        lambda net: pools(net, score="loss", seed=1),
+        LABELS,
+    ),
+    "adjusted": (one_output, lambda net: Adjusted(net, seed=1), LABELS),
+    "history": (
+        two_outputs,
+        lambda net: trainings.HistoryImportanceTraining(net, seed=1, refresh=0.5),
+        WEIGHTED,
+    ),
+    "robust": (two_outputs, lambda net: trainings.RobustImportanceTraining(net, seed=1), WEIGHTED),
+    "infobatch": (two_outputs, lambda net: trainings.InfoBatchTraining(net, seed=1), WEIGHTED),
+    "selective": (
+        two_outputs,
+        lambda net: trainings.SelectiveBackpropTraining(net, seed=1),
+        WEIGHTED,
+    ),
+    "constant time": (
+        one_output,
+        lambda net: trainings.ConstantTimeImportanceTraining(net, seed=1),
+        LABELS,
+    ),
+    "constant variance": (
+        one_output,
+        lambda net: trainings.ConstantVarianceImportanceTraining(net, seed=1),
+        LABELS,
+    ),
+    "approximate": (
+        one_output,
+        lambda net: trainings.ApproximateImportanceTraining(net, presample=24, seed=1),
+        LABELS,
+    ),
+}
+
+
+class Run:
+    """A training and what became of it."""
+
+    def __init__(self, way, epochs=2, callbacks=(), load=None, save=None, **arguments):
+        network, make, rows = WAYS.get(way) or MORE[way]
+        self.net, self.drawn = network(), []
+        self.training = make(self.net)
+        if load:
+            self.training.load_state(load)
+        found = self.training.fit(
+            **rows,
+            batch_size=BATCH,
+            epochs=epochs,
+            verbose=0,
+            callbacks=list(callbacks),
+            on_sample=lambda sampler, idxs, w, scores: self.drawn.append(idxs),
+            **arguments,
+        )
+        self.logs = found.history
+        if save:
+            self.training.save_state(save)
+
+    def difference(self, other):
+        """The largest difference of weights and logs; infinite if other examples were drawn."""
+        if len(self.drawn) != len(other.drawn):
+            return float("inf")
+        if any((a != b).any() for a, b in zip(self.drawn, other.drawn, strict=True)):
+            return float("inf")
+        pairs = list(zip(self.net.get_weights(), other.net.get_weights(), strict=True))
+        pairs += [(self.logs[name], other.logs[name]) for name in self.logs]
+        return max(float(np.abs(np.asarray(a) - np.asarray(b)).max()) for a, b in pairs)
+
+
+def same_everywhere(run):
+    """Whether both processes hold the same weights and logs, to the last bit."""
+    mine = [*run.net.get_weights(), *(np.asarray(v, "float64") for v in run.logs.values())]
+    flat = torch.from_numpy(np.concatenate([np.ravel(m).astype("float64") for m in mine]))
+    other = flat.clone()
+    dist.broadcast(other, 0)
+    flags = torch.tensor([float(torch.equal(flat, other))])
+    dist.all_reduce(flags)
+    return float(flags) == 2
+
+
+def join(folder, rank, name):
+    dist.init_process_group("gloo", f"file://{folder}/{name}", rank=rank, world_size=2)
+
+
+def refusal(call):
+    """What an error says that every process must raise."""
+    try:
+        call()
+    except Exception as error:  # noqa: BLE001 - its words are looked at
+        return f"{type(error).__name__}: {error}"
+    return "nothing was refused"
+
+
+class Stop(keras.callbacks.Callback):
+    """Ends one of the processes, or the training, in the middle of an epoch."""
+
+    def __init__(self, rank, step=2, dies=False):
+        super().__init__()
+        self.here, self.step, self.dies = dist.get_rank() == rank, step, dies
+        self.steps = 0
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.steps += 1
+        if self.here and self.steps == self.step:
+            if self.dies:
+                os._exit(0)
+            self.model.stop_training = True
+
+
+def parts(own):
+    """Batches that differ after the first."""
+    for i in range(6):
+        rows = slice(i * own, i * own + 8)
+        yield x[rows], y[rows]
+
+
+class Seen(keras.callbacks.ModelCheckpoint):
+    """Counts the calls, which only the first process makes."""
+
+    calls = 0
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.calls += 1
+        super().on_epoch_end(epoch, logs)
+
+
+def unbiased(steps=300):
+    """Steps of rate 1 from the same weights: their mean, in standard errors of it, off the full."""
+    net = one_output(optimizer=keras.optimizers.SGD(1.0))
+    wrapper = model_wrappers.OracleWrapper(net, reweighting.UNBIASED, score="loss")
+    wrapper.build(x[:4], y[:4])
+    start = [w.copy() for w in net.get_weights()]
+    whole = wrapper.gradient(x, y)
+    draws = np.random.default_rng(5)
+    p = draws.random(N) + 0.1
+    p /= p.sum()
+    made = []
+    with wrapper.attached() as runtime:
+        shared = runtime.processes is not None
+        for _ in range(steps):
+            idxs = draws.choice(N, 7, p=p)
+            w = 1 / (N * p[idxs])
+            rows = x[idxs], y[idxs]
+            wrapper.train(Proposal(idxs, rows, w[:, None], w, kind=Kind.HISTORY))
+            made.append(joined(a - b for a, b in zip(start, net.get_weights(), strict=True)))
+            net.set_weights(start)
+    made = np.array(made, "float64")
+    error = made.std(axis=0) / np.sqrt(steps)
+    seen = error > 1e-7
+    off = np.abs(made.mean(axis=0) - joined(whole))[seen] / error[seen]
+    return {"together": shared, "errors": float(off.max()), "weights": len(off)}
+
+
+def joined(arrays):
+    return np.concatenate([np.ravel(array) for array in arrays])
+
+
+def first(folder):
+    """The first process: what it finds, by name."""
+    found = {"ways": {}, "by score": {}, "resumed": {}}
+    ways = WAYS | MORE if full() else WAYS
+    alone = {way: Run(way) for way in ways}
+    for way in ("gnorm", "batch sizes"):
+        Run(way, epochs=1, save=f"{folder}/one {way}.npz")
+    together(folder, 0, found, alone)
+    for way in ("gnorm", "batch sizes"):
+        run = Run(way, load=f"{folder}/two {way}.npz")
+        found["resumed"][f"two to one: {way}"] = weights_apart(run, alone[way])
+    join(folder, 0, "second")
+    callbacks = [Stop(1, dies=True), trainings.BackupState(f"{folder}/last.npz", save_freq=1)]
+    found["death"] = refusal(lambda: Run("gnorm", callbacks=callbacks))
+    dist.destroy_process_group()
+    went_on = Run("gnorm", callbacks=callbacks[1:])
+    found["alone after a death"] = weights_apart(went_on, alone["gnorm"])
+    found["steps after a death"] = len(went_on.drawn)
+    return found
+
+
+def weights_apart(run, other):
+    pairs = zip(run.net.get_weights(), other.net.get_weights(), strict=True)
+    return max(float(np.abs(a - b).max()) for a, b in pairs)
+
+
+def together(folder, rank, found, alone):
+    """What both processes do."""
+    join(folder, rank, "first")
+    for way in WAYS | MORE if full() else WAYS:
+        run = Run(way)
+        same = same_everywhere(run)
+        if alone:
+            found["by score"][way] = run.logs["importance_sampling"][-1]
+            found["ways"][way] = run.difference(alone[way]) if same else float("nan")
+    for way in ("gnorm", "batch sizes"):
+        run = Run(way, load=f"{folder}/one {way}.npz")
+        if alone:
+            found["resumed"][f"one to two: {way}"] = weights_apart(run, alone[way])
+        Run(way, epochs=1, save=f"{folder}/two {way}.npz")
+    saved = Seen(f"{folder}/of {rank}.weights.h5", save_weights_only=True)
+    stopped = Run("gnorm", callbacks=[saved, Stop(1, step=1)])
+    calls = [None, None]
+    dist.all_gather_object(calls, (saved.calls, len(stopped.drawn)))
+    found["calls and steps"] = calls
+    found["unbiased"] = unbiased()
+    net = one_output()
+    own = rank + 1
+    refused = {
+        "other data": lambda: pools(net).fit(x * own, y, batch_size=16, verbose=0),
+        "other batch size": lambda: pools(net).fit(x, y, batch_size=8 * own, verbose=0),
+        "svrg": lambda: trainings.SVRG(net).fit(x, y, verbose=0),
+        "other draws": lambda: pools(net).fit(
+            parts(own), steps_per_epoch=2, verbose=0
+        ),
+    }
+    found["refused"] = {}
+    for name, call in refused.items():
+        said = [None, None]
+        dist.all_gather_object(said, refusal(call))
+        found["refused"][name] = said
+    dist.destroy_process_group()
+
+
+def second(folder):
+    """The second process, which dies in the end."""
+    together(folder, 1, {}, {})
+    join(folder, 1, "second")
+    backup = trainings.BackupState(f"{folder}/last.npz", save_freq=1)
+    Run("gnorm", callbacks=[Stop(1, dies=True), backup])
+
+
+def main():
+    folder = sys.argv[1]
+    torch.set_num_threads(1)
+    warnings.simplefilter("ignore")
+    if not os.fork():
+        second(folder)
+        os._exit(1)
+    found = first(folder)
+    Path(folder, "found.json").write_text(json.dumps(found))
+    os.wait()
+
+
+if __name__ == "__main__":
+    main()
