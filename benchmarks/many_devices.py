@@ -1,4 +1,4 @@
-"""Time of a step on one and on two devices, at the same work for each, pools and their scores included.
+"""Time of a step on one and on two devices, at the same work for each, scored pools included.
 
 Each engine is compared with what trains uniformly on the same devices by it: on JAX and TensorFlow
 Keras' own `fit`, under `keras.distribution.DataParallel` and `tf.distribute.MirroredStrategy`. On
@@ -125,6 +125,9 @@ class Engine:
     def wait(self) -> None:
         """Waits for the other processes."""
 
+    def end(self) -> None:
+        """Leaves them."""
+
     @property
     def tells(self) -> bool:
         """Whether this process prints the figures."""
@@ -148,8 +151,8 @@ class Jax(Engine):
     @staticmethod
     def environments(devices: int) -> list[dict[str, str]]:
         """As many devices of the CPU, where there are no others."""
-        flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}"
-        return [{"XLA_FLAGS": flags.strip()}]
+        flags = f"--xla_force_host_platform_device_count={devices}"
+        return [{"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()}]
 
 
 class Torch(Engine):
@@ -225,6 +228,12 @@ class Torch(Engine):
 
         dist.barrier()
 
+    def end(self) -> None:
+        """Leaves the group."""
+        import torch.distributed as dist
+
+        dist.destroy_process_group()
+
     @property
     def tells(self) -> bool:
         """Of several processes the first one does."""
@@ -287,6 +296,7 @@ def child(options: argparse.Namespace) -> None:
         row = measure(engine, options, seed)
         if engine.tells:
             print(json.dumps({"devices": options.one, "seed": seed, **row}), flush=True)
+    engine.end()
 
 
 def rows_of(options: argparse.Namespace, devices: int) -> Iterator[dict[str, Any]]:

@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import keras
+import numpy as np
 import pytest
 
 pytestmark = pytest.mark.skipif(
@@ -34,7 +36,9 @@ def found(tmp_path_factory):
 def test_two_processes_do_as_one(found):
     ways = found["ways"]
     assert {"gnorm", "batch sizes", "masked", "sum"} <= set(ways)
-    assert all(found["by score"].values()), found["by score"]
+    # Those two have not begun to draw by score after so few steps.
+    uniform = {way for way, share in found["by score"].items() if not share}
+    assert uniform <= {"constant time", "constant variance"}
     assert all(apart < 1e-5 for apart in ways.values()), ways
 
 
@@ -48,6 +52,14 @@ def test_mean_step_is_that_of_the_whole_set(found):
     assert found["unbiased"]["together"]
     assert found["unbiased"]["weights"] > 150
     assert found["unbiased"]["errors"] < 5
+
+
+def test_statistics_are_averages_and_random_numbers_differ(found):
+    alone, *both = found["moving means"]
+    np.testing.assert_allclose(both, [alone, alone], atol=1e-6)
+    assert np.abs(alone).max() > 0.01
+    (within, after), (other_within, other_after) = found["random"]
+    assert within != other_within and after == other_after
 
 
 def test_one_process_writes_and_any_stops_all(found):
@@ -64,8 +76,6 @@ def test_one_process_writes_and_any_stops_all(found):
     ],
 )
 def test_what_cannot_be_shared_is_refused_by_all(found, what, words):
-    import re
-
     assert all(re.match(words, said) for said in found["refused"][what]), found["refused"][what]
 
 

@@ -110,9 +110,7 @@ class Adjusted(trainings.BiasedImportanceTraining):
 
 
 def variance(net):
-    return trainings.HistoryImportanceTraining(
-        net, constant="variance", min_batch_size=3, seed=1
-    )
+    return trainings.HistoryImportanceTraining(net, constant="variance", min_batch_size=3, seed=1)
 
 
 # Name: network, what makes the training of it, data.
@@ -152,7 +150,11 @@ MORE = {
         WEIGHTED,
     ),
     "robust": (two_outputs, lambda net: trainings.RobustImportanceTraining(net, seed=1), WEIGHTED),
-    "infobatch": (two_outputs, lambda net: trainings.InfoBatchTraining(net, seed=1), WEIGHTED),
+    "infobatch": (
+        two_outputs,
+        lambda net: trainings.InfoBatchTraining(net, anneal=1.0, seed=1),
+        WEIGHTED,
+    ),
     "selective": (
         two_outputs,
         lambda net: trainings.SelectiveBackpropTraining(net, seed=1),
@@ -176,11 +178,22 @@ MORE = {
 }
 
 
+# Draws depend on measured times: the same in both processes, but others than in one.
+MEASURED = {
+    "auto": (one_output, lambda net: trainings.ImportanceTraining(net, "auto", seed=1), LABELS),
+    "measured": (
+        one_output,
+        lambda net: trainings.ImportanceTraining(net, 2.0, "measured", seed=1),
+        LABELS,
+    ),
+}
+
+
 class Run:
     """A training and what became of it."""
 
     def __init__(self, way, epochs=2, callbacks=(), load=None, save=None, **arguments):
-        network, make, rows = WAYS.get(way) or MORE[way]
+        network, make, rows = (WAYS | MORE | MEASURED)[way]
         self.net, self.drawn = network(), []
         self.training = make(self.net)
         if load:
@@ -293,6 +306,33 @@ def unbiased(steps=300):
     return {"together": shared, "errors": float(off.max()), "weights": len(off)}
 
 
+def moving_mean():
+    """Of inputs, which no weight has a part in, after a few steps; the weights are others' too."""
+    seed()
+    net = keras.Sequential(
+        [keras.Input((8,)), layers.BatchNormalization(momentum=0.5), layers.Dense(4)]
+    )
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    net.compile("sgd", loss)
+    pools(net, seed=1).fit(x, y, batch_size=BATCH, verbose=0)
+    return np.asarray(net.layers[0].moving_mean).tolist()
+
+
+def random_numbers():
+    """What both processes draw within a step, and after it."""
+    net = one_output()
+    wrapper = model_wrappers.OracleWrapper(net, reweighting.UNBIASED)
+    wrapper.build(x[:4], y[:4])
+    with wrapper.attached() as runtime:
+        with runtime.own_draws():
+            within = float(torch.rand(()))
+            torch.rand(dist.get_rank() + 1)
+        after = float(torch.rand(()))
+    drawn = [None, None]
+    dist.all_gather_object(drawn, (within, after))
+    return drawn
+
+
 def joined(arrays):
     return np.concatenate([np.ravel(array) for array in arrays])
 
@@ -302,6 +342,7 @@ def first(folder):
     found = {"ways": {}, "by score": {}, "resumed": {}}
     ways = WAYS | MORE if full() else WAYS
     alone = {way: Run(way) for way in ways}
+    found["moving means"] = [moving_mean()]
     for way in ("gnorm", "batch sizes"):
         Run(way, epochs=1, save=f"{folder}/one {way}.npz")
     together(folder, 0, found, alone)
@@ -309,13 +350,17 @@ def first(folder):
         run = Run(way, load=f"{folder}/two {way}.npz")
         found["resumed"][f"two to one: {way}"] = weights_apart(run, alone[way])
     join(folder, 0, "second")
-    callbacks = [Stop(1, dies=True), trainings.BackupState(f"{folder}/last.npz", save_freq=1)]
+    callbacks = [Stop(1, dies=True), backup(folder)]
     found["death"] = refusal(lambda: Run("gnorm", callbacks=callbacks))
     dist.destroy_process_group()
     went_on = Run("gnorm", callbacks=callbacks[1:])
     found["alone after a death"] = weights_apart(went_on, alone["gnorm"])
     found["steps after a death"] = len(went_on.drawn)
     return found
+
+
+def backup(folder):
+    return keras.callbacks.BackupAndRestore(f"{folder}/backup", save_freq=1)
 
 
 def weights_apart(run, other):
@@ -332,26 +377,33 @@ def together(folder, rank, found, alone):
         if alone:
             found["by score"][way] = run.logs["importance_sampling"][-1]
             found["ways"][way] = run.difference(alone[way]) if same else float("nan")
+    for way in MEASURED if full() else ():
+        same = same_everywhere(Run(way, epochs=12))
+        if alone:
+            found["ways"][way] = 0.0 if same else float("nan")
     for way in ("gnorm", "batch sizes"):
         run = Run(way, load=f"{folder}/one {way}.npz")
         if alone:
             found["resumed"][f"one to two: {way}"] = weights_apart(run, alone[way])
         Run(way, epochs=1, save=f"{folder}/two {way}.npz")
     saved = Seen(f"{folder}/of {rank}.weights.h5", save_weights_only=True)
-    stopped = Run("gnorm", callbacks=[saved, Stop(1, step=1)])
+    state = trainings.BackupState(f"{folder}/state.npz")
+    stopped = Run("gnorm", callbacks=[saved, Stop(1, step=1), state])
     calls = [None, None]
     dist.all_gather_object(calls, (saved.calls, len(stopped.drawn)))
     found["calls and steps"] = calls
     found["unbiased"] = unbiased()
+    means = [None, None]
+    dist.all_gather_object(means, moving_mean())
+    found["moving means"] = [*found.get("moving means", ()), *means]
+    found["random"] = random_numbers()
     net = one_output()
     own = rank + 1
     refused = {
         "other data": lambda: pools(net).fit(x * own, y, batch_size=16, verbose=0),
         "other batch size": lambda: pools(net).fit(x, y, batch_size=8 * own, verbose=0),
         "svrg": lambda: trainings.SVRG(net).fit(x, y, verbose=0),
-        "other draws": lambda: pools(net).fit(
-            parts(own), steps_per_epoch=2, verbose=0
-        ),
+        "other draws": lambda: pools(net).fit(parts(own), steps_per_epoch=2, verbose=0),
     }
     found["refused"] = {}
     for name, call in refused.items():
@@ -365,8 +417,7 @@ def second(folder):
     """The second process, which dies in the end."""
     together(folder, 1, {}, {})
     join(folder, 1, "second")
-    backup = trainings.BackupState(f"{folder}/last.npz", save_freq=1)
-    Run("gnorm", callbacks=[Stop(1, dies=True), backup])
+    Run("gnorm", callbacks=[Stop(1, dies=True), backup(folder)])
 
 
 def main():

@@ -138,8 +138,8 @@ class TorchProcesses(Processes):
                 "ended or does not answer, and no step can be made without it. The reason stands "
                 "where that one's error was printed; if it was killed, memory may have run out. "
                 "Start all processes again: with BackupState or BackupAndRestore among the "
-                "callbacks training goes on where it was saved. All processes must call `fit`, with "
-                "the same arguments; one that waits is given up after the `timeout` of "
+                "callbacks training goes on where it was saved. All processes must call `fit`, "
+                "with the same arguments; one that waits is given up after the `timeout` of "
                 f"init_process_group. PyTorch said: {str(error).splitlines()[0].split('. ')[0]}"
             ) from error
 

@@ -86,7 +86,7 @@ class Processes:
 
 
 class Share:
-    """The rows of a batch that one process works on: in one piece, as many as the others or one more.
+    """The rows of a batch of one process: in one piece, as many as the others' or one more.
 
     Where there are fewer rows than processes, some have none. Such a process computes the first row
     of the batch, because every process must take part in every step, and counts for nothing.
@@ -113,8 +113,7 @@ class Share:
 
     @property
     def rows_per_own(self) -> float:
-        """Rows of the batch for each of this process' own, by which their sum becomes an estimate
-        of the batch's."""
+        """Rows of the batch for each own one: what a sum over the own ones is multiplied by."""
         return self.n / max(self.count, 1)
 
     def padded(self, rows: Tensor) -> Tensor:

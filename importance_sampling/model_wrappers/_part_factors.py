@@ -1,5 +1,4 @@
-"""What makes the losses of a part of a batch those of the batch, of which other processes have the
-rest."""
+"""What makes losses of a part of a batch those of the batch, whose rest other processes have."""
 
 from __future__ import annotations
 

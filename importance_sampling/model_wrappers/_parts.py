@@ -3,8 +3,8 @@
 Each process computes its share of the rows of the batch. The mean gradient of its n_r rows counts
 n_r / n, so that the sum over the processes is the gradient of the batch of n, and what regularizers
 add to it counts once. It is summed where the model's optimizer is given the gradient, as a
-`CorrectedStep` corrects it there. What metrics have added up, the statistics of normalizations and the
-scores follow in one exchange when the step is over, so that afterwards every process holds the same.
+`CorrectedStep` corrects it there. What metrics have added up, the statistics of normalizations and
+the scores follow in one exchange when the step is over, so that then every process holds the same.
 """
 
 from __future__ import annotations
@@ -88,8 +88,8 @@ class PartsOfSteps:
         if gradients.calls != 1 and self._model.trainable_variables:
             raise ValueError(
                 f"The train_step of {self._model.name!r} has called `self.optimizer.apply` "
-                f"{gradients.calls} times. With several processes the gradients are averaged there: "
-                "call it (or `apply_gradients`) once in every step."
+                f"{gradients.calls} times. With several processes the gradients are averaged "
+                "there: call it (or `apply_gradients`) once in every step."
             )
         scores = None
         if proposal.reads_scores:
@@ -128,11 +128,13 @@ class PartsOfSteps:
             logs: what the step returned.
             scores: `(count,)`, or None where nobody reads them.
         """
-        own = {} if self._keras_logs else self._own_logs(logs)
+        own = {} if self._keras_logs else _numbers(logs)
         means = [*self._moving, *own.values()]
         # What a row that stands in for none has added counts for nothing.
         adds = float(share.count > 0)
         added = [(now - then) * adds for now, then in zip(self._metrics, before, strict=True)]
+        if own:
+            added.append(self._are_metrics(own, share))
         if scores is not None:
             added.append(share.padded(scores))
         found = iter(share.processes.sum(means, share.weight, added))
@@ -140,17 +142,21 @@ class PartsOfSteps:
         own = {name: next(found) for name in own}
         new += [then + next(found) for then in before]
         share.processes.assign([*self._moving, *self._metrics], new)
-        return {**logs, **own, **self._metric_logs(logs)}, next(found, None)
-
-    def _metric_logs(self, logs: dict[str, Any]) -> dict[str, Any]:
-        found = self._model.get_metrics_result()
-        return found if self._keras_logs else {n: v for n, v in found.items() if n in logs}
-
-    def _own_logs(self, logs: dict[str, Any]) -> dict[str, Tensor]:
-        """Numbers that a step of the user's own logs, which are of no metric: means over rows."""
         metrics = self._model.get_metrics_result()
-        others = {n: v for n, v in logs.items() if n not in metrics and np.ndim(v) == 0}
-        return {name: ops.convert_to_tensor(v, "float32") for name, v in others.items()}
+        if own:
+            agreed = ops.convert_to_numpy(next(found)) == share.processes.size
+            names = [name for name, is_metric in zip(own, agreed, strict=True) if is_metric]
+            metrics = {name: metrics[name] for name in names}
+        return {**logs, **own, **metrics}, next(found, None)
+
+    def _are_metrics(self, logged: dict[str, Tensor], share: Share) -> Tensor:
+        """For each number that a step of the user's own logs, 1 if it is what a metric says."""
+        metrics = self._model.get_metrics_result()
+        flags = [
+            name in metrics and (share.count == 0 or np.isclose(float(metrics[name]), float(value)))
+            for name, value in logged.items()
+        ]
+        return ops.convert_to_tensor(flags, "float32")
 
     def _of_batch(
         self, share: Share, deferred: DeferredValues, scores: Tensor | None
@@ -233,32 +239,43 @@ class _GradientSum:
 
 def _rows_of(proposal: Proposal, rows: slice) -> Proposal:
     """A part of a batch; what concerns the pool is left out."""
-    arrays = ("idxs", "weights", "scores", "metric_weights")
-    given = {name: getattr(proposal, name) for name in arrays}
-    parts = {name: None if array is None else array[rows] for name, array in given.items()}
+
+    def part(array: np.ndarray | None) -> np.ndarray | None:
+        return None if array is None else array[rows]
+
     return dataclasses.replace(
-        proposal, rows=take_rows(proposal.rows, rows), pool_scores=None, **parts
+        proposal,
+        idxs=proposal.idxs[rows],
+        rows=take_rows(proposal.rows, rows),
+        weights=proposal.weights[rows],
+        scores=part(proposal.scores),
+        metric_weights=part(proposal.metric_weights),
+        pool_scores=None,
     )
 
 
 def _checksum(proposal: Proposal) -> int:
     """A checksum of a batch: which examples, their weights, and a few numbers of each row."""
-    found = zlib.crc32(np.ascontiguousarray(proposal.idxs))
-    found = zlib.crc32(np.ascontiguousarray(proposal.weights, np.float32), found)
+    found = zlib.crc32(proposal.idxs.tobytes())
+    found = zlib.crc32(proposal.weights.astype(np.float32).tobytes(), found)
     for array in flatten(proposal.rows):
         # The indices of a stream only count its rows.
         if getattr(array.dtype, "kind", "") in "biufc":
             row = array.reshape(len(array), -1)
             few = row[:, :: max(1, row.shape[1] // _SAMPLED)]
-            found = zlib.crc32(np.ascontiguousarray(few), found)
+            found = zlib.crc32(few.tobytes(), found)
     return found
+
+
+def _numbers(logs: dict[str, Any]) -> dict[str, Tensor]:
+    """What is logged as one number, on the device."""
+    scalars = {name: value for name, value in logs.items() if np.ndim(value) == 0}
+    return {name: ops.convert_to_tensor(value, "float32") for name, value in scalars.items()}
 
 
 def _moving_values(model: Any) -> Iterator[Tensor]:
     """What layers change without the optimizer; that of frozen ones stays as it is."""
-    frozen = {
-        id(v) for layer in all_layers(model) if not layer.trainable for v in layer.variables
-    }
+    frozen = {id(v) for layer in all_layers(model) if not layer.trainable for v in layer.variables}
     for variable in model.non_trainable_variables:
         if id(variable) not in frozen:
             yield variable.value
@@ -266,4 +283,3 @@ def _moving_values(model: Any) -> Iterator[Tensor]:
 
 def _dtype(value: Any) -> str:
     return keras.backend.standardize_dtype(value.dtype)
-

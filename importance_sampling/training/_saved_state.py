@@ -203,12 +203,12 @@ def check_belongs(state: Any, present: dict[str, Any], where: str | os.PathLike[
         if before.get(name) != value:
             raise ValueError(
                 f"{where} is the state of another training. What differs is {_WHAT[name]}: "
-                f"{_short(before.get(name))} there, {_short(value)} here. A training goes "
+                f"{short(before.get(name))} there, {short(value)} here. A training goes "
                 "on with the same model, data and arguments; leave the file out to begin anew."
             )
 
 
-def _short(value: object) -> str:
+def short(value: object) -> str:
     text = repr(value)
     return text if len(text) <= 200 else f"{text[:200]}..."
 

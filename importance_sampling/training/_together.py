@@ -20,6 +20,7 @@ from ..backend.processes import Processes
 from ..model_wrappers import OracleWrapper
 from ..model_wrappers.signals import is_heard
 from ._arguments import Callbacks, Verbose
+from ._saved_state import short
 from .backup import Restorer
 
 # Callbacks of Keras' that write or print, which one process does for all.
@@ -57,8 +58,8 @@ def check_supported(processes: Processes, wrapper: Any) -> None:
     model: Any = wrapper.model
     if model.jit_compile:
         raise NotImplementedError(
-            f"{together} the model is compiled with jit_compile=True, which leaves no place between "
-            "the gradient and the optimizer. Use `model.compile(..., jit_compile=False)`."
+            f"{together} the model is compiled with jit_compile=True, which leaves no place "
+            "between the gradient and the optimizer. Use `model.compile(..., jit_compile=False)`."
         )
     size = wrapper.fixed_batch_size
     if size is not None:
@@ -100,7 +101,9 @@ def check_same(processes: Processes, arguments: dict[str, Any], rows: tuple[Any,
     for rank, other in enumerate(others, 1):
         differ = [name for name in first if other.get(name) != first[name]]
         if differ:
-            told = "; ".join(f"{n}: {first[n]} in process 0, {other.get(n)} there" for n in differ)
+            told = "; ".join(
+                f"{n}: {short(first[n])} in process 0, {short(other.get(n))} there" for n in differ
+            )
             raise ValueError(
                 f"Process {rank} of {processes.size} (counted from 0) calls `fit` with other data "
                 f"or arguments than process 0 ({told}). Give every process the whole of the data "
