@@ -200,3 +200,13 @@ def _warn_capped(name: str, cap: int, asked: str) -> None:
         f"environment variable KERAS_{name.upper()}.",
         stacklevel=5,
     )
+
+
+def short(value: object) -> str:
+    """A value as errors name it.
+
+    Args:
+        value: anything.
+    """
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}..."

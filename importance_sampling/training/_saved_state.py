@@ -19,6 +19,7 @@ from ..data.arrays import ArrayDataset
 from ..model_wrappers.model_state import load_model_state, model_state
 from ..samplers import BaseSampler
 from ..state_files import save_state
+from ._arguments import short
 from ._callbacks import count_on, counted
 from .loop import Loop
 
@@ -206,11 +207,6 @@ def check_belongs(state: Any, present: dict[str, Any], where: str | os.PathLike[
                 f"{short(before.get(name))} there, {short(value)} here. A training goes "
                 "on with the same model, data and arguments; leave the file out to begin anew."
             )
-
-
-def short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 200 else f"{text[:200]}..."
 
 
 def _stream(loop: Loop) -> Any:

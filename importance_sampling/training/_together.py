@@ -19,8 +19,7 @@ from ..backend.base import Runtime
 from ..backend.processes import Processes
 from ..model_wrappers import OracleWrapper
 from ..model_wrappers.signals import is_heard
-from ._arguments import Callbacks, Verbose
-from ._saved_state import short
+from ._arguments import Callbacks, Verbose, short
 from .backup import Restorer
 
 # Callbacks of Keras' that write or print, which one process does for all.
