@@ -35,10 +35,11 @@ def found(tmp_path_factory):
 
 def test_two_processes_do_as_one(found):
     ways = found["ways"]
-    assert {"gnorm", "batch sizes", "masked", "sum"} <= set(ways)
-    # Those two have not begun to draw by score after so few steps.
+    assert {"gnorm", "batch sizes", "masked", "svrg", "sum"} <= set(ways)
     uniform = {way for way, share in found["by score"].items() if not share}
-    assert uniform <= {"constant time", "constant variance"}
+    # Two have not begun to draw by score after so few steps, the others never do.
+    expected = {"constant time", "constant variance", "svrg", "masked svrg", "katyusha"}
+    assert uniform <= expected
     assert all(apart < 1e-5 for apart in ways.values()), ways
 
 
@@ -71,7 +72,7 @@ def test_one_process_writes_and_any_stops_all(found):
     [
         ("other data", "ValueError: Process 1 of 2 .* with other data or arguments"),
         ("other batch size", "ValueError: .*batch_size: 16 in process 0, 8|batch_size: 8 in .*16"),
-        ("svrg", "NotImplementedError: .* variance-reduced steps of SVRGWrapper"),
+        ("one batch size", "NotImplementedError: .* built for batches of 16"),
         ("other draws", "RuntimeError: The processes have drawn different batches"),
     ],
 )

@@ -54,10 +54,12 @@ def two_outputs(**arguments):
     return net
 
 
-def one_output(reduction="sum_over_batch_size", kind=keras.Sequential, optimizer="adam"):
+def one_output(
+    reduction="sum_over_batch_size", kind=keras.Sequential, optimizer="adam", batch_size=None
+):
     seed()
     hidden = layers.Dense(16, activation="relu", kernel_regularizer="l2")
-    net = kind([keras.Input((8,)), hidden, layers.Dense(4, activation="softmax")])
+    net = kind([keras.Input((8,), batch_size), hidden, layers.Dense(4, activation="softmax")])
     loss = keras.losses.SparseCategoricalCrossentropy(reduction=reduction)
     net.compile(optimizer, loss, metrics=["accuracy"])
     return net
@@ -109,6 +111,11 @@ class Adjusted(trainings.BiasedImportanceTraining):
         return reweighting.AdjustedBiasedReweightingPolicy(0.5)
 
 
+class Katyusha(trainings.SVRG):
+    def _wrap(self, model, score, layer, score_dtype):
+        return model_wrappers.KatyushaWrapper(model)
+
+
 def variance(net):
     return trainings.HistoryImportanceTraining(net, constant="variance", min_batch_size=3, seed=1)
 
@@ -118,9 +125,12 @@ WAYS = {
     "gnorm": (two_outputs, lambda net: pools(net, seed=1), WEIGHTED),
     "batch sizes": (lambda: one_output(optimizer=accumulating()), variance, LABELS),
     "masked": (tagger, lambda net: trainings.BiasedImportanceTraining(net, seed=1), TAGS),
+    "svrg": (two_outputs, lambda net: trainings.SVRG(net, 0, B_over_b=2, seed=1), WEIGHTED),
     "sum": (lambda: one_output("sum"), lambda net: pools(net, score="loss", seed=1), LABELS),
 }
 MORE = {
+    "katyusha": (lambda: one_output(optimizer="sgd"), lambda net: Katyusha(net, 0, seed=1), LABELS),
+    "masked svrg": (tagger, lambda net: trainings.SVRG(net, 0, B_over_b=2, seed=1), TAGS),
     "loss": (two_outputs, lambda net: pools(net, score="loss", seed=1), WEIGHTED),
     "acc": (one_output, lambda net: pools(net, score="acc", smooth=0.5, seed=1), LABELS),
     "full_gnorm": (two_outputs, lambda net: pools(net, score="full_gnorm", seed=1), WEIGHTED),
@@ -402,7 +412,7 @@ def together(folder, rank, found, alone):
     refused = {
         "other data": lambda: pools(net).fit(x * own, y, batch_size=16, verbose=0),
         "other batch size": lambda: pools(net).fit(x, y, batch_size=8 * own, verbose=0),
-        "svrg": lambda: trainings.SVRG(net).fit(x, y, verbose=0),
+        "one batch size": lambda: pools(one_output(batch_size=16)).fit(x, y, verbose=0),
         "other draws": lambda: pools(net).fit(parts(own), steps_per_epoch=2, verbose=0),
     }
     found["refused"] = {}

@@ -128,20 +128,25 @@ class CompiledModel:
         Returns:
             `(logs, values)`: metrics as tensors, and what the step tells of its samples.
         """
-        processes = self.runtime.processes
-        if processes is None:
-            return self.train_alone(proposal, mean_valid_steps)
-        return self._parts.train(proposal, mean_valid_steps, processes.share(len(proposal.idxs)))
+        return self.in_parts(proposal, lambda part: self._train(part, mean_valid_steps))
 
-    def train_alone(
-        self, proposal: Proposal, mean_valid_steps: np.ndarray | None
+    def in_parts(
+        self, proposal: Proposal, step: Callable[[Proposal], tuple[dict[str, Any], DeferredValues]]
     ) -> tuple[dict[str, Any], DeferredValues]:
-        """As `train`, on rows that no other process has a part in.
+        """Makes a step, of which other processes that train with this one do their parts.
 
         Args:
-            proposal: what to train on.
-            mean_valid_steps: as for `train`.
+            proposal: the whole batch.
+            step: makes the step on this process' rows.
         """
+        processes = self.runtime.processes
+        if processes is None:
+            return step(proposal)
+        return self._parts.train(proposal, step, processes.share(len(proposal.idxs)))
+
+    def _train(
+        self, proposal: Proposal, mean_valid_steps: np.ndarray | None
+    ) -> tuple[dict[str, Any], DeferredValues]:
         x, y, sample_weight = (*proposal.rows, None)[:3]
         by_score, step = proposal.by_score, self.step
         if (

@@ -58,14 +58,17 @@ class PartsOfSteps:
         )
 
     def train(
-        self, proposal: Proposal, mean_valid_steps: np.ndarray | None, share: Share
+        self,
+        proposal: Proposal,
+        step: Callable[[Proposal], tuple[dict[str, Any], DeferredValues]],
+        share: Share,
     ) -> tuple[dict[str, Any], DeferredValues]:
-        """One optimizer step on a batch that all processes share; see `CompiledModel.train`.
+        """One optimizer step on a batch that all processes share; see `CompiledModel.in_parts`.
 
         Args:
             proposal: the whole batch.
-            mean_valid_steps: as for `CompiledModel.train`.
-            share: this process' rows.
+            step: makes the step on this process' rows.
+            share: which rows they are.
 
         Returns:
             `(logs, values)`, of the whole batch.
@@ -84,7 +87,7 @@ class PartsOfSteps:
                 # They are made when the metrics know of all rows.
                 block.enter_context(replaced(self._model, "get_metrics_result", dict))
             block.enter_context(self._runtime.own_draws())
-            logs, deferred = self._compiled.train_alone(part, mean_valid_steps)
+            logs, deferred = step(part)
         if gradients.calls != 1 and self._model.trainable_variables:
             raise ValueError(
                 f"The train_step of {self._model.name!r} has called `self.optimizer.apply` "

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from .._arrays import Nested, count_rows
+from .._arrays import Nested, count_rows, take_rows
 from ..backend.array_types import tensor_to_numpy
 from ..backend.base import Tensor
 from ..proposal import InvalidScores, Proposal
@@ -114,7 +114,7 @@ class CompiledSnapshots:
             if check and number == 0:
                 self._check_draws(weights, batch, valid_steps, scale)
             part, scale = self._part(number, weights, batch, valid_steps, scale)
-            n = count_rows(batch[1] if batch[1] is not None else batch[0])
+            n = _rows(batch)
             rows += n
             part = [n * p for p in part]
             total = part if total is None else [t + p for t, p in zip(total, part, strict=True)]
@@ -138,10 +138,17 @@ class CompiledSnapshots:
     ) -> tuple[list[Tensor], float]:
         """The gradient of one batch, and the scale of the loss at which it did not overflow."""
         runtime = self.compiled.runtime
+        processes, share = runtime.processes, None
+        if processes is not None:
+            share = processes.share(_rows(batch))
+            batch = take_rows(batch, share.rows)
         data = self.compiled.to_device(*(*batch, None)[:3])
         while True:
             numbers = runtime.to_device(np.int32(number)), runtime.to_device(np.float32(scale))
-            part = self.gradient_function(*numbers, list(weights), *data, valid_steps)
+            with runtime.own_draws():
+                part = self.gradient_function(*numbers, list(weights), *data, valid_steps)
+            if share is not None:
+                part = share.processes.sum(part, share.weight)
             if scale <= 1.0 or all(np.isfinite(tensor_to_numpy(p)).all() for p in part):
                 return part, scale
             scale /= 2.0
@@ -172,6 +179,10 @@ class CompiledSnapshots:
                 "function. Draw with `keras.random` and a `keras.random.SeedGenerator` that is an "
                 "attribute of the layer."
             )
+
+
+def _rows(batch: tuple[Any, ...]) -> int:
+    return count_rows(batch[1] if batch[1] is not None else batch[0])
 
 
 def _part_gradient(compiled: CompiledModel) -> Callable[..., list[Tensor]]:

@@ -49,11 +49,6 @@ def check_supported(processes: Processes, wrapper: Any) -> None:
             f"{together} {type(wrapper).__name__} is a wrapper of your own, whose steps nobody can "
             "share among them. Derive it from OracleWrapper."
         )
-    if type(wrapper)._make_step is not OracleWrapper._make_step:
-        raise NotImplementedError(
-            f"{together} the variance-reduced steps of {type(wrapper).__name__} know one process "
-            "only. Train with ImportanceTraining or another training, or in one process."
-        )
     model: Any = wrapper.model
     if model.jit_compile:
         raise NotImplementedError(
