@@ -11,9 +11,11 @@ import keras
 import numpy as np
 import pytest
 
-pytestmark = pytest.mark.skipif(
-    keras.backend.backend() != "torch", reason="several processes are supported on PyTorch"
-)
+pytestmark = [
+    pytest.mark.end_to_end,
+    pytest.mark.one_backend("torch"),
+    pytest.mark.skipif(keras.backend.backend() != "torch", reason="processes are PyTorch's"),
+]
 
 
 @pytest.fixture(scope="module")
