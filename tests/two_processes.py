@@ -289,7 +289,7 @@ class Seen(keras.callbacks.ModelCheckpoint):
         super().on_epoch_end(epoch, logs)
 
 
-def unbiased(steps=300):
+def unbiased(steps=150):
     """Steps of rate 1 from the same weights: their mean, in standard errors of it, off the full."""
     net = one_output(optimizer=keras.optimizers.SGD(1.0))
     wrapper = model_wrappers.OracleWrapper(net, reweighting.UNBIASED, score="loss")

@@ -186,7 +186,7 @@ class Runtime(base.Runtime):
         # Of the generator that is at the same place everywhere.
         seed = int(torch.randint(2**62, ())) + self.processes.rank
         with self.same_draws():
-            # Not `torch.manual_seed`, which prints the stack for each kind of device there might be.
+            # Not `torch.manual_seed`, which formats a stack for each kind of device.
             torch.default_generator.manual_seed(seed)
             if self.asynchronous and torch.cuda.is_available():
                 torch.cuda.manual_seed(seed)
