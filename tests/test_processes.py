@@ -10,6 +10,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from spread import full
 
 pytestmark = [
     pytest.mark.end_to_end,
@@ -87,3 +88,25 @@ def test_death_of_a_process_ends_the_others(found):
     # The state of the second step was not whole when the process died.
     assert found["steps after a death"] == 5
     assert found["alone after a death"] < 1e-5
+
+
+@pytest.mark.skipif(not full(), reason="starts torchrun itself: every night")
+def test_script_of_the_docs_runs_under_torchrun(tmp_path):
+    page = (Path(__file__).parents[1] / "docs" / "scaling.md").read_text()
+    script = re.search(r"^```py\n(# torchrun .*?)^```", page, re.MULTILINE | re.DOTALL)[1]
+    (tmp_path / "train.py").write_text(script)
+    path = os.pathsep.join(filter(None, sys.path))
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    done = subprocess.run(
+        [*torchrun, "--nproc-per-node", "2", "train.py"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    # One progress bar, one model, and no state left of a training that has ended.
+    assert done.stdout.count("Epoch 10/10") == 1
+    assert {file.name for file in tmp_path.iterdir()} == {"train.py", "model.keras"}

@@ -96,6 +96,18 @@ class TorchProcesses(Processes):
             for tensor, value in zip(tensors, values, strict=True):
                 tensor.copy_(value)
 
+    def pad(self, rows: Tensor, start: int, n: int) -> Tensor:
+        """Rows among zeros; see `Processes.pad`.
+
+        Args:
+            rows: `(m, ...)`.
+            start: int, where the first of them is to be.
+            n: int, rows of the result.
+        """
+        padded = rows.new_zeros((n, *rows.shape[1:]))
+        padded[start : start + len(rows)] = rows.detach()
+        return padded
+
     def first(self, numbers: Sequence[float]) -> list[float]:
         """The numbers that the first process has; see `Processes.first`.
 

@@ -60,6 +60,16 @@ class Processes:
         """
         raise NotImplementedError
 
+    def pad(self, rows: Tensor, start: int, n: int) -> Tensor:
+        """Rows among zeros; concerns this process alone.
+
+        Args:
+            rows: `(m, ...)`.
+            start: int, where the first of them is to be.
+            n: int, rows of the result.
+        """
+        raise NotImplementedError
+
     def first(self, numbers: Sequence[float]) -> list[float]:
         """The numbers that the first process has.
 
@@ -122,9 +132,7 @@ class Share:
         Args:
             rows: `(count, ...)`; one that only stands in for none is left out.
         """
-        own = ops.convert_to_tensor(rows)[: self.count]
-        around = [[self._start, self.n - self._start - self.count]]
-        return ops.pad(own, around + [[0, 0]] * (len(own.shape) - 1))
+        return self.processes.pad(rows[: self.count], self._start, self.n)
 
     def gather(self, parts: Sequence[Tensor]) -> list[Tensor]:
         """What all processes together know of the rows of the batch.

@@ -220,7 +220,7 @@ class _GradientSum:
         flags += [float(piece) for piece in self._check]
         flags += [float(piece) ** 2 for piece in self._check]
         *summed, found = share.processes.sum(
-            given, share.weight, [ops.convert_to_tensor(flags, "float32")]
+            given, share.weight, [ops.convert_to_tensor(np.array(flags, np.float32))]
         )
         numbers = ops.convert_to_numpy(found).tolist()
         pieces = numbers[len(grads) : len(grads) + _PIECES]
