@@ -140,8 +140,12 @@ class Runtime(base.Runtime):
         return tensor if self._device.type == "cpu" else tensor.to(self._device)
 
     def attach(self) -> None:
-        """Takes the device that Keras computes on now for that of the whole training."""
+        """Takes the device that Keras computes on now for that of the whole training.
+
+        From now on steps are made together with other processes, where there are any.
+        """
         self._device = keras.ops.convert_to_tensor(0.0).device
+        self.processes = processes.current()
 
     def compile_train(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Prepares a training step; with `jit_compile`, the model's own part is compiled."""
@@ -195,10 +199,6 @@ class Runtime(base.Runtime):
     def buffers(self) -> list[Tensor]:
         """Statistics of plain PyTorch modules inside the model."""
         return list(self.model.buffers())
-
-    def attach(self) -> None:
-        """From now on steps are made together with other processes, where there are any."""
-        self.processes = processes.current()
 
     def begin_epoch(self) -> None:
         """Tells plain PyTorch modules inside the model that training runs."""
