@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,6 +12,7 @@ import tensorflow as tf
 from numpy.typing import ArrayLike
 
 from . import base
+from ._tensorflow_replicas import Replicas, strategy_of
 from .base import Tensor
 
 
@@ -248,16 +251,42 @@ class Runtime(base.Runtime):
     """Runs functions compiled by `tf.function` over state that stays in the model's variables."""
 
     def __init__(self, model: keras.Model):
+        self._in_thread = threading.local()
         super().__init__(model)
-        self.traces = not model.run_eagerly
+        strategy = strategy_of(model)
+        self._replicas = None if strategy is None else Replicas(strategy, self)
+        self.replicas = 1 if self._replicas is None else self._replicas.count
+        # What a replica says cannot be computed later, outside of it.
+        self.traces = not model.run_eagerly or self.replicas > 1
         self.asynchronous = bool(tf.config.list_logical_devices("GPU"))
-        strategy = getattr(model, "distribute_strategy", None)
-        if strategy is not None and strategy.num_replicas_in_sync > 1:
-            raise ValueError(
-                "The model was built under a tf.distribute strategy with "
-                f"{strategy.num_replicas_in_sync} replicas, which importance sampling does not "
-                "support yet. Build and compile the model outside `strategy.scope()`."
-            )
+
+    @property
+    def share(self) -> base.AnyShare | None:
+        """Each replica's own, in its thread; see `base.Runtime`."""
+        return getattr(self._in_thread, "share", None)
+
+    @share.setter
+    def share(self, share: base.AnyShare | None) -> None:
+        self._in_thread.share = share
+
+    @property
+    def loss_divisor(self) -> int:
+        """Also in the scope of a strategy, outside of its replicas; see `base.Runtime`."""
+        return tf.distribute.get_strategy().num_replicas_in_sync
+
+    def building(self) -> contextlib.AbstractContextManager[Any]:
+        """The scope of the model's strategy, in which variables have a copy on each device."""
+        if self._replicas is None:
+            return contextlib.nullcontext()
+        return self._replicas.strategy.scope()
+
+    def spread(
+        self, function: Callable[..., Any], rows: slice, joining: base.Joining
+    ) -> Callable[..., Any]:
+        """See `base.Runtime.spread`."""
+        if self._replicas is None:
+            return function
+        return self._replicas.spread(function, rows, joining)
 
     def compile_train(self, step: Callable[..., Any]) -> Callable[..., Any]:
         """Compiles a training step by `tf.function`, unless the model runs eagerly."""
@@ -265,7 +294,7 @@ class Runtime(base.Runtime):
 
     def compile_train_many(self, step: Callable[..., Any]) -> Callable[..., Any] | None:
         """See `base.Runtime.compile_train_many`; a loop inside the `tf.function`."""
-        if not self.traces:
+        if not self.traces or self.replicas > 1:
             return None
         one = super().compile_train(step)
         # With the number of steps first, all shapes are taken as they are.
@@ -282,6 +311,9 @@ class Runtime(base.Runtime):
 
     def to_device(self, array: ArrayLike) -> Tensor:
         """An array as a tensor: for other changed values `tf.function` would trace anew."""
+        if self._replicas is not None:
+            with tf.device("CPU:0"):
+                return tf.convert_to_tensor(array)
         return tf.convert_to_tensor(array)
 
     def values(self, variables: Sequence[Any]) -> list[Tensor]:

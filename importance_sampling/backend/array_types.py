@@ -30,6 +30,17 @@ def is_torch_loader(data: object) -> bool:
     return torch_data is not None and isinstance(data, torch_data.DataLoader)
 
 
+def is_distributed(data: object) -> bool:
+    """Whether `data` is split among replicas of `tf.distribute`: a data set, or values of one."""
+    tf = _module("tensorflow")
+    kinds = ("DistributedDataset", "DistributedIterator", "DistributedValues")
+    return (
+        tf is not None
+        and isinstance(data, tuple(getattr(tf.distribute, kind) for kind in kinds))
+        and not isinstance(data, tf.Variable)
+    )
+
+
 def tf_cardinality(dataset: tf.data.Dataset) -> int | None:
     """Elements of a `tf.data.Dataset`; -1 if it is infinite, None if nobody knows."""
     count = int(dataset.cardinality())
@@ -71,6 +82,9 @@ def tensor_to_numpy(leaf: Any) -> np.ndarray:
         )
     if tf is not None and isinstance(leaf, tf.SparseTensor):
         leaf = tf.sparse.to_dense(leaf)
+    if tf is not None and isinstance(leaf, tf.distribute.DistributedValues):
+        # A variable of several replicas: what all of them have counted.
+        leaf = tf.convert_to_tensor(leaf)
     if hasattr(leaf, "todense"):
         leaf = leaf.todense()
     return np.asarray(leaf)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 import keras
 from numpy.typing import ArrayLike
@@ -30,6 +30,51 @@ def samples_at_once(values: Sequence[Tensor]) -> int:
     return max(1, min(1024, _BYTES // max(size, 1)))
 
 
+Joining: TypeAlias = Literal["rows", "sum", "first", "logs"] | tuple["Joining", ...]
+"""How results of the parts of a batch make one: rows one after the other, their sum, those of the
+first part where all have the same, or the metrics of all; a tuple for the parts of a tuple."""
+
+
+class ReplicaShare(Protocol):
+    """The rows of a batch that one of several replicas works on, inside a function they share.
+
+    Keras divides means over these rows, and what regularizers add, by the number of replicas;
+    gradients are added up.
+
+    Attributes:
+        n: rows of the whole batch.
+        rows: slice, which of them these are.
+    """
+
+    n: Any
+    rows: slice
+
+    def scale(self, summed: bool) -> Tensor:
+        """What losses are multiplied by so that their sum over the replicas is that of the batch.
+
+        Args:
+            summed: bool, whether they are sums over the rows, instead of means.
+        """
+
+    def mean(self, rows: Tensor) -> Tensor:
+        """The mean over all rows of the batch.
+
+        Args:
+            rows: `(count, ...)` of these rows.
+        """
+
+    def gather(self, parts: Sequence[Tensor]) -> list[Tensor]:
+        """What all replicas together know of the rows of the batch, in its order.
+
+        Args:
+            parts: tensors `(count, ...)` of these rows.
+        """
+
+
+AnyShare: TypeAlias = Share | ReplicaShare
+"""A part of a batch: a process', or a replica's."""
+
+
 class Runtime:
     """Runs functions over one model's state.
 
@@ -48,22 +93,26 @@ class Runtime:
         functional_gradients: bool, whether training differentiates a function, so that tensors
             made inside it must not be kept.
         asynchronous: bool, whether calls return before the device is done.
+        replicas: int, how many replicas of the model work on parts of a batch, each in a thread of
+            its own.
         restored: bool, whether the training loop has put the model back to the middle of a
             training, so that there is something to finalize whatever steps follow.
         processes: those that make each step together while a training loop runs; None where this
             one is alone.
-        share: this process' part of the batch that is being computed; None for all of it.
+        share: the part of the batch that is being computed, this process' or replica's; None for
+            all of it.
     """
 
     traces = False
     functional_gradients = False
     asynchronous = False
+    replicas = 1
 
     def __init__(self, model: keras.Model):
         self.model = model
         self.restored = False
         self.processes: Processes | None = None
-        self.share: Share | None = None
+        self.share: AnyShare | None = None
 
     # -- functions of the model ---------------------------------------------------------------
 
@@ -97,6 +146,42 @@ class Runtime:
     def compile_pure(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compiles a function of tensors that reads the model and changes nothing."""
         return function
+
+    def spread(
+        self, function: Callable[..., Any], rows: slice, joining: Joining
+    ) -> Callable[..., Any]:
+        """A function, to be compiled, that replicas share: each runs it on a part of the rows.
+
+        What is not spread runs on one device. By default there is one, so that nothing is to be
+        done.
+
+        Args:
+            function: the function.
+            rows: which of its arguments have a row for each example.
+            joining: how the replicas' results make one.
+        """
+        return function
+
+    @property
+    def replica_share(self) -> ReplicaShare | None:
+        """The part of the batch, where it is a replica's: what Keras adds up, it has divided."""
+        found: Any = self.share if self.replicas > 1 else None
+        return found
+
+    @property
+    def process_share(self) -> Share | None:
+        """The part of the batch, where it is a process'."""
+        found: Any = self.share if self.replicas == 1 else None
+        return found
+
+    @property
+    def loss_divisor(self) -> int:
+        """By what Keras divides mean losses at present, for the sake of several replicas."""
+        return 1
+
+    def building(self) -> contextlib.AbstractContextManager[Any]:
+        """A context in which variables of the model may be made."""
+        return contextlib.nullcontext()
 
     def to_device(self, array: ArrayLike) -> Tensor:
         """An array in the form in which compiled functions take it."""

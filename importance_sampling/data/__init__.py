@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from .._arrays import Nested
+from ._checks import check_not_distributed
 from .adapter import DataAdapter, Options, TrainingData
 from .arrays import ArrayAdapter
 from .dataset import BaseDataset
@@ -76,8 +77,10 @@ def adapt(x: Nested, y: Nested = None, sample_weight: Nested = None, **options: 
         A `DataAdapter`.
 
     Raises:
+        TypeError: if it is split among replicas of `tf.distribute`.
         ValueError: if the data cannot work, or something stands beside a whole.
     """
+    check_not_distributed(x, "validation_data" if options.get("role") == "validation" else "x")
     kind: Any = find_kind(x)
     if kind is ArrayAdapter:
         return ArrayAdapter(x, y, sample_weight, Options(**options))

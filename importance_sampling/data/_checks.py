@@ -5,6 +5,25 @@ from __future__ import annotations
 import numpy as np
 
 from .._arrays import Nested, flatten
+from ..backend.array_types import is_distributed
+
+
+def check_not_distributed(data: object, what: str) -> None:
+    """Raises for what is split among replicas already.
+
+    Args:
+        data: what a user has handed over, or one value of it.
+        what: str, where it comes from, for errors.
+
+    Raises:
+        TypeError: if it is a data set of `tf.distribute`, or values of one.
+    """
+    if is_distributed(data):
+        raise TypeError(
+            f"`{what}` is a {type(data).__name__} of tf.distribute, which is split among the "
+            "replicas already. Importance sampling draws one batch for all of them and splits it "
+            "itself: give it the arrays or the tf.data.Dataset that this was made of."
+        )
 
 
 def check_lengths(x: Nested, y: Nested, sample_weight: Nested, what: str = "") -> int:

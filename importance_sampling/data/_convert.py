@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 from .._arrays import flatten, like_dict, map_arrays
 from ..backend import array_types
+from ._checks import check_not_distributed
 
 
 def is_pandas(leaf: object) -> bool:
@@ -36,11 +37,13 @@ def to_array(leaf: Any, where: str) -> np.ndarray:
         where: where it comes from, for errors.
 
     Raises:
+        TypeError: if it is split among replicas.
         ValueError: if it holds what no network can read.
     """
     if isinstance(leaf, np.ndarray):
-        array = leaf
-    elif is_scipy_sparse(leaf):
+        return check_type(leaf, where)
+    check_not_distributed(leaf, where)
+    if is_scipy_sparse(leaf):
         array = leaf.toarray()
     elif is_pandas(leaf):
         array = leaf.to_numpy()

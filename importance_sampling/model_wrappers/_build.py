@@ -12,6 +12,7 @@ from keras import ops, tree
 
 from .._arrays import TRIED_ROWS, Nested, map_arrays
 from ..backend.array_types import tensor_to_numpy
+from ..backend.base import Runtime
 from ._outputs import OutputInfo
 from .introspection import input_shapes, takes_training
 
@@ -57,13 +58,16 @@ def _has_unbuilt(layer: keras.Layer, seen: set[int]) -> bool:
     )
 
 
-def build_state(model: keras.Model, rows: tuple[Nested, ...], info: OutputInfo) -> dict[str, Any]:
+def build_state(
+    model: keras.Model, rows: tuple[Nested, ...], info: OutputInfo, runtime: Runtime
+) -> dict[str, Any]:
     """Creates the variables of loss, metrics and optimizer outside any compiled function.
 
     Args:
         model: the compiled, built model.
         rows: `(x, y, sample_weight)`, a few rows.
         info: what is known of its outputs.
+        runtime: the backend's runtime of the model.
 
     Returns:
         The metrics' results, for their names.
@@ -72,8 +76,10 @@ def build_state(model: keras.Model, rows: tuple[Nested, ...], info: OutputInfo) 
     before = [(v, tensor_to_numpy(v.value).copy()) for v in model.metrics_variables]
     zeros = tree.map_structure(lambda s: ops.zeros(s.shape, s.dtype), info.spec)
     arguments = {"training": False} if takes_training(model.compute_loss) else {}
-    model.compute_loss(x=x, y=y, y_pred=zeros, sample_weight=sample_weight, **arguments)
-    logs = model.compute_metrics(x, y, zeros, sample_weight)
+    # Metrics of several replicas are updated in one of them, and nowhere else.
+    with runtime.scope() if runtime.replicas > 1 else contextlib.nullcontext():
+        model.compute_loss(x=x, y=y, y_pred=zeros, sample_weight=sample_weight, **arguments)
+        logs = model.compute_metrics(x, y, zeros, sample_weight)
     model.reset_metrics()
     for variable, value in before:
         variable.assign(value)

@@ -20,6 +20,7 @@ from ._objective import Objective, Score, with_closed_form, with_norm_plan
 from ._outputs import describe, is_plain_last
 from ._passes import make_gradient, make_scoring
 from ._precision import ScoreDtype
+from ._replicas import check_batch_size, check_scaling
 from ._training_step import TrainingStep
 from ._weighted_loss import WeightedLoss
 
@@ -61,7 +62,10 @@ def compile_model(
     x, y, sample_weight = cast_floats(data)
     _dry_run.check_strings(model, x)
     rows = _build.first_rows(x, y, sample_weight)
-    with _dry_run.reraise_with_context(model, rows[0], "`x`"):
+    runtime = backend.get().Runtime(model)
+    if runtime.replicas > 1:
+        check_batch_size(model, runtime.replicas)
+    with _dry_run.reraise_with_context(model, rows[0], "`x`"), runtime.building():
         info = describe(model, rows[0])
         _build.build_late_weights(model, rows[0])
     if score.name == "full_gnorm" and not model.trainable_variables:
@@ -70,7 +74,6 @@ def compile_model(
             "over them, the score 'full_gnorm', is 0 for every example. Set `trainable = True` on "
             'the layers that are to be trained and compile again, or score by "loss".'
         )
-    runtime = backend.get().Runtime(model)
     losses = _checks.losses_by_output(model, info.spec)
     ignored_labels = [getattr(loss, "ignore_class", None) for loss in losses]
     layer = score.layer
@@ -84,12 +87,17 @@ def compile_model(
         _build.warn_gradient_fallback(model, info, losses)
     if y is not None:
         _labels.check_targets(model, info, label_limits, y, "y")
-    with _dry_run.reraise_loss_with_context(model, info.spec, rows[1], "`y`"):
-        logs = _build.build_state(model, rows, info)
+    with (
+        _dry_run.reraise_loss_with_context(model, info.spec, rows[1], "`y`"),
+        runtime.building(),
+    ):
+        logs = _build.build_state(model, rows, info, runtime)
     if _loss_trial.needs_trial(objective):
         objective = _loss_trial.choose_weight_form(objective, *rows)
     if not runtime.traces and y is not None:
         objective = with_closed_form(objective, rows[1])
+    if runtime.replicas > 1 and not objective.loss.uses_keras_loss:
+        check_scaling(objective, *rows)
     if score.name == "full_gnorm":
         objective = with_norm_plan(objective, rows[0])
     metric_names = tuple(name for name in logs if name != "loss")
@@ -114,10 +122,16 @@ def compile_model(
         runtime=runtime,
         objective=objective,
         step=step,
-        train_function=runtime.compile_train(step),
+        train_function=runtime.compile_train(
+            runtime.spread(step, slice(1, 6), joining=("logs", "rows"))
+        ),
         train_many_function=many,
-        score_function=runtime.compile_pure(make_scoring(objective, score.dtype)),
-        gradient_function=runtime.compile_pure(make_gradient(objective)),
+        score_function=runtime.compile_pure(
+            runtime.spread(make_scoring(objective, score.dtype), slice(3), joining="rows")
+        ),
+        gradient_function=runtime.compile_pure(
+            runtime.spread(make_gradient(objective), slice(4), joining="sum")
+        ),
         evaluate_function=runtime.compile_pure(make_evaluation(objective, metric_names)),
         metric_names=metric_names,
         label_limits=label_limits,

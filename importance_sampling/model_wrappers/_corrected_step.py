@@ -19,9 +19,9 @@ import keras
 from keras import ops
 
 from .._arrays import Nested
-from ..backend.base import Tensor
+from ..backend.base import Joining, Runtime, Tensor
 from ._compiled import CompiledModel
-from ._hooks import replaced
+from ._hooks import present, replaced
 from ._passes import GradientBatch, weighted_gradient
 from ._step_values import DeferredValues, SampleValues
 from .introspection import overrides
@@ -68,7 +68,14 @@ class CorrectedStep:
 
     Args:
         compiled: what is compiled for the model.
+
+    Attributes:
+        ROWS: which of the step's arguments have a row for each example.
+        JOINING: how results of several replicas make one; see `Runtime.spread`.
     """
+
+    ROWS = slice(4, 9)
+    JOINING: Joining = ("logs", "rows", "first", "first")
 
     def __init__(self, compiled: CompiledModel):
         self._step = compiled.step
@@ -116,8 +123,11 @@ class CorrectedStep:
             )
         with self._runtime.scope():
             scale = optimizer.scale_loss(ops.ones((), "float32"))
+        if self._runtime.replica_share is not None:
+            # The optimizer adds up what the replicas give it.
+            scale = scale / self._runtime.replicas
         hook = _OptimizerHook(self, scale, there, factor, snapshot, carried)
-        with hook.placed(optimizer, self._runtime.functional_gradients):
+        with hook.placed(optimizer, self._runtime):
             logs, values = self._step(
                 run_train_step,
                 x,
@@ -197,11 +207,12 @@ class _OptimizerHook:
         self.mismatch: Tensor | None = None
 
     @contextlib.contextmanager
-    def placed(self, optimizer: keras.Optimizer, functional: bool) -> Any:
+    def placed(self, optimizer: keras.Optimizer, runtime: Runtime) -> Any:
         """Watches the method by which gradients reach the optimizer."""
+        functional, by_thread = runtime.functional_gradients, runtime.replicas > 1
         name = "stateless_apply" if functional else "apply"
         # Looked up before it is replaced.
-        original = getattr(optimizer, name)
+        original = present(optimizer, name)
 
         def apply(grads: Sequence[Any], trainable_variables: Any = None) -> Any:
             variables = self.step.variables
@@ -214,7 +225,8 @@ class _OptimizerHook:
             after, state = original(state, corrected, weights)
             return self._coupled(list(weights), list(after)) or after, state
 
-        with replaced(optimizer, name, stateless_apply if functional else apply):
+        hook = stateless_apply if functional else apply
+        with replaced(optimizer, name, hook, by_thread):
             yield
 
     def _apply(self, original: Callable[..., Any], grads: list[Any], variables: list[Any]) -> Any:

@@ -102,7 +102,7 @@ def make_evaluation(objective: Objective, names: tuple[str, ...]) -> Callable[..
                     noted = _noting(made[name], name, seen)
                     hooks.enter_context(replaced(made[name], "update_state", noted))
             outputs = loss.forward(x)
-            total = loss.value(x, y, outputs, None)
+            total = objective.value(x, y, outputs, None)
             logs = model.compute_metrics(x, y, outputs, None)
         losses, scores = objective.measure(x, y, outputs, None, loss.masks(outputs))
         n = ops.shape(losses)[0]

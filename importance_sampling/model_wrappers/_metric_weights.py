@@ -11,6 +11,7 @@ from keras import ops
 
 from ..backend.base import Tensor
 from ..layers.masks import read_mask
+from ._hooks import present
 from ._weighted_loss import fill, spread
 
 
@@ -71,7 +72,7 @@ class MetricWeigher:
             factor: returns `(n,)`, what sample weights that Keras hands to a metric are multiplied
                 by; None where importance weights are in them already.
         """
-        original = metric.update_state
+        original = present(metric, "update_state")
 
         def update_state(y_true: Tensor, y_pred: Tensor, sample_weight: Any = None) -> Any:
             if sample_weight is None:

@@ -113,7 +113,7 @@ class Objective:
             packed = tree.pack_sequence_as(outputs, masked)
             given = weights if factors is None else [weights * f for f in factors]
             with self.runtime.scope():
-                return loss.value(x, y, packed, loss.weigh(sample_weight, given, valid))
+                return self.value(x, y, packed, loss.weigh(sample_weight, given, valid))
 
         arguments = [ones, *flat] if self.scores_at_outputs else [ones]
         _, gradients = backend.get().gradient(batch_loss, arguments)
@@ -167,6 +167,18 @@ class Objective:
             weight = ops.cast(ops.reshape(weight, (-1,)), "float32")
         return scores * abs(weight.reshape(-1) if isinstance(weight, np.ndarray) else weight)
 
+    def value(self, x: Nested, y: Nested, outputs: Nested, weight: Nested) -> Tensor:
+        """The model's own loss of the rows at hand, also where they are a replica's.
+
+        Args:
+            x: inputs.
+            y: targets.
+            outputs: what the model gave.
+            weight: sample weights in the form that `WeightedLoss.weigh` makes, or None.
+        """
+        value, divisor = self.loss.value(x, y, outputs, weight), self.runtime.loss_divisor
+        return value if divisor == 1 or self.summed else value * divisor
+
     def _layer_norms(
         self, layer: keras.Layer, x: Nested, y: Nested, sample_weight: Nested
     ) -> Tensor:
@@ -180,7 +192,7 @@ class Objective:
                 factors = factors_of_part(self.runtime.share, loss, y, masks)
                 given = ops.ones((n,), "float32") if factors is None else factors
                 weight = loss.weigh(sample_weight, given, loss.valid(y, masks))
-                return loss.value(x, y, outputs, weight)
+                return self.value(x, y, outputs, weight)
 
         return layer_norms(layer, batch_loss, self.summed)
 
@@ -210,7 +222,7 @@ class Objective:
             # The difference takes regularizers, which belong to no sample, out again.
             full = loss.weigh(sample_weight, factors, valid)
             none = loss.weigh(sample_weight, [0.0 * f for f in factors], valid)
-            return loss.value(x, y, outputs, full) - loss.value(x, y, outputs, none)
+            return self.value(x, y, outputs, full) - self.value(x, y, outputs, none)
 
         def batch_loss() -> Tensor:
             with self.runtime.scope():

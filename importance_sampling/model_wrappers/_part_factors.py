@@ -5,13 +5,13 @@ from __future__ import annotations
 from keras import ops
 
 from .._arrays import Nested
-from ..backend.base import Tensor
+from ..backend.base import AnyShare, Tensor
 from ..backend.processes import Share
 from ._weighted_loss import WeightedLoss
 
 
 def factors_of_part(
-    share: Share | None, loss: WeightedLoss, y: Nested, masks: list[Tensor | None]
+    share: AnyShare | None, loss: WeightedLoss, y: Nested, masks: list[Tensor | None]
 ) -> list[Tensor] | None:
     """Factors `(n,)` for each output; None where the losses are those of the batch already.
 
@@ -29,7 +29,7 @@ def factors_of_part(
     return loss.valid_step_factors(counts, share.mean(counts))
 
 
-def mean_valid_steps(share: Share | None, counts: Tensor, known: Tensor | None) -> Tensor | None:
+def mean_valid_steps(share: AnyShare | None, counts: Tensor, known: Tensor | None) -> Tensor | None:
     """The mean of valid steps that the loss is to be divided by.
 
     Args:

@@ -11,6 +11,7 @@ from .. import backend
 from .._arrays import Nested
 from ..backend.base import Tensor
 from ._objective import Objective
+from ._part_factors import mean_valid_steps
 from ._precision import ScoreDtype, lower_precision
 
 
@@ -107,7 +108,7 @@ def weighted_gradient(
     """
     loss, runtime = objective.loss, objective.runtime
     variables = loss.model.trainable_variables
-    x, y, sample_weight, weights, mean_valid_steps = batch
+    x, y, sample_weight, weights, known_valid_steps = batch
 
     def batch_loss(*values: Tensor) -> Tensor:
         with runtime.scope([*seen, *zip(variables, values, strict=True)]):
@@ -115,11 +116,15 @@ def weighted_gradient(
             given = weights
             if given is None:
                 given = ops.ones((ops.shape(tree.flatten(outputs)[0])[0],), "float32")
-            factors: Tensor | list[Tensor] = given
             masks = loss.masks(outputs)
+            if runtime.replica_share is not None:
+                # Their sum is the gradient of the whole batch: Keras divides by the replicas.
+                given = given * runtime.replica_share.scale(objective.summed)
+            factors: Tensor | list[Tensor] = given
             if loss.has_masked_timesteps:
                 counts = loss.count_valid(y, masks)
-                ratios = loss.valid_step_factors(counts, mean_valid_steps)
+                mean = mean_valid_steps(runtime.share, counts, known_valid_steps)
+                ratios = loss.valid_step_factors(counts, mean)
                 factors = [ratio * given for ratio in ratios]
             weight = loss.weigh(sample_weight, factors, loss.valid(y, masks))
             value = loss.value(x, y, outputs, weight, training)

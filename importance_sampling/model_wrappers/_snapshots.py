@@ -52,8 +52,8 @@ class CompiledSnapshots:
         return cls(
             compiled,
             step,
-            runtime.compile_train(step),
-            runtime.compile_pure(_part_gradient(compiled)),
+            runtime.compile_train(runtime.spread(step, CorrectedStep.ROWS, CorrectedStep.JOINING)),
+            runtime.compile_pure(runtime.spread(_part_gradient(compiled), slice(3, 6), "sum")),
         )
 
     @property

@@ -13,7 +13,7 @@ from .._arrays import Nested
 from ..backend.base import Tensor
 from ..reweighting import ExternalReweighting, ReweightingPolicy
 from . import _checks
-from ._hooks import replaced
+from ._hooks import present, replaced
 from ._metric_weights import MetricWeigher
 from ._objective import Objective
 from ._part_factors import loss_of_batch, mean_valid_steps
@@ -102,7 +102,7 @@ class TrainingStep:
             external = weights[:, :1]
             if self._weight_layer is not None:
                 external = ops.ones_like(external)
-            data = (x, y, self._loss.weigh(sample_weight, external))
+            data = (x, y, self._loss.weigh(sample_weight, self._scaled(external)))
         with contextlib.ExitStack() as hooks:
             self._place_hooks(hooks, batch)
             logs = run_train_step(data)
@@ -120,7 +120,7 @@ class TrainingStep:
     def _place_hooks(self, hooks: contextlib.ExitStack, batch: StepBatch) -> None:
         model, tracker = self.model, self._loss_tracker
         # Looked up before it is replaced, so that the hook calls the original.
-        compute_metrics = model.compute_metrics
+        compute_metrics = present(model, "compute_metrics")
 
         def metrics_hook(x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
             self._before_metrics(batch, x, y, y_pred)
@@ -141,15 +141,25 @@ class TrainingStep:
         def tracker_hook(value: Any, sample_weight: Any = None) -> None:
             batch.loss_update = (value, sample_weight)
 
-        shared_sum = self._runtime.share is not None and self.objective.summed
+        shared_sum = self._runtime.process_share is not None and self.objective.summed
         if self._users_step or not self.weights_enter_as_data or shared_sum:
-            hooks.enter_context(replaced(model, "compute_loss", loss_hook))
+            hooks.enter_context(self._replaced(model, "compute_loss", loss_hook))
         if self._users_step and batch.weights is not None:
             # It may update metrics anywhere.
             self._weigh_metrics(hooks, batch)
-        hooks.enter_context(replaced(model, "compute_metrics", metrics_hook))
-        if tracker is not None and batch.weights_differ:
-            hooks.enter_context(replaced(tracker, "update_state", tracker_hook))
+        hooks.enter_context(self._replaced(model, "compute_metrics", metrics_hook))
+        if tracker is not None and (batch.weights_differ or self._runtime.replica_share):
+            hooks.enter_context(self._replaced(tracker, "update_state", tracker_hook))
+
+    def _replaced(
+        self, target: object, name: str, function: Callable[..., Any]
+    ) -> contextlib.AbstractContextManager[None]:
+        return replaced(target, name, function, by_thread=self._runtime.replicas > 1)
+
+    def _scaled(self, value: Tensor) -> Tensor:
+        """Where replicas share a batch: scaled so that their losses add up to that of the batch."""
+        share = self._runtime.replica_share
+        return value if share is None else value * share.scale(self.objective.summed)
 
     def _weighted_loss(
         self,
@@ -185,13 +195,13 @@ class TrainingStep:
             graph = self._graph_weights(scores, batch.weights)
             factors = [f * graph for f in factors]
         elif self._users_step:
-            factors = [f * batch.weights[:, 0] for f in factors]
+            factors = [f * self._scaled(batch.weights[:, 0]) for f in factors]
         weight = loss.weigh(sample_weight, factors, loss.valid(y, masks))
         value = loss.call(x, y, y_pred, weight, arguments)
         return self._of_batch(value)
 
     def _of_batch(self, value: Tensor) -> Tensor:
-        share = self._runtime.share if self.objective.summed else None
+        share = self._runtime.process_share if self.objective.summed else None
         return value if share is None else loss_of_batch(share, value, self.model.losses)
 
     def _check_rows(self, weights: Tensor, y_pred: Nested) -> None:
@@ -220,7 +230,11 @@ class TrainingStep:
         if batch.loss_update is None:
             return
         value, count = batch.loss_update
-        if isinstance(values, SampleValues):
+        share = self._runtime.replica_share
+        if share is not None:
+            # Each adds its share of the batch's loss, whatever the sizes of the parts.
+            count = ops.cast(share.n, "float32") / self._runtime.replicas
+        if batch.weights_differ and isinstance(values, SampleValues):
             change = self._loss_change(batch, values)
             value = value + ops.cast(change, value.dtype)
         type(self._loss_tracker).update_state(self._loss_tracker, value, count)
@@ -234,19 +248,34 @@ class TrainingStep:
             mean = batch.mean_valid_steps
             change = change * self._loss.valid_step_factors(counts, mean, divisor)[0]
         if not self.objective.summed:
-            return ops.mean(change)
-        return ops.sum(change) * (1.0 if share is None else share.rows_per_own)
+            return self._scaled(ops.mean(change))
+        total = self._scaled(ops.sum(change))
+        if self._runtime.replica_share is not None:
+            # The tracker is told of losses that Keras has multiplied by the number of replicas.
+            return total * self._runtime.replicas
+        process = self._runtime.process_share
+        return total if process is None else total * process.rows_per_own
 
     def _weigh_metrics(self, hooks: contextlib.ExitStack, batch: StepBatch) -> None:
+        share, weights = self._runtime.replica_share, batch.metric_weights
+        without = self._users_step or self._weight_layer is not None
         factor: Callable[[], Tensor] | None = None
-        if self._users_step or self._weight_layer is not None:
+        if share is not None:
+            weights = weights * share.scale(summed=True)
+            if self._users_step:
+                factor = lambda: weights  # noqa: E731
+            else:
+                # Scales that are in the data for the loss alone do not count here.
+                entered = self._scaled(ops.ones_like(weights) if without else batch.weights[:, 0])
+                factor = lambda: ops.divide_no_nan(weights, entered)  # noqa: E731
+        elif without:
             # Importance weights never entered the data: what metrics get is the user's alone.
-            factor = lambda: batch.metric_weights  # noqa: E731
+            factor = lambda: weights  # noqa: E731
         elif batch.weights_differ:
-            factor = lambda: ops.divide_no_nan(batch.metric_weights, batch.weights[:, 0])  # noqa: E731
+            factor = lambda: ops.divide_no_nan(weights, batch.weights[:, 0])  # noqa: E731
         for metric in self._metrics:
-            update_state = self._weigher.weighed(metric, batch.metric_weights, factor)
-            hooks.enter_context(replaced(metric, "update_state", update_state))
+            update_state = self._weigher.weighed(metric, weights, factor)
+            hooks.enter_context(self._replaced(metric, "update_state", update_state))
 
     # -- what is known of the samples ---------------------------------------------------------
 

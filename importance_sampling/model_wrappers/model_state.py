@@ -7,6 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from ..backend.array_types import tensor_to_numpy
 from ..backend.random_state import global_state, load_global_state
 
 
@@ -31,7 +32,7 @@ def model_state(model: keras.Model) -> dict[str, Any]:
         dict of lists of arrays, which `save_state` can write.
     """
     state: dict[str, Any] = {
-        name: [np.array(keras.ops.convert_to_numpy(variable.value)) for variable in group]
+        name: [np.array(tensor_to_numpy(variable.value)) for variable in group]
         for name, group in _groups(model).items()
     }
     return {**state, "random": global_state()}
