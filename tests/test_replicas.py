@@ -93,7 +93,7 @@ PROGRAM = """
 
     def own_step():
         net, rows = plain()
-        net = OwnStep(net.inputs, net.outputs)
+        net = OwnStep(net.inputs[0], net.outputs[0])
         net.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
         return net, rows
 
@@ -307,7 +307,7 @@ PROGRAM = """
 
         with strategy.scope():
             net, _ = plain()
-            net = OwnLoss(net.inputs, net.outputs)
+            net = OwnLoss(net.inputs[0], net.outputs[0])
             net.compile("sgd")
         refused(ValueError, "2 times the loss", lambda: pool()(net).fit(x, y, verbose=0))
 
