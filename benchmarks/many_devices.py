@@ -109,7 +109,7 @@ class Engine:
             with runtime.scope():
                 return model(rows, training=False)
 
-        compiled = runtime.compile_pure(outputs)
+        compiled = runtime.compile_pure(runtime.spread(outputs, slice(1), joining="rows"))
         rng = np.random.default_rng(0)
         pool = int(self.options.presample * self.batch)
 
@@ -155,6 +155,32 @@ class Jax(Engine):
         """As many devices of the CPU, where there are no others."""
         flags = f"--xla_force_host_platform_device_count={devices}"
         return [{"XLA_FLAGS": f"{os.environ.get('XLA_FLAGS', '')} {flags}".strip()}]
+
+
+class Tensorflow(Engine):
+    """Replicas of the model on the devices of one process, by `tf.distribute.MirroredStrategy`."""
+
+    def __init__(self, options: argparse.Namespace, devices: int):
+        super().__init__(options, devices)
+        import tensorflow as tf
+
+        kind, present = "GPU", tf.config.list_physical_devices("GPU")
+        if not present:
+            # As many devices of the CPU.
+            kind, logical = "CPU", [tf.config.LogicalDeviceConfiguration()] * devices
+            cpu = tf.config.list_physical_devices("CPU")[0]
+            tf.config.set_logical_device_configuration(cpu, logical)
+        elif len(present) < devices:
+            raise SystemExit(f"TensorFlow has {len(present)} GPUs, not {devices}.")
+        chosen = [f"{kind}:{i}" for i in range(devices)]
+        self._strategy = tf.distribute.MirroredStrategy(chosen) if devices > 1 else None
+
+    def model(self) -> Any:
+        """Built and compiled in the scope of the strategy."""
+        if self._strategy is None:
+            return super().model()
+        with self._strategy.scope():
+            return super().model()
 
 
 class Torch(Engine):
@@ -242,7 +268,7 @@ class Torch(Engine):
         return self.rank == 0
 
 
-ENGINES: dict[str, type[Engine]] = {"jax": Jax, "torch": Torch}
+ENGINES: dict[str, type[Engine]] = {"jax": Jax, "tensorflow": Tensorflow, "torch": Torch}
 
 
 # -- measuring ----------------------------------------------------------------------------------

@@ -194,6 +194,7 @@ class Runtime(base.Runtime):
 
             with self._tracing(state):
                 outputs = step(run_train_step, *tensors)
+            outputs = _jax_layout.whole_everywhere(self._distribution, outputs)
             if shardings is not None:
                 return outputs, _jax_layout.keep_in_place(after[0], shardings)
             return outputs, after[0]
@@ -230,7 +231,8 @@ class Runtime(base.Runtime):
 
         def traced(state: tuple[list[Tensor], ...], tensors: tuple[Any, ...]) -> Any:
             with self._tracing(state):
-                return function(*tensors)
+                outputs = function(*tensors)
+            return _jax_layout.whole_everywhere(self._distribution, outputs)
 
         compiled = jax.jit(traced) if self.traces else traced
         return lambda *tensors: compiled(self._current(), tensors)
@@ -272,7 +274,8 @@ class Runtime(base.Runtime):
         groups = model.trainable_variables, model.non_trainable_variables, model.metrics_variables
         kept = [(v, jax.numpy.copy(v.value)) for group in groups for v in group]
         try:
-            yield
+            with _jax_layout.whole_data_everywhere(self._distribution):
+                yield
         except BaseException:
             with _interrupts.section():
                 # What Keras still holds it would put into the variables at some later time.

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
 import keras
+import numpy as np
 from numpy.typing import ArrayLike
 
 from .base import Tensor
@@ -15,13 +18,15 @@ def distribution() -> Any:
     """Keras' present distribution; None where there is one device.
 
     Raises:
-        NotImplementedError: if several processes take part.
+        NotImplementedError: if it splits the weights among several processes.
     """
     found = keras.distribution.distribution()
-    if found is not None and jax.process_count() > 1:
+    several = found is not None and jax.process_count() > 1
+    if several and not isinstance(found, keras.distribution.DataParallel):
         raise NotImplementedError(
-            f"Keras' distribution spans {jax.process_count()} processes, which importance sampling "
-            "does not support: use the devices of one process."
+            f"Keras' {type(found).__name__} spans {jax.process_count()} processes, of which none "
+            "holds all of the weights. Importance sampling supports DataParallel over several "
+            "processes, and others over the devices of one."
         )
     return found
 
@@ -43,7 +48,50 @@ def lay_out_rows(found: Any, array: ArrayLike) -> Any:
     parts = 1
     for name in [names] if isinstance(names, str) else names or ():
         parts *= mesh.shape[mesh.axis_names.index(name)]
-    return array if shape[0] % parts else keras.distribution.distribute_tensor(array, layout)
+    if shape[0] % parts:
+        return array
+    if jax.process_count() > 1:
+        # A process sends its own devices their rows, and no others.
+        whole = np.asarray(array)
+        return jax.make_array_from_callback(shape, layout.backend_layout, lambda own: whole[own])
+    return keras.distribution.distribute_tensor(array, layout)
+
+
+def whole_everywhere(found: Any, outputs: Any) -> Any:
+    """What a traced function returns, gathered in every process where there are several.
+
+    Args:
+        found: Keras' distribution, or None.
+        outputs: tensors, in any structure.
+    """
+    if found is None or jax.process_count() == 1:
+        return outputs
+    everywhere = jax.sharding.NamedSharding(
+        found.device_mesh.backend_mesh, jax.sharding.PartitionSpec()
+    )
+    return jax.tree_util.tree_map(
+        lambda t: jax.lax.with_sharding_constraint(t, everywhere), outputs
+    )
+
+
+@contextlib.contextmanager
+def whole_data_everywhere(found: Any) -> Iterator[None]:
+    """A block in which Keras' own loops take data that each process has the whole of.
+
+    Keras would have data of several processes as a `tf.data.Dataset`, to give each a part of it.
+    With the whole in every process, all rows count as often, so that means are the same.
+
+    Args:
+        found: Keras' distribution, or None.
+    """
+    if found is None or jax.process_count() == 1:
+        yield
+        return
+    before, found.auto_shard_dataset = found.auto_shard_dataset, False
+    try:
+        yield
+    finally:
+        found.auto_shard_dataset = before
 
 
 def keep_in_place(state: Any, shardings: Any) -> Any:

@@ -157,13 +157,18 @@ class Share:
 def current() -> Processes | None:
     """The processes that train together; None where this one is alone.
 
-    On PyTorch they are those of `torch.distributed`, if the program has initialised it.
+    On PyTorch they are those of `torch.distributed`, if the program has initialised it; on JAX
+    those of `keras.distribution.initialize`, if a distribution is set.
     """
-    # Here, because the other backends need nothing of it.
+    # Here, because nothing else of this module needs them.
     import keras
 
-    if keras.backend.backend() != "torch":
-        return None
-    from ._torch_processes import current_group
+    if keras.backend.backend() == "torch":
+        from . import _torch_processes
 
-    return current_group()
+        return _torch_processes.current_group()
+    if keras.backend.backend() == "jax":
+        from . import _jax_processes
+
+        return _jax_processes.current_group()
+    return None

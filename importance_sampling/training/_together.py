@@ -43,14 +43,20 @@ def check_supported(processes: Processes, wrapper: Any) -> None:
     Raises:
         NotImplementedError: says what cannot be done, and what can.
     """
-    together = f"{processes.size} processes train together (torch.distributed is initialised), and"
+    together = f"{processes.size} processes train together, and"
     if not isinstance(wrapper, OracleWrapper):
         raise NotImplementedError(
             f"{together} {type(wrapper).__name__} is a wrapper of your own, whose steps nobody can "
             "share among them. Derive it from OracleWrapper."
         )
     model: Any = wrapper.model
-    if model.jit_compile:
+    if keras.backend.backend() == "jax":
+        if model.run_eagerly or not model.jit_compile:
+            raise NotImplementedError(
+                f"{together} the model runs eagerly or with jit_compile=False, so that no compiled "
+                "program shares the work. Leave both arguments of `model.compile` as they are."
+            )
+    elif model.jit_compile:
         raise NotImplementedError(
             f"{together} the model is compiled with jit_compile=True, which leaves no place "
             "between the gradient and the optimizer. Use `model.compile(..., jit_compile=False)`."

@@ -1,0 +1,57 @@
+"""Processes of JAX that train together, as `keras.distribution.initialize` has joined them.
+
+Steps and scoring passes are shared by the compiled program itself, over arrays that span all
+processes (`_jax_layout`). What is here is for what the host decides: who draws, who writes.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+
+import jax
+import keras
+import numpy as np
+from jax.experimental import multihost_utils
+
+from .processes import Processes, Tensor
+
+
+class JaxProcesses(Processes):
+    """All processes of `jax.distributed`; each has the whole of what compiled functions return."""
+
+    rank: int
+    size: int
+
+    def __init__(self) -> None:
+        self.rank, self.size = jax.process_index(), jax.process_count()
+
+    def sum(
+        self, tensors: Sequence[Tensor], scale: float = 1.0, plain: Sequence[Tensor] = ()
+    ) -> list[Tensor]:
+        """See `Processes.sum`."""
+        scaled = [scale * np.asarray(t) if scale else np.zeros_like(t) for t in tensors]
+        found = multihost_utils.process_allgather([*scaled, *map(np.asarray, plain)])
+        return [np.sum(each, axis=0) for each in found]
+
+    def first(self, numbers: Sequence[float]) -> list[float]:
+        """See `Processes.first`; as text, which keeps all digits."""
+        found: list[float] = json.loads(self.texts(json.dumps([float(n) for n in numbers]))[0])
+        return found
+
+    def texts(self, text: str) -> list[str]:
+        """See `Processes.texts`."""
+        mine = np.frombuffer(text.encode(), np.uint8)
+        lengths = np.asarray(multihost_utils.process_allgather(np.array([len(mine)], np.int32)))
+        room = np.zeros(int(lengths.max()), np.uint8)
+        room[: len(mine)] = mine
+        found = np.asarray(multihost_utils.process_allgather(room))
+        pairs = zip(found.reshape(self.size, -1), lengths.reshape(-1), strict=True)
+        return [row[:length].tobytes().decode() for row, length in pairs]
+
+
+def current_group() -> Processes | None:
+    """The processes that train together; None without several, or without a distribution."""
+    if jax.process_count() == 1 or keras.distribution.distribution() is None:
+        return None
+    return JaxProcesses()
