@@ -38,6 +38,14 @@ def network(**arguments):
     return net, (x, {"label": y, "value": x[:, :2]}, {"label": kept, "value": kept})
 
 
+def small(**arguments):
+    keras.utils.set_random_seed(0)
+    net = keras.Sequential([keras.Input((8,)), layers.Dense(4, kernel_regularizer="l2")])
+    loss = keras.losses.SparseCategoricalCrossentropy(from_logits=True)
+    net.compile(keras.optimizers.SGD(0.1), loss, **arguments)
+    return net, (x, y, kept)
+
+
 def masked():
     keras.utils.set_random_seed(0)
     inputs = keras.Input((5,), dtype="int32")
@@ -54,8 +62,9 @@ def of(kind, **options):
 pool = {"presample": 2.0, "tau_th": 0.0}
 history = of("HistoryImportanceTraining")
 WAYS = {
-    "history": (network, history),
-    "gnorm": (network, of("ImportanceTraining", **pool)),
+    "history": (small, history),
+    "gnorm": (small, of("ImportanceTraining", **pool)),
+    "outputs": (network, of("ImportanceTraining", score="loss", **pool)),
     "full_gnorm": (network, of("ImportanceTraining", score="full_gnorm", **pool)),
     "acc": (network, of("ImportanceTraining", score="acc", **pool)),
     "biased": (network, of("BiasedImportanceTraining", presample=32)),
@@ -134,22 +143,22 @@ for name in ways:
     if name == "gnorm":
         found["stopped after"] = len(fit(training, rows, callbacks=[Stop()])[0])
         found["other data"] = refused(lambda: fit(training, rows, x=x + rank))  # noqa: B023
-found["eager"] = refused(lambda: fit(history(network(run_eagerly=True)[0], 1), network()[1]))
+found["eager"] = refused(lambda: fit(history(small(run_eagerly=True)[0], 1), small()[1]))
 
 # An epoch by two processes, the next by one.
-net, rows = network()
+net, rows = small()
 training = history(net, 1)
 drawn, logs, _ = fit(training, rows, epochs=1)
 training.save_state(folder / f"state{rank}.npz")
 if full():
-    net, rows = network()
+    net, rows = small()
     of("ImportanceTraining", presample="auto")(net, None).fit(*rows[:2], epochs=4, verbose=0)
     found["weights"]["auto"] = net.get_weights()[0].tolist()
 (folder / f"found{rank}.json").write_text(json.dumps(found))
 
 distribution.set_distribution(None)
 if rank == 0:
-    net, rows = network()
+    net, rows = small()
     training = history(net, 7)
     training.load_state(folder / "state0.npz")
     later, later_logs, weights = fit(training, rows)
