@@ -41,7 +41,9 @@ def strategy_of(model: keras.Model) -> tf.distribute.Strategy | None:
             f"{strategy.num_replicas_in_sync} replicas, which importance sampling does not "
             "support. Use tf.distribute.MirroredStrategy."
         )
-    variables = [*model.variables, model.optimizer.iterations]
+    variables = list(model.variables)
+    if model.optimizer is not None:
+        variables.append(model.optimizer.iterations)
     if not all(isinstance(v.value, tf.distribute.DistributedValues) for v in variables):
         raise ValueError(
             f"The model {model.name!r} is to be trained by {strategy.num_replicas_in_sync} "
