@@ -46,6 +46,8 @@ class Runtime:
         functional_gradients: bool, whether training differentiates a function, so that tensors
             made inside it must not be kept.
         asynchronous: bool, whether calls return before the device is done.
+        loops_slow_convolutions: bool, whether a loop inside a compiled function makes convolutions
+            much slower.
         restored: bool, whether the training loop has put the model back to the middle of a
             training, so that there is something to finalize whatever steps follow.
     """
@@ -53,6 +55,7 @@ class Runtime:
     traces = False
     functional_gradients = False
     asynchronous = False
+    loops_slow_convolutions = False
 
     def __init__(self, model: keras.Model):
         self.model = model

@@ -56,6 +56,8 @@ class Stepper(Stateful):
             of the scored pool if there was one, those of the trained batch otherwise.
         wait: bool, whether a step is observed before its callbacks are told, so that all state is
             at the same step there, at the price of the overlap.
+        calls: how many steps go to the device together. Defaults to as many as the model was
+            compiled for.
 
     Attributes:
         step: int, steps made.
@@ -75,6 +77,7 @@ class Stepper(Stateful):
         on_sample: OnSample | None = None,
         on_scores: OnScores | None = None,
         wait: bool = False,
+        calls: StepsPerCall | None = None,
     ):
         self.wait = wait
         self.wrapper = wrapper
@@ -91,7 +94,7 @@ class Stepper(Stateful):
         self.report = TrainingReport.of(sampler, batch_size)
         # Steps that were made and not yet observed, first to last.
         self._pending: list[StepRecord] = []
-        self._calls = StepsPerCall(model)
+        self.calls = calls or StepsPerCall(model)
         self._last_logs: dict[str, Any] = {}
         self._own_callbacks: Sequence[keras.callbacks.Callback] = ()
         self._hooks: keras.callbacks.CallbackList | None = None
@@ -107,7 +110,12 @@ class Stepper(Stateful):
         logs = keras.tree.map_structure(
             lambda value: np.array(keras.ops.convert_to_numpy(value)), self._last_logs
         )
-        return {**super().state_dict(), "pending": pending, "last_logs": logs}
+        return {
+            **super().state_dict(),
+            "pending": pending,
+            "last_logs": logs,
+            "steps_per_call": self.calls.most,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes back to where `state_dict` was taken.
@@ -118,6 +126,7 @@ class Stepper(Stateful):
         super().load_state_dict(state)
         self._pending = [restored_step(step, self.sampler.dataset) for step in state["pending"]]
         self._was_restored = True
+        self.calls.go_on(state.get("steps_per_call", 1))
         self._last_logs = keras.tree.map_structure(lambda value: value[()], state["last_logs"])
 
     def _draw(self, most: int) -> _Drawn:
@@ -129,7 +138,7 @@ class Stepper(Stateful):
         self.between_steps = False
         if not self.sampler.overlaps:
             self._observe_pending()
-        most = min(most, self._calls.most)
+        most = min(most, self.calls.most)
         waiting = time.perf_counter()
         self._observe_pending(keep=1)
         began = time.perf_counter()
@@ -163,7 +172,7 @@ class Stepper(Stateful):
             if count == 1:
                 results = [self.wrapper.train(proposals[0])]
             else:
-                results = self.wrapper.train_many(proposals, self._calls.room(count))
+                results = self.wrapper.train_many(proposals, self.calls.room(count))
         self._observe_pending()
         records = []
         for proposal, result in zip(proposals, results, strict=True):
