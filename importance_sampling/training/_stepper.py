@@ -214,6 +214,7 @@ class Stepper(Stateful):
             record = self._pending[0]
             wanted = self._wait_for_scores(record)
             del self._pending[0]
+            self.logs.count_reduction(record.proposal)
             self.sampler.observe(record)
             if wanted:
                 scores = self.logs.add_scores(record)
