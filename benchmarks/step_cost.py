@@ -13,13 +13,17 @@ them (compiled, inference mode), without any score.
 `--model stream` is a small network on a `tf.data` pipeline of small rows (32 a batch, shuffled),
 where a step is little more than reading: `fit`, `off` and `auto` (`presample="auto"`, uniform).
 
-`--model small` is networks of two hidden layers of 64 on 2 and on 10 features, where a step is
-little more than the host's work: `fit`, `off`, `history` and `auto`, with steps made one by one
-and, as `... xK`, with `steps_per_execution=K` (`--together`).
+`--model small` is networks of two hidden layers (`--networks`), by default of 64 on 2 and on 10
+features, where a step is little more than the host's work: `fit`, `off`, `history` and `auto`, with
+steps made one by one, with as many in a call as the library chooses (`... chosen`), and, as
+`... xK`, with `steps_per_execution=K` (`--together`). Each timing is of `--epochs` epochs of
+`--steps` steps; the library makes steps together in trainings of 2048 steps or more, 4096 for
+`auto`.
 
 Examples:
 
-    KERAS_BACKEND=jax python benchmarks/step_cost.py --model small --steps 469 --together 8
+    KERAS_BACKEND=jax python benchmarks/step_cost.py --model small --steps 469 --together 8 32
+    KERAS_BACKEND=jax python benchmarks/step_cost.py --model small --networks 784-512-512-10
     KERAS_BACKEND=torch python benchmarks/step_cost.py --model mlp --output step_cost_torch.json
     KERAS_BACKEND=jax python benchmarks/step_cost.py --model stream --steps 500
 """
@@ -51,8 +55,15 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=7, help="timings of each kind")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0], help="seeds of the data")
     parser.add_argument(
-        "--together", type=int, nargs="+", default=[8], help="steps in one call, with `small`"
+        "--together", type=int, nargs="*", default=[8], help="steps in one call, with `small`"
     )
+    parser.add_argument(
+        "--networks",
+        nargs="+",
+        default=["2-64-64-10", "10-64-64-10"],
+        help="with `small`: features, units of each hidden layer, classes",
+    )
+    parser.add_argument("--epochs", type=int, default=10, help="epochs of a timing, with `small`")
     parser.add_argument("--output", type=Path, help="JSON file to write")
     return parser.parse_args()
 
@@ -146,9 +157,10 @@ def measure(name: str, options: argparse.Namespace, seed: int) -> dict[str, floa
 
 
 def alternate(
-    runs: dict[str, Callable[[], Any]], options: argparse.Namespace
+    runs: dict[str, Callable[[], Any]], options: argparse.Namespace, steps: int | None = None
 ) -> dict[str, list[float]]:
     """Milliseconds per step of each run in each round, after one that compiles."""
+    steps = steps or options.steps
     for run in runs.values():
         run()
     times: dict[str, list[float]] = {kind: [] for kind in runs}
@@ -156,7 +168,7 @@ def alternate(
         for kind, run in runs.items():
             start = time.perf_counter()
             run()
-            times[kind].append((time.perf_counter() - start) / options.steps * 1e3)
+            times[kind].append((time.perf_counter() - start) / steps * 1e3)
     return times
 
 
@@ -201,17 +213,19 @@ def measure_stream(options: argparse.Namespace, seed: int) -> dict[str, float]:
     return result
 
 
-def measure_small(options: argparse.Namespace, features: int, seed: int) -> dict[str, float]:
-    """Small networks, with steps one by one and with several in a call."""
+def measure_small(options: argparse.Namespace, name: str, seed: int) -> dict[str, float]:
+    """A small network, with steps one by one, several in a call, and as many as are chosen."""
     import keras
     import numpy as np
     from keras import layers
 
     from importance_sampling import HistoryImportanceTraining, ImportanceTraining
 
+    features, *units, classes = map(int, name.split("-"))
+
     def network(together: int):
-        hidden = [layers.Dense(64, activation="relu") for _ in range(2)]
-        last = layers.Dense(10, activation="softmax")
+        hidden = [layers.Dense(size, activation="relu") for size in units]
+        last = layers.Dense(classes, activation="softmax")
         model = keras.Sequential([layers.Input((features,)), *hidden, last])
         model.compile(
             "adam",
@@ -223,24 +237,24 @@ def measure_small(options: argparse.Namespace, features: int, seed: int) -> dict
 
     rng = np.random.default_rng(seed)
     n = options.batch * options.steps
-    x, y = rng.random((n, features), dtype=np.float32), rng.integers(0, 10, n)
+    x, y = rng.random((n, features), dtype=np.float32), rng.integers(0, classes, n)
     makers: dict[str, Callable[[Any], Any]] = {
         "fit": lambda model: model,
         "off": lambda model: ImportanceTraining(model, tau_th=1e9, seed=seed),
         "history": lambda model: HistoryImportanceTraining(model, seed=seed),
         "auto": lambda model: ImportanceTraining(model, presample="auto", seed=seed),
     }
+    arguments = {"batch_size": options.batch, "epochs": options.epochs, "verbose": 0}
     runs: dict[str, Callable[[], Any]] = {}
-    for together in (1, *options.together):
-        for kind, make in makers.items():
-            runs[kind if together == 1 else f"{kind} x{together}"] = functools.partial(
-                make(network(together)).fit,
-                x,
-                y,
-                batch_size=options.batch,
-                verbose=0,
-            )
-    times = alternate(runs, options)
+    for kind, make in makers.items():
+        single = {} if kind == "fit" else {"steps_per_execution": 1}
+        runs[kind] = functools.partial(make(network(1)).fit, x, y, **arguments, **single)
+        if kind != "fit":
+            runs[f"{kind} chosen"] = functools.partial(make(network(1)).fit, x, y, **arguments)
+        for together in options.together:
+            run = functools.partial(make(network(together)).fit, x, y, **arguments)
+            runs[f"{kind} x{together}"] = run
+    times = alternate(runs, options, options.steps * options.epochs)
     result = {f"{kind}_ms": statistics.median(values) for kind, values in times.items()}
     for kind in runs:
         pairs = zip(times[kind], times["fit"], strict=True)
@@ -254,14 +268,14 @@ def main() -> None:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     names = ["mlp", "small_cnn"] if options.model == "both" else [options.model]
     if options.model == "small":
-        names = [f"{features}-64-64-10" for features in (2, 10)]
+        names = options.networks
     table = []
     for name in names:
         for seed in options.seeds:
             row = {"backend": options.backend, "model": name, "seed": seed}
             row |= header(options.backend)
             if options.model == "small":
-                row |= measure_small(options, int(name.split("-")[0]), seed)
+                row |= measure_small(options, name, seed)
                 table.append(row)
                 kinds = [key.removesuffix("_ms") for key in row if key.endswith("_ms")]
                 told = "   ".join(

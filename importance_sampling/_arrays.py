@@ -119,7 +119,7 @@ def stack_arrays(parts: Sequence[np.ndarray], room: int) -> np.ndarray:
 
     Args:
         parts: arrays of the same shape and type.
-        room: int, rows of the result; those beyond the parts hold anything.
+        room: int, rows of the result; those beyond the parts are zero.
     """
     first, whole = parts[0], parts[0].base
     shape = (room, *first.shape)
@@ -138,6 +138,8 @@ def stack_arrays(parts: Sequence[np.ndarray], room: int) -> np.ndarray:
     stacked = np.empty(shape, first.dtype)
     for i, part in enumerate(parts):
         stacked[i] = part
+    # Not left as they are: what happens to lie there may not be a number.
+    stacked[len(parts) :] = 0
     return stacked
 
 

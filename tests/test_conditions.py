@@ -14,6 +14,7 @@ from importance_sampling.samplers import (
     WarmupCondition,
     variance_reduction,
 )
+from importance_sampling.samplers.ahead import batches_ahead
 
 pytestmark = [pytest.mark.exact, pytest.mark.any_backend]
 
@@ -138,3 +139,40 @@ def test_what_only_behaves_as_a_condition_will_do():
 def test_bad_momentum_is_refused(momentum):
     with pytest.raises(ValueError, match="momentum"):
         VarianceReductionCondition(momentum=momentum)
+
+
+def test_uniform_draws_that_are_decided_together():
+    def made():
+        dataset = numbered(256)
+        scorer = Scorer(np.arange(1.0, 257.0))
+        pools = ModelSampler(dataset, BiasedReweightingPolicy(), scorer, large_batch=8, rng=0)
+        return ConditionalStartSampler(pools, WarmupCondition(3), in_blocks=True)
+
+    # An eighth of a pass of 64 batches is decided at once, however soon the condition holds.
+    one, ahead, by_score = made(), [], []
+    draws, state = [], None
+    for i in range(10):
+        ahead.append(batches_ahead(one, 4))
+        proposal = one.propose(4)
+        draws.append(proposal.idxs)
+        by_score.append(proposal.by_score)
+        observe(one, proposal, np.ones(4))
+        if i == 4:
+            state = one.state_dict()
+    assert ahead == [8, 7, 6, 5, 4, 3, 2, 1, 1, 1] and by_score == 8 * [False] + 2 * [True]
+    # All at once they are the same ones.
+    many = made()
+    together = many.propose_many(4, batches_ahead(many, 4))
+    for proposal in together:
+        observe(many, proposal, np.ones(4))
+    assert all(np.array_equal(p.idxs, idxs) for p, idxs in zip(together, draws[:8], strict=True))
+    assert np.array_equal(many.propose(4).idxs, draws[8])
+    # So they are after a resume in the middle.
+    later = made()
+    later.load_state_dict(state)
+    assert batches_ahead(later, 4) == 3
+    rest = later.propose_many(4, 3)
+    assert all(np.array_equal(p.idxs, idxs) for p, idxs in zip(rest, draws[5:8], strict=True))
+    # By default each draw is decided for itself.
+    single = ConditionalStartSampler(made().sampler, WarmupCondition(3))
+    assert batches_ahead(single, 4) == 1

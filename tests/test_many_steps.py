@@ -1,6 +1,8 @@
 """Several steps in one call of the device: everything as with one step after the other."""
 
 import contextlib
+import os
+import signal
 
 import keras
 import numpy as np
@@ -9,6 +11,7 @@ from helpers import data, mlp
 from keras import layers, ops
 
 from importance_sampling import HistoryImportanceTraining, ImportanceTraining
+from importance_sampling.model_wrappers import OracleWrapper
 from importance_sampling.samplers import UniformSampler
 from importance_sampling.samplers.ahead import batches_ahead
 from importance_sampling.training import BaseTraining
@@ -248,6 +251,28 @@ def test_pools_are_trained_on_one_by_one():
     assert [batch for batch, _ in many[2].ended] == 2 * [*range(3, 64, 4), 64]
 
 
+@pytest.mark.one_backend("tensorflow", "jax")
+@exact
+def test_batches_of_one_pool_go_together(monkeypatch):
+    pools = {"make": ImportanceTraining, "presample": 8.0, "reuse": 5, "epochs": 1}
+    one = train(plain, tau_th=1.01, **pools)
+    calls = []
+    whole = OracleWrapper.train_many
+
+    def counted(self, proposals, room=0):
+        if proposals[0].by_score:
+            calls.append(len(proposals))
+        return whole(self, proposals, room)
+
+    monkeypatch.setattr(OracleWrapper, "train_many", counted)
+    many = train(plain, tau_th=1.01, together=65, **pools)
+    same(one, many)
+    assert 0 < one[1]["importance_sampling"][-1] < 1
+    # The last of a pool goes alone, for the next pool may be scored before it; the epoch ends in
+    # the middle of one.
+    assert calls == [*11 * [4], 2]
+
+
 class Uniform(BaseTraining):
     def __init__(self, model, seed):
         from importance_sampling.reweighting import BiasedReweightingPolicy
@@ -268,8 +293,6 @@ def test_uniform_draws(rows):
 @exact
 def test_steps_go_together_in_one_call_of_the_device(monkeypatch):
     calls = []
-    from importance_sampling.model_wrappers import OracleWrapper
-
     whole = OracleWrapper.train_many
 
     def counted(self, proposals, room=0):
@@ -277,9 +300,20 @@ def test_steps_go_together_in_one_call_of_the_device(monkeypatch):
         return whole(self, proposals, room)
 
     monkeypatch.setattr(OracleWrapper, "train_many", counted)
-    training = train(plain, together=8)[-1]
-    if training.model.trains_many:
-        assert calls == 2 * 8 * [8]
+    for way in ({}, {"make": ImportanceTraining, "tau_th": 1e9}):
+        training = train(plain, together=8, **way)[-1]
+        if training.model.trains_many:
+            assert calls == 2 * 8 * [8]
+        calls.clear()
+
+
+@exact
+@pytest.mark.one_backend("tensorflow", "jax")
+def test_convolutions_are_not_put_into_loops_that_slow_them():
+    body = [layers.Reshape((6, 1)), layers.Conv1D(2, 3), layers.Flatten()]
+    training = HistoryImportanceTraining(functional(*body, optimizer="sgd"))
+    training.model.build(*data(5))
+    assert training.model.trains_many == (keras.backend.backend() == "tensorflow")
 
 
 @exact
@@ -313,6 +347,47 @@ def test_stop_training_between_calls():
         x, y, batch_size=BATCH, epochs=2, verbose=0, callbacks=[Stop()]
     )
     assert int(ops.convert_to_numpy(model.optimizer.iterations)) == 24
+
+
+@exact
+@pytest.mark.one_backend("tensorflow", "jax")
+def test_an_interrupt_within_a_call_leaves_a_whole_model(monkeypatch):
+    whole = OracleWrapper.train_many
+
+    def interrupted(self, proposals, room=0):
+        os.kill(os.getpid(), signal.SIGINT)
+        return whole(self, proposals, room)
+
+    model = plain(steps_per_execution=8)
+    training = HistoryImportanceTraining(model, seed=5)
+    x, y = data(ROWS)
+    training.model.build(x[:5], y[:5])
+    if not training.model.trains_many:
+        pytest.skip("steps are made one by one")
+    monkeypatch.setattr(OracleWrapper, "train_many", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(x, y, batch_size=BATCH, verbose=0)
+    # The call was made to its end, and nothing of it is lost.
+    assert int(ops.convert_to_numpy(model.optimizer.iterations)) == 8
+    assert np.isfinite(model.predict(x[:8], verbose=0)).all()
+
+
+@exact
+@pytest.mark.one_backend("tensorflow", "jax")
+def test_masked_steps_are_counted_from_step_to_step():
+    inputs = keras.Input((3, 6))
+    hidden = layers.Masking()(inputs)
+    outputs = layers.Dense(4, activation="softmax")(hidden)
+    model = keras.Model(inputs, outputs)
+    model.compile("sgd", "sparse_categorical_crossentropy", steps_per_execution=4)
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(64, 3, 6)).astype("float32"), rng.integers(0, 4, (64, 3))
+    x[::2, 2] = 0
+    seen = Seen()
+    training = HistoryImportanceTraining(model, seed=0)
+    training.fit(x, y, batch_size=BATCH, verbose=0, callbacks=[seen])
+    assert not training.model.trains_many and training.steps_per_call == 1
+    assert [batch for batch, _ in seen.ended] == [3, 7]
 
 
 @exact
@@ -350,13 +425,13 @@ def test_a_subclass_that_draws_in_its_own_way_is_asked_step_by_step():
 
 @exact
 def test_how_many_steps_a_call_makes():
-    calls = StepsPerCall(plain(steps_per_execution=16))
-    assert (calls.told, calls.most) == (16, 1)
+    calls = StepsPerCall(plain(steps_per_execution=64))
+    assert (calls.told, calls.most) == (64, 1)
     calls.allow(True)
-    assert calls.most == 16 and [calls.room(n) for n in (2, 8, 9, 16)] == [8, 8, 16, 16]
+    assert calls.most == 64 and [calls.room(n) for n in (2, 8, 9, 33)] == [8, 8, 32, 64]
     calls.allow(False)
-    assert (calls.told, calls.most, calls.room(1)) == (16, 1, 1)
-    # One step after the other, unless it is asked for.
+    assert (calls.told, calls.most, calls.room(1)) == (64, 1, 1)
+    # One step after the other, unless it is asked for or chosen.
     calls = StepsPerCall(plain())
     calls.allow(True)
     assert (calls.told, calls.most) == (1, 1)

@@ -131,6 +131,9 @@ class Runtime(base.Runtime):
         super().__init__(model)
         self.traces = bool(model.jit_compile and not model.run_eagerly)
         self.asynchronous = self.traces
+        # On a CPU XLA has fast convolutions outside of loops alone: inside, they take six times
+        # as long.
+        self.loops_slow_convolutions = jax.default_backend() == "cpu"
         self._distribution = _jax_layout.distribution()
         self._state: tuple[list[Tensor], ...] | None = None
         self._visible: list[tuple[Any, Tensor]] = []

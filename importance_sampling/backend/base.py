@@ -95,6 +95,8 @@ class Runtime:
         asynchronous: bool, whether calls return before the device is done.
         replicas: int, how many replicas of the model work on parts of a batch, each in a thread of
             its own.
+        loops_slow_convolutions: bool, whether a loop inside a compiled function makes convolutions
+            much slower.
         restored: bool, whether the training loop has put the model back to the middle of a
             training, so that there is something to finalize whatever steps follow.
         processes: those that make each step together while a training loop runs; None where this
@@ -107,6 +109,7 @@ class Runtime:
     functional_gradients = False
     asynchronous = False
     replicas = 1
+    loops_slow_convolutions = False
 
     def __init__(self, model: keras.Model):
         self.model = model

@@ -23,6 +23,7 @@ from ._precision import ScoreDtype
 from ._replicas import check_batch_size, check_scaling
 from ._training_step import TrainingStep
 from ._weighted_loss import WeightedLoss
+from .introspection import convolves
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,9 @@ def compile_model(
     step = TrainingStep(model, objective, reweighting, metrics)
     unknown_valid_steps = ops.zeros((len(info.masked),), "float32")
     many = None
-    if not objective.loss.has_masked_timesteps:
-        # Else each step would have to know what the one before has counted.
+    # With masks each step would have to know what the one before has counted.
+    alone = objective.loss.has_masked_timesteps
+    if not alone and not (runtime.loops_slow_convolutions and convolves(model)):
         many = runtime.compile_train_many(partial(step, mean_valid_steps=unknown_valid_steps))
     return CompiledModel(
         # Only now: building may have made variables.

@@ -27,8 +27,12 @@ def are_alike(proposals: Sequence[Proposal]) -> bool:
 
 
 def _signature(proposal: Proposal) -> Any:
-    leaves = flatten(proposal.rows)
-    if not all(type(leaf) is np.ndarray and leaf.dtype.kind in "fiub" for leaf in leaves):
+    leaves: Sequence[Any] = proposal.rows
+    if not all(type(leaf) is np.ndarray for leaf in leaves):
+        leaves = flatten(leaves)
+        if not all(type(leaf) is np.ndarray for leaf in leaves):
+            return None
+    if not all(leaf.dtype.kind in "fiub" for leaf in leaves):
         return None
     shapes = [(leaf.shape, leaf.dtype) for leaf in leaves]
     return shapes, proposal.weights.shape, proposal.metric_weights is None
@@ -99,8 +103,8 @@ class ManyResults:
 
     @cached_property
     def scores(self) -> np.ndarray:
-        """Scores, `(steps, n)`."""
-        return tensor_to_numpy(self._values.scores)
+        """Scores, `(steps, n)`, in the type that samplers learn in."""
+        return tensor_to_numpy(self._values.scores).astype(np.float64)
 
     def of_each_step(self) -> list[StepResult]:
         """One `StepResult` for each step."""

@@ -63,5 +63,15 @@ def normalizes_batches(model: keras.Model) -> bool:
     return any(layer in trainable or layer not in frozen for layer in found)
 
 
+def convolves(model: keras.Model) -> bool:
+    """Whether a layer is a convolution, or has a kernel of as many axes as one.
+
+    Args:
+        model: a built Keras model.
+    """
+    kernels = any(len(variable.shape) >= 4 for variable in model.weights)
+    return kernels or any(hasattr(layer, "kernel_size") for layer in all_layers(model))
+
+
 def _layer_of(path: str) -> str:
     return path.rsplit("/", 1)[0]

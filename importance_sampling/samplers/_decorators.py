@@ -8,6 +8,7 @@ from typing import Any, cast
 import numpy as np
 
 from ..proposal import Pool, Proposal, StepRecord
+from ._history_store import batches_at_once
 from ._pool import UniformSampler
 from .ahead import batches_ahead
 from .base import BaseSampler
@@ -221,12 +222,19 @@ class ConditionalStartSampler(SamplerDecorator):
     Args:
         sampler: the sampler to decorate.
         condition: a `Condition`, or anything with `satisfied` and `update(scores)`.
+        in_blocks: keyword-only; bool, whether a uniform draw decides for the next ones, too, as
+            many as the history draws at once, so that their steps can be made together. Asking
+            whether the condition is `satisfied` must then change nothing. Defaults to `False`,
+            one decision for each draw.
     """
 
-    _state: tuple[str, ...] = (*SamplerDecorator._state, "condition")
+    _state: tuple[str, ...] = (*SamplerDecorator._state, "condition", "_decided_draws")
 
-    def __init__(self, sampler: BaseSampler, condition: Condition):
+    def __init__(self, sampler: BaseSampler, condition: Condition, *, in_blocks: bool = False):
         super().__init__(sampler)
+        self.in_blocks = in_blocks
+        # Uniform draws to come that are decided already.
+        self._decided_draws = 0
         self.condition = as_condition(condition)
         measures = isinstance(condition, MeasuredReductionCondition)
         self.uses_step_times = measures or sampler.uses_step_times
@@ -240,12 +248,61 @@ class ConditionalStartSampler(SamplerDecorator):
             batch_size: int, how many will be drawn.
         """
         # What was prepared while the condition held is used, whatever it says now.
-        if not self.prepared and not self.condition.decide():
+        if not self.prepared and not self._decide(batch_size):
             return self.uniform.candidates(batch_size)
         pool = self.sampler.candidates(batch_size)
         if pool.scores is not None:
             self.condition.update(pool.scores)
         return pool
+
+    def begin_epoch(self, epoch: int) -> None:
+        """Decides anew, so that what is drawn together begins with the epoch.
+
+        Args:
+            epoch: int, counted from 0.
+        """
+        super().begin_epoch(epoch)
+        self._decided_draws = 0
+
+    def _decide(self, batch_size: int) -> bool:
+        """Whether to draw by score."""
+        if self._decided_draws > 0:
+            self._decided_draws -= 1
+            return False
+        if self.condition.decide():
+            return True
+        self._decided_draws = self._block(batch_size) - 1
+        return False
+
+    def _block(self, batch_size: int) -> int:
+        n = self._indices.n
+        return batches_at_once(n, batch_size) if self.in_blocks and n is not None else 1
+
+    def batches_ahead(self, batch_size: int) -> int:
+        """The uniform draws that are decided, or would be now; of a pass, its whole batches.
+
+        Args:
+            batch_size: int, number of examples of a uniform step.
+        """
+        if not self.in_blocks or self.prepared:
+            return 1
+        ahead = self._decided_draws
+        if not ahead and not self.condition.satisfied:
+            ahead = self._block(batch_size)
+        return min(ahead, self._rows.whole_batches(batch_size))
+
+    def propose_many(self, batch_size: int, count: int) -> list[Proposal]:
+        """Draws the next mini-batches; see `BaseSampler`.
+
+        Args:
+            batch_size: int, number of examples of a uniform step.
+            count: int, how many batches.
+        """
+        if count == 1:
+            return [self.propose(batch_size)]
+        for _ in range(count):
+            self._decide(batch_size)
+        return self._propose_many_uniformly(batch_size, count)
 
     def observe(self, step: StepRecord) -> None:
         """Tells the condition, of the scores while draws are uniform, and the decorated sampler."""

@@ -11,7 +11,7 @@ from ..protocols import Dataset
 from ._rows_ahead import RowsAhead, most_read_together
 
 # Batches that are drawn by the same probabilities.
-_MOST = 8
+_MOST = 32
 # The share of an epoch that they may be: what is learnt meanwhile is not drawn by.
 _SHARE = 8
 

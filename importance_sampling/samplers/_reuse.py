@@ -8,6 +8,7 @@ import numpy as np
 
 from ..proposal import Pool, Proposal, check_scores
 from ._decorators import SamplerDecorator
+from .ahead import batches_ahead
 from .base import BaseSampler
 from .drawing import draw_positions, uniform_if_all_zero
 from .saved_rows import restored_rows, saved_rows
@@ -54,6 +55,32 @@ class PoolReuseSampler(SamplerDecorator):
         self.rng.shuffle(positions)
         self._positions = list(positions.reshape(self.reuse, batch_size))
         return self._draw_at(self._positions.pop(), pool, self._scores, scores)
+
+    def batches_ahead(self, batch_size: int) -> int:
+        """Those of a pool but the last, before which the next pool may be prepared.
+
+        Args:
+            batch_size: int, number of examples of a uniform step.
+        """
+        if self._positions:
+            return max(1, len(self._positions) - 1)
+        # Uniform draws, or what the next pool will hold.
+        return max(batches_ahead(self.sampler, batch_size), self.reuse - 1)
+
+    def propose_many(self, batch_size: int, count: int) -> list[Proposal]:
+        """Draws the next mini-batches, of one pool; see `BaseSampler`.
+
+        Args:
+            batch_size: int, number of examples of a uniform step.
+            count: int, the most batches; where draws turn out to be uniform there may be fewer.
+        """
+        if not self._positions:
+            uniform = min(count, batches_ahead(self.sampler, batch_size))
+            if uniform > 1:
+                return self.sampler.propose_many(batch_size, uniform)
+        first = self.propose(batch_size)
+        rest = min(count, len(self._positions)) - 1
+        return [first, *(self.propose(batch_size) for _ in range(rest))]
 
     def forget_pool(self) -> None:
         """Drops what is left of the present pool."""

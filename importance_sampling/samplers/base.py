@@ -236,7 +236,8 @@ class BaseSampler(Stateful):
             count: int, how many batches.
 
         Returns:
-            The proposals that as many calls of `propose` would return.
+            The proposals that as many calls of `propose` would return; fewer, one at least, where
+            a draw turns out to need the step before.
         """
         return [self.propose(batch_size) for _ in range(count)]
 

@@ -21,6 +21,8 @@ from .variance import MeasuredReduction, momentum_over
 if TYPE_CHECKING:
     from ..reweighting import ReweightingPolicy
 
+# Batches that keep one size, where it is chosen for the noise.
+_MOST_OF_A_SIZE = 8
 # How often per epoch all examples' expected scores are worked out anew.
 _REFITS = 4
 
@@ -41,8 +43,9 @@ class HistoryMixtureSampler(StoredScoreSampler):
     k = 1 the mean step is the full one however wrong the expectations are.
 
     No forward pass but training's own is made unless `refresh` asks for some. A step costs
-    O(b log N), the store 9 bytes per example. Where an epoch has batches enough, up to 8 are
-    drawn by the same probabilities, independently, which costs little more than drawing one.
+    O(b log N), the store 9 bytes per example. Up to 32 batches (8 at constant variance), at most
+    an eighth of an epoch, are drawn by the same probabilities, independently, which costs little
+    more than drawing one.
 
     With `constant="variance"` draws hold no more examples than it takes for the noise of a
     uniform batch (`BatchSizer`), by the ratio of second moments measured over the last epoch.
@@ -250,7 +253,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
             # Some examples may have to be scored between any two steps.
             return 1
         # A size that is yet to be chosen is not larger, and has not fewer batches.
-        return len(self._drawn) or batches_at_once(self._tree.n, batch_size)
+        return len(self._drawn) or self._at_once(batch_size)
 
     def _next_size(
         self,
@@ -265,7 +268,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
         return self._sizer.choose(
             sizes,
             ratio,
-            lambda size: batches_at_once(self._tree.n, size),
+            self._at_once,
             seconds and seconds(),
         )
 
@@ -280,11 +283,20 @@ class HistoryMixtureSampler(StoredScoreSampler):
             return (batch_size,)
         return batch_sizes(batch_size, self.min_batch_size)
 
+    def _at_once(self, size: int) -> int:
+        """How many batches of a size are drawn and learnt from at once.
+
+        Fewer at constant variance: what batches were spared is measured on those before, and a size
+        that turns out too small should not be kept for long.
+        """
+        batches = batches_at_once(self._tree.n, size)
+        return min(batches, _MOST_OF_A_SIZE) if self.constant == "variance" else batches
+
     def _draw_stored(self, size: int) -> tuple[np.ndarray, np.ndarray, float]:
         if self._drawn.size == size:
             return self._drawn.next()
         self._learn_pending()
-        batches = batches_at_once(self._tree.n, size)
+        batches = self._at_once(size)
         uniforms = [uniforms_for(self.resampling, size, self.rng) for _ in range(batches)]
         offset = self._uniform_offset
         idxs = self._tree.draw(np.concatenate(uniforms), offset).reshape(batches, size)
@@ -386,7 +398,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
         """
         self._step += 1
         self._pending.add(idxs, scores, self._step)
-        if len(self._pending) >= batches_at_once(self._tree.n, len(scores)):
+        if len(self._pending) >= self._at_once(len(scores)):
             self._learn_pending()
 
     def _learn_pending(self) -> None:

@@ -31,6 +31,7 @@ from ._report import TrainingReport
 from ._saved_state import SavedState, check_belongs
 from ._stepper import OnSample, OnScores
 from ._together import check_same, check_supported, saving_callbacks
+from ._steps_per_call import StepsPerCall, steps_for
 from ._validation import Validation
 from .backup import FollowBackup, RestoreOnce, Restorer
 from .loop import Loop
@@ -109,6 +110,14 @@ class BaseTraining(FitMethods, ModelMethods):
         return self._report
 
     @property
+    def steps_per_call(self) -> int:
+        """How many steps of the last `fit` went to the device in one call, where draws allowed it.
+
+        1 before any `fit`; docs/speed.md says on what it depends.
+        """
+        return 1 if self._saved is None else self._saved.loop.calls.most
+
+    @property
     def _sampler_options(self) -> dict[str, Any]:
         return {"rng": self._rng, "shuffle": self._shuffle}
 
@@ -154,6 +163,7 @@ class BaseTraining(FitMethods, ModelMethods):
         on_sample: OnSample | None,
         on_scores: OnScores | None,
         initial_epoch: int = 0,
+        steps_per_execution: int | None = None,
     ) -> keras.callbacks.History:
         epochs, initial_epoch = _arguments.check_epochs(epochs, initial_epoch)
         verbose = _arguments.check_verbose(verbose)
@@ -161,6 +171,7 @@ class BaseTraining(FitMethods, ModelMethods):
         _arguments.check_hook("on_sample", on_sample)
         _arguments.check_hook("on_scores", on_scores)
         steps_per_epoch = _arguments.check_optional_count("steps_per_epoch", steps_per_epoch)
+        together = _arguments.check_optional_count("steps_per_execution", steps_per_execution)
         length = dataset_length(dataset)
         if length is not None:
             batch_size = min(batch_size, length)
@@ -176,6 +187,8 @@ class BaseTraining(FitMethods, ModelMethods):
             self.model.dry_run("validation_data", *validation.first_rows())
         sampler = self.sampler(dataset, batch_size, steps_per_epoch, epochs)
         self._restore_history(sampler, batch_size)
+        suits = steps_for(self.model, sampler, first_rows, batch_size, steps_per_epoch, epochs)
+        calls = StepsPerCall(self.original_model, together, suits)
         loop = Loop(
             self.model,
             sampler,
@@ -184,6 +197,7 @@ class BaseTraining(FitMethods, ModelMethods):
             on_sample,
             on_scores,
             processes=processes,
+            calls=calls,
         )
         self._report = loop.report
         kind, score = type(self).__name__, self.model.score_name

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import keras
@@ -10,6 +10,7 @@ import numpy as np
 
 from ._arguments import Callbacks, Verbose
 from ._bar import Bar, draws_bars
+from .backup import BackupState, Restorer
 
 _BATCH_HOOKS = ("on_batch_begin", "on_batch_end", "on_train_batch_begin", "on_train_batch_end")
 
@@ -27,9 +28,12 @@ def callback_list(
         steps: int, steps of an epoch, for the progress bar; None if nobody knows.
     """
     if isinstance(callbacks, keras.callbacks.CallbackList):
-        if not any(isinstance(c, keras.callbacks.History) for c in callbacks.callbacks):
-            callbacks.append(keras.callbacks.History())
+        known = [c for c in callbacks.callbacks if isinstance(c, keras.callbacks.History)]
+        history = known[-1] if known else keras.callbacks.History()
+        if not known:
+            callbacks.callbacks.append(history)
         callbacks.set_model(model)
+        model.history = history
         return callbacks
     verbose = 1 if verbose == "auto" else verbose
     given = list(callbacks or ())
@@ -103,6 +107,46 @@ def anybody_hears_batches(callbacks: keras.callbacks.CallbackList) -> bool:
     if type(callbacks) is not keras.callbacks.CallbackList:
         return True
     return any(_has_batch_hooks(callback) for callback in callbacks.callbacks)
+
+
+def _saves_by_epoch(callback: Any) -> bool:
+    return callback.save_freq == "epoch"
+
+
+# Callbacks that define hooks for batches, and when these do nothing that single steps matter to.
+_EPOCHS_ONLY: dict[type, Callable[[Any], bool]] = {
+    keras.callbacks.ProgbarLogger: lambda callback: True,
+    Bar: lambda callback: True,
+    keras.callbacks.ModelCheckpoint: _saves_by_epoch,
+    keras.callbacks.BackupAndRestore: _saves_by_epoch,
+    BackupState: _saves_by_epoch,
+}
+
+
+def watches_batches(callbacks: keras.callbacks.CallbackList) -> bool:
+    """Whether any callback does something at single batches, beside showing how far training is.
+
+    Args:
+        callbacks: those that will be told.
+    """
+    if type(callbacks) is not keras.callbacks.CallbackList:
+        # It may look at what it passes on.
+        return True
+    return any(_watches(callback) for callback in callbacks.callbacks)
+
+
+def _watches(callback: keras.callbacks.Callback) -> bool:
+    for name in _BATCH_HOOKS:
+        if name in vars(callback):
+            return True
+        for kind in type(callback).__mro__:
+            if name in vars(kind):
+                break
+        if kind not in (keras.callbacks.Callback, Restorer) and not (
+            kind in _EPOCHS_ONLY and _EPOCHS_ONLY[kind](callback)
+        ):
+            return True
+    return False
 
 
 # What callbacks of Keras' have counted so far, on which the learning rate and the end depend.

@@ -46,6 +46,7 @@ class FitMethods:
         on_sample: OnSample | None,
         on_scores: OnScores | None,
         initial_epoch: int = 0,
+        steps_per_execution: int | None = None,
     ) -> keras.callbacks.History:
         raise NotImplementedError(f"{type(self).__name__} must implement _run(...)")
 
@@ -70,6 +71,7 @@ class FitMethods:
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: int | Container[int] = 1,
+        steps_per_execution: int | None = None,
         **unknown: Never,
     ) -> keras.callbacks.History:
         """Trains the model as `model.fit` does, with importance sampling.
@@ -106,6 +108,11 @@ class FitMethods:
             validation_steps: int, batches to validate on, of data in batches.
             validation_batch_size: int; `batch_size` by default.
             validation_freq: int or list of int, epochs after which to validate.
+            steps_per_execution: int, steps to make in one call of the device, and to tell
+                callbacks of together; it replaces that of `model.compile`. 1 makes them one by
+                one. Defaults to None: as many as the model was compiled with, where that is more
+                than 1, otherwise as many as suit the model, and only where nobody looks at single
+                steps (docs/speed.md).
             **unknown: arguments that there are not.
 
         Returns:
@@ -152,6 +159,7 @@ class FitMethods:
                 callbacks=callbacks,
                 on_sample=on_sample,
                 on_scores=on_scores,
+                steps_per_execution=steps_per_execution,
             )
 
     def _adapt(self, x: Any, *rest: Any, **options: Any) -> data.DataAdapter:
@@ -188,6 +196,8 @@ class FitMethods:
         validation_steps: int | None = None,
         on_sample: OnSample | None = None,
         on_scores: OnScores | None = None,
+        *,
+        steps_per_execution: int | None = None,
         **unknown: Never,
     ) -> keras.callbacks.History:
         """Trains on a generator, which a background thread reads ahead.
@@ -208,6 +218,7 @@ class FitMethods:
             validation_steps: int, batches to read from a validation generator.
             on_sample: see `fit`.
             on_scores: see `fit`.
+            steps_per_execution: keyword-only; see `fit`.
             **unknown: arguments that there are not.
 
         Returns:
@@ -236,6 +247,7 @@ class FitMethods:
                 callbacks=callbacks,
                 on_sample=on_sample,
                 on_scores=on_scores,
+                steps_per_execution=steps_per_execution,
             )
 
     def fit_dataset(
@@ -248,6 +260,8 @@ class FitMethods:
         callbacks: Callbacks = None,
         on_sample: OnSample | None = None,
         on_scores: OnScores | None = None,
+        *,
+        steps_per_execution: int | None = None,
         **unknown: Never,
     ) -> keras.callbacks.History:
         """Trains on a data set's training data and validates on its test data.
@@ -262,6 +276,7 @@ class FitMethods:
             callbacks: list of `keras.callbacks.Callback`.
             on_sample: see `fit`.
             on_scores: see `fit`.
+            steps_per_execution: keyword-only; see `fit`.
             **unknown: arguments that there are not.
 
         Returns:
@@ -291,4 +306,5 @@ class FitMethods:
                 callbacks=callbacks,
                 on_sample=on_sample,
                 on_scores=on_scores,
+                steps_per_execution=steps_per_execution,
             )

@@ -71,7 +71,9 @@ class ImportanceTraining(BaseTraining):
       > \frac{B + 3mb}{3mb}$$
 
     with $g$ the normalised scores, $B$ the pool, $b$ the batch and $m$ the mini-batches drawn
-    from each pool (`reuse`).
+    from each pool (`reuse`). While draws are uniform, it is looked at once for up to 32 batches, at
+    most an eighth of an epoch, so that their steps can be made together (at each batch where
+    `tau_th` is at most 1, which any scores exceed).
 
     With `presample="auto"` it is measured, while training, which way to draw gives the largest
     variance reduction per second: uniformly, by the scores of earlier training passes (as
@@ -221,7 +223,10 @@ class ImportanceTraining(BaseTraining):
             **self._sampler_options,
         )
         # The condition sees raw scores, smoothing only what is drawn by.
-        conditional = ConditionalStartSampler(sampler, self._condition(pool, batch_size))
+        condition = self._condition(pool, batch_size)
+        # What any scores reach holds from the second step on, and should.
+        in_blocks = not self._measures_tau_th and condition.threshold > 1
+        conditional = ConditionalStartSampler(sampler, condition, in_blocks=in_blocks)
         stack = with_smoothing(conditional, self._smooth, self._adaptive_smoothing)
         return stack if self._reuse == 1 else PoolReuseSampler(stack, self._reuse)
 

@@ -32,6 +32,7 @@ class StepLogs(Stateful):
         "_steps_by_score",
         "_examples",
         "_reductions",
+        "_reduced_steps",
         "_scored_examples",
         "_score_sum",
     )
@@ -49,6 +50,7 @@ class StepLogs(Stateful):
         self.steps = 0
         self._steps_by_score = self._examples = self._scored_examples = 0
         self._score_sum = self._reductions = 0.0
+        self._reduced_steps = 0
 
     @property
     def estimate(self) -> float:
@@ -69,7 +71,17 @@ class StepLogs(Stateful):
         self.last = proposal.kind.value, len(proposal.idxs), proposal.by_score
         self._steps_by_score += proposal.by_score
         self._examples += len(proposal.idxs)
+
+    def count_reduction(self, proposal: Proposal) -> None:
+        """Averages in what a step's draw had for a variance reduction, before it is learnt from.
+
+        Not when the step is made: what is known then depends on how many are made together.
+
+        Args:
+            proposal: what was trained on.
+        """
         self._reductions += self.estimate if proposal.by_score else 1.0
+        self._reduced_steps += 1
 
     def add_scores(self, record: StepRecord) -> Any:
         """Averages a step's scores in.
@@ -97,10 +109,10 @@ class StepLogs(Stateful):
 
     def of_epoch(self) -> dict[str, float]:
         """The logs of the epoch as far as it has come."""
-        scored, steps = self._scored_examples, self.steps
+        scored, steps, reduced = self._scored_examples, self.steps, self._reduced_steps
         logs = {
             "score": self._score_sum / scored if scored else self.mean_score,
-            "variance_reduction": self._reductions / steps if steps else 1.0,
+            "variance_reduction": self._reductions / reduced if reduced else 1.0,
             "importance_sampling": self._steps_by_score / steps if steps else 0.0,
         }
         if self._varies_batch_size:

@@ -58,6 +58,8 @@ class Stepper(Stateful):
         wait: bool, whether a step is observed before its callbacks are told, so that all state is
             at the same step there, at the price of the overlap.
         processes: those that make each step together; None where this one is alone.
+        calls: how many steps go to the device together. Defaults to as many as the model was
+            compiled for.
 
     Attributes:
         step: int, steps made.
@@ -78,6 +80,7 @@ class Stepper(Stateful):
         on_scores: OnScores | None = None,
         wait: bool = False,
         processes: Processes | None = None,
+        calls: StepsPerCall | None = None,
     ):
         self.wait = wait
         self.processes = processes
@@ -95,7 +98,7 @@ class Stepper(Stateful):
         self.report = TrainingReport.of(sampler, batch_size)
         # Steps that were made and not yet observed, first to last.
         self._pending: list[StepRecord] = []
-        self._calls = StepsPerCall(model)
+        self.calls = calls or StepsPerCall(model)
         self._last_logs: dict[str, Any] = {}
         self._own_callbacks: Sequence[keras.callbacks.Callback] = ()
         self._hooks: keras.callbacks.CallbackList | None = None
@@ -111,7 +114,12 @@ class Stepper(Stateful):
         logs = keras.tree.map_structure(
             lambda value: np.array(keras.ops.convert_to_numpy(value)), self._last_logs
         )
-        return {**super().state_dict(), "pending": pending, "last_logs": logs}
+        return {
+            **super().state_dict(),
+            "pending": pending,
+            "last_logs": logs,
+            "steps_per_call": self.calls.most,
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes back to where `state_dict` was taken.
@@ -122,6 +130,7 @@ class Stepper(Stateful):
         super().load_state_dict(state)
         self._pending = [restored_step(step, self.sampler.dataset) for step in state["pending"]]
         self._was_restored = True
+        self.calls.go_on(state.get("steps_per_call", 1))
         self._last_logs = keras.tree.map_structure(lambda value: value[()], state["last_logs"])
 
     def _draw(self, most: int) -> _Drawn:
@@ -133,7 +142,7 @@ class Stepper(Stateful):
         self.between_steps = False
         if not self.sampler.overlaps:
             self._observe_pending()
-        most = min(most, self._calls.most)
+        most = min(most, self.calls.most)
         waiting = time.perf_counter()
         self._observe_pending(keep=1)
         began = time.perf_counter()
@@ -167,7 +176,7 @@ class Stepper(Stateful):
             if count == 1:
                 results = [self.wrapper.train(proposals[0])]
             else:
-                results = self.wrapper.train_many(proposals, self._calls.room(count))
+                results = self.wrapper.train_many(proposals, self.calls.room(count))
         self._observe_pending()
         records = []
         for proposal, result in zip(proposals, results, strict=True):
@@ -212,6 +221,7 @@ class Stepper(Stateful):
             record = self._pending[0]
             wanted = self._wait_for_scores(record)
             del self._pending[0]
+            self.logs.count_reduction(record.proposal)
             self.sampler.observe(record)
             if wanted:
                 scores = self.logs.add_scores(record)

@@ -1,37 +1,131 @@
-"""How many training steps go to the device in one call: as many as the model was compiled for."""
+"""How many training steps go to the device in one call."""
 
 from __future__ import annotations
 
 import keras
+import numpy as np
 
-# Steps for which a program of its own is compiled where more are asked for: an epoch ends in
-# fewer, and the history draws as many at once.
-_FEW = 8
+from .._arrays import Nested, flatten
+from ..model_wrappers import OracleWrapper
+from ..model_wrappers.work import multiply_adds
+from ..samplers import BaseSampler
+
+# Steps for which programs of their own are compiled where more are asked for: an epoch ends in
+# few, and the history draws as many at once.
+_ROOMS = (8, 32)
+# What is chosen where nobody asks: at most so many steps, at most such a share of an epoch, and
+# no more than so many multiplications and additions, tens of milliseconds of a common CPU.
+_MOST = 32
+_SHARE = 8
+_WORK = 2**31
+# What the norms of all samples' gradients cost, in units of a step without them.
+_EXACT_NORMS = 4
+# And no more data than this, which is copied to the device for a call.
+_BYTES = 2**26
+# Steps of a training below which compiling another program takes longer than it saves; twice as
+# many where batches come in several sizes, of which two take turns.
+_WORTH_IT = 2048
+
+
+def steps_together(
+    work: int, size: int, steps_per_epoch: int | None, steps: int, sizes: int = 1
+) -> int:
+    """How many steps to make in one call where the user does not say; a power of two.
+
+    It follows from shapes and numbers of steps, not from measured times: the same call of `fit`
+    gives the same result on each run.
+
+    Args:
+        work: int, multiplications and additions of a step.
+        size: int, bytes of a batch.
+        steps_per_epoch: int, or None if nobody knows.
+        steps: int, of the whole training.
+        sizes: int, how many sizes batches come in.
+    """
+    if steps_per_epoch is None or steps < _WORTH_IT * min(sizes, 2):
+        return 1
+    limits = (_MOST, steps_per_epoch // _SHARE, _WORK // max(work, 1), _BYTES // max(size, 1))
+    return 1 << max(min(limits), 1).bit_length() - 1
+
+
+def steps_for(
+    wrapper: OracleWrapper,
+    sampler: BaseSampler,
+    first_rows: tuple[Nested, ...],
+    batch_size: int,
+    steps_per_epoch: int | None,
+    epochs: int,
+) -> int:
+    """How many steps to make in one call where the user does not say; see `steps_together`.
+
+    Args:
+        wrapper: the wrapped model, built.
+        sampler: draws the batches.
+        first_rows: a few rows of the data.
+        batch_size: int, examples of a uniform step.
+        steps_per_epoch: int, or None if nobody knows.
+        epochs: int.
+    """
+    if not wrapper.trains_many:
+        return 1
+    work = multiply_adds(wrapper.model, first_rows[0], batch_size)
+    if wrapper.score_name == "full_gnorm":
+        work *= _EXACT_NORMS
+    rows = [np.asarray(array) for array in flatten(first_rows)]
+    return steps_together(
+        work,
+        batch_size * sum(array.nbytes // len(array) for array in rows),
+        steps_per_epoch,
+        (steps_per_epoch or 0) * epochs,
+        len(sampler.batch_sizes(batch_size)),
+    )
 
 
 class StepsPerCall:
-    """What `steps_per_execution` of the model asks for, and what of it can be had.
+    """What the user asks for or leaves to be chosen, and what of it can be had.
 
     Args:
-        model: the user's model.
+        model: the user's model; its `steps_per_execution` above 1 was asked for.
+        given: int, what was asked for in the place of that; None for nothing.
+        chosen: int, the steps to make together where nothing is asked for.
 
     Attributes:
-        told: int, the steps that callbacks are told of together, with Keras' meaning.
+        told: int, the steps that callbacks are told of together, with Keras' meaning: those that
+            were asked for, otherwise one call's.
         most: int, the most steps in one call of the device.
     """
 
-    def __init__(self, model: keras.Model):
-        given = getattr(model, "steps_per_execution", None)
-        self.told = given if isinstance(given, int) and given > 1 else 1
+    def __init__(self, model: keras.Model, given: int | None = None, chosen: int = 1):
+        compiled = getattr(model, "steps_per_execution", None)
+        if given is None and isinstance(compiled, int) and compiled > 1:
+            given = compiled
+        self._asked = given is not None
+        self._wanted = chosen if given is None else given
+        self.told = given or 1
         self.most = 1
+        # Whether any number would do.
+        self._free = False
 
-    def allow(self, many: bool) -> None:
+    def allow(self, many: bool, unseen: bool = True) -> None:
         """Settles whether calls of several steps are made for this run.
 
         Args:
             many: bool, whether nothing needs the host between one step and the next.
+            unseen: bool, whether nobody looks at single steps. Whoever asks for several wants to
+                be told of them together.
         """
-        self.most = self.told if many else 1
+        self._free = many and not self._asked and unseen
+        self.most = self._wanted if self._free or (many and self._asked) else 1
+
+    def go_on(self, most: int) -> None:
+        """Makes as many steps together as the training that is gone on from.
+
+        Args:
+            most: int, `most` of that one. Where another number is asked for, or single steps are
+                needed, nothing changes.
+        """
+        if self._free:
+            self.most = most
 
     def room(self, count: int) -> int:
         """For how many steps to compile what makes some of them.
@@ -39,4 +133,4 @@ class StepsPerCall:
         Args:
             count: int, the steps to make, at most `most`.
         """
-        return self.most if count > _FEW else min(self.most, _FEW)
+        return next((room for room in _ROOMS if count <= room < self.most), self.most)

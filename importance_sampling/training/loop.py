@@ -13,6 +13,7 @@ from .._arrays import steps_per_pass
 from ..backend.base import Runtime
 from ..datasets import StreamEnded
 from ..model_wrappers.model_state import load_model_state, model_state
+from ..model_wrappers.signals import is_heard
 from ..proposal import InvalidScores
 from ._announce import announced
 from ._arguments import Callbacks, Verbose
@@ -22,6 +23,7 @@ from ._callbacks import (
     counting,
     first_epoch,
     looks_at_batches,
+    watches_batches,
 )
 from ._stepper import Stepper
 from ._together import agree_to_stop, begin_as_first, callbacks_here, logs_of_first
@@ -65,10 +67,14 @@ class Loop(Stepper):
         hooks = callback_list(model, callbacks, verbose, epochs, steps)
         # Callbacks of the user's may hold the model itself, past `Callback.model`.
         exposed = any(looks_at_batches(c) for c in hooks.callbacks)
+        watched = self._is_watched(hooks)
         if self.processes is not None:
             # One of them may stop after any batch, in any of the processes.
-            exposed = bool(max(map(int, self.processes.texts(str(int(exposed))))))
-        self._calls.allow(self.wrapper.trains_many and not self.wait)
+            exposed, watched = (
+                bool(max(map(int, self.processes.texts(str(int(here))))))
+                for here in (exposed, watched)
+            )
+        self.calls.allow(self.wrapper.trains_many and not self.wait, not watched)
         model.stop_training = False
         logs: dict[str, Any] = {}
         # Told by the loop itself: in the list they would be called in a thread where no other
@@ -104,6 +110,15 @@ class Loop(Stepper):
         hooks.on_train_end(logs)
         self._tell_own("on_train_end")
         return model.history
+
+    def _is_watched(self, hooks: keras.callbacks.CallbackList) -> bool:
+        """Whether anybody looks at single steps."""
+        return (
+            self.on_sample is not None
+            or self.on_scores is not None
+            or is_heard("is.sample")
+            or watches_batches(hooks)
+        )
 
     def counting_callbacks(self) -> list[keras.callbacks.Callback]:
         """Keras' callbacks whose counts decide how training goes on."""
@@ -151,9 +166,10 @@ class Loop(Stepper):
             step = self.steps_of_epoch
             if exposed:
                 runtime.sync()
-            most = self._calls.told
-            if steps is not None:
-                most = min(most, steps - step)
+            told, left = self.calls.told, None if steps is None else steps - step
+            most = max(told, self.calls.most)
+            if left is not None:
+                most, told = min(most, left), min(told, left)
             # Drawn before the callbacks hear of the step, which a stream may not have any more.
             try:
                 drawn = self._draw(most)
@@ -181,10 +197,10 @@ class Loop(Stepper):
                 callbacks.on_train_batch_begin(step)
             begun = step
             step += self._train(drawn, first=step == 0)
-            while step - begun < most and not self._is_over(step, steps):
+            while step - begun < told and not self._is_over(step, steps):
                 # More steps that the user wants to be told of together.
                 try:
-                    drawn = self._draw(begun + most - step)
+                    drawn = self._draw(begun + told - step)
                 except (StreamEnded, InvalidScores):
                     # The next draw says so again, once the callbacks have heard of these.
                     break
