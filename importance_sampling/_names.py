@@ -7,6 +7,8 @@ from collections.abc import Iterable
 
 # So many names are still read; of more, the one most alike is of use, if there is one.
 _LISTED = 12
+# Below this likeness a guess misleads: `workers` is no slip for `on_scores`.
+_ALIKE = 0.7
 
 
 def nearest(name: object, known: Iterable[str]) -> str:
@@ -16,7 +18,7 @@ def nearest(name: object, known: Iterable[str]) -> str:
         name: the name that was given.
         known: all names that there are.
     """
-    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=0.5)
+    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=_ALIKE)
     return f" Did you mean {near[0]!r}?" if near else ""
 
 

@@ -187,7 +187,7 @@ CASES = {
     ),
     "on_sample no function": (train(on_sample=3), "`on_sample` must be a function .* got 3"),
     "on_scores no function": (train(on_scores="f"), "`on_scores` must be a function .* got 'f'"),
-    "unknown argument": (train(workers=2), "unexpected keyword argument 'workers'"),
+    "unknown argument": (train(workers=2), r"fit\(\) has no argument 'workers'\.$"),
     # -- the data
     "x None": (train(x=None), "`x` holds no arrays"),
     "x a number": (train(x=5), "`x` must be an array with one row per example, got a scalar"),

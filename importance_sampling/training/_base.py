@@ -30,8 +30,8 @@ from ._model_methods import ModelMethods
 from ._report import TrainingReport
 from ._saved_state import SavedState, check_belongs
 from ._stepper import OnSample, OnScores
-from ._together import check_same, check_supported, saving_callbacks
 from ._steps_per_call import StepsPerCall, steps_for
+from ._together import check_same, check_supported, saving_callbacks
 from ._validation import Validation
 from .backup import FollowBackup, RestoreOnce, Restorer
 from .loop import Loop
