@@ -238,7 +238,10 @@ def test_logs_tell_the_variance_reduction_that_was_used():
     training = ImportanceTraining(adam_mlp(), tau_th=0.0, seed=0)
     used = training.fit(x, y, batch_size=16, epochs=2, verbose=0).history["variance_reduction"]
     course = training.report().course()
-    np.testing.assert_allclose(used, np.reshape(course["variance_reduction"], (2, 4)).mean(axis=1))
+    # The report reads the estimate when a step is made, the logs when the sampler is told of it.
+    means = np.reshape(course["variance_reduction"], (2, 4)).mean(axis=1)
+    assert np.all(means > 1.02)
+    np.testing.assert_allclose(used, means, atol=2e-3)
     assert course["by_score"] == [0, *7 * [1]] and course["variance_reduction"][0] == 1.0
     assert min(course["possible_variance_reduction"]) > 1.0
 
