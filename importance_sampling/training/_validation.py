@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from .._arrays import known_length
+from .._arrays import count_rows, known_length
 from ..data import adapt_validation
 from ..data.adapter import Rows
 from ..model_wrappers import ModelWrapper
@@ -85,12 +85,15 @@ class Validation:
             return (epoch + 1) % self._freq == 0
         return epoch + 1 in self._freq
 
-    def run(self, model: keras.Model, callbacks: keras.callbacks.CallbackList) -> dict[str, float]:
+    def run(
+        self, model: keras.Model, callbacks: keras.callbacks.CallbackList, replicas: int = 1
+    ) -> dict[str, float]:
         """Evaluates, with the callbacks' test hooks, and names the results as `fit` does.
 
         Args:
             model: the model.
             callbacks: hear of it.
+            replicas: int, how many replicas share a batch.
 
         Returns:
             Keras' logs, their names beginning with "val_"; none if there were no batches.
@@ -108,6 +111,10 @@ class Validation:
                 )
                 return {}
             arguments = {"x": _as_generator(first, batches)}
+        elif replicas > 1 and "batch_size" in arguments:
+            # Keras builds the model by the mean of the first batch's parts, which must be alike.
+            rows = min(arguments["batch_size"], count_rows(arguments["x"]))
+            arguments["batch_size"] = max(rows - rows % replicas, 1)
         logs = model.evaluate(
             **arguments, steps=steps, verbose=0, callbacks=callbacks, return_dict=True
         )

@@ -99,7 +99,8 @@ class Loop(Stepper):
                 logs = dict(self._last_logs)
                 if validation is not None and validation.due(epoch):
                     with runtime.protected():
-                        found = logs_of_first(self.processes, validation.run(model, hooks))
+                        found = validation.run(model, hooks, runtime.replicas)
+                        found = logs_of_first(self.processes, found)
                     logs |= announced(self.wrapper, validation, found)
                 self.epoch, self.steps_of_epoch = epoch + 1, 0
                 hooks.on_epoch_end(epoch, logs)
