@@ -387,3 +387,58 @@ def test_averaged_weights_go_on_in_a_second_fit():
     assert (
         np.isfinite(losses).all() and keras.ops.convert_to_numpy(model.optimizer.iterations) == 12
     )
+
+
+class OwnScorer:
+    """Asks the model itself, as a user would."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def score(self, x, y, batch_size):
+        p = ops.convert_to_numpy(self.model(x))
+        return 1.01 - p[np.arange(len(x)), np.ravel(y)]
+
+
+class OwnObserver(ModelSampler):
+    def observe(self, step):
+        self.model.model.predict_on_batch(step.proposal.rows[0])
+        super().observe(step)
+
+
+class OwnParts(ImportanceTraining):
+    kind = ModelSampler
+
+    def make_sampler(self, dataset, batch_size, steps_per_epoch, epochs):
+        scorer = OwnScorer(self.original_model)
+        return self.kind(dataset, self.reweighting, scorer, 3 * batch_size, 3 * batch_size)
+
+
+class OwnSampler(OwnParts):
+    kind = OwnObserver
+
+
+@end_to_end
+@pytest.mark.one_backend("jax")
+@pytest.mark.parametrize("kind", [OwnParts, OwnSampler])
+def test_own_scorers_and_samplers_may_ask_the_model(kind):
+    x, y = data(64)
+    training = kind(mlp(), seed=0)
+    training.fit(x, y, batch_size=16, verbose=0)
+    assert training.report().steps == {"pool": 4}
+
+
+@end_to_end
+@pytest.mark.one_backend("jax")
+def test_hooks_may_ask_the_model():
+    x, y = data(64)
+    model = mlp()
+    seen = []
+
+    def hook(*_):
+        seen.append(ops.convert_to_numpy(model(x[:4])))
+
+    training = ImportanceTraining(model, tau_th=0.5, seed=0)
+    training.fit(x, y, batch_size=16, verbose=0, on_sample=hook, on_scores=hook)
+    assert len(seen) == 8
+    assert not np.array_equal(seen[0], seen[-1]), "the model is that after the steps"

@@ -12,11 +12,13 @@ import numpy as np
 
 from .. import _interrupts
 from .._state import Stateful
+from ..backend.base import Runtime
 from ..backend.processes import Processes
 from ..model_wrappers import ModelWrapper
 from ..proposal import InvalidScores, Proposal, StepRecord, at_step
 from ..samplers import BaseSampler
 from ..samplers.ahead import batches_ahead
+from ._own_code import runs_own_code
 from ._pending_steps import restored_step, saved_step
 from ._report import TrainingReport
 from ._step_logs import StepLogs
@@ -103,6 +105,17 @@ class Stepper(Stateful):
         self._own_callbacks: Sequence[keras.callbacks.Callback] = ()
         self._hooks: keras.callbacks.CallbackList | None = None
         self._was_restored = False
+        self._runtime: Runtime | None = None
+        self._runs_own_code = runs_own_code(wrapper, sampler)
+
+    def _show_model(self, hook: bool = False) -> None:
+        """Brings the model up to date, where code of the user's is called next.
+
+        Args:
+            hook: bool, whether that is a function given to `fit`; otherwise it is the sampler.
+        """
+        if self._runtime is not None and (hook or self._runs_own_code):
+            self._runtime.sync()
 
     def state_dict(self) -> dict[str, Any]:
         """The place in the training, with steps not yet observed; see `Stateful.state_dict`."""
@@ -146,6 +159,7 @@ class Stepper(Stateful):
         waiting = time.perf_counter()
         self._observe_pending(keep=1)
         began = time.perf_counter()
+        self._show_model()
         try:
             if most > 1:
                 most = min(most, batches_ahead(self.sampler, self.batch_size))
@@ -167,10 +181,12 @@ class Stepper(Stateful):
         proposals, drawing, waiting = drawn
         count = len(proposals)
         if self.on_sample is not None:
+            self._show_model(hook=True)
             for p in proposals:
                 self.on_sample(self.sampler, p.idxs, p.weights, p.predicted_scores)
         began = time.perf_counter()
         if self.sampler.overlaps and not self.wait and self.wrapper.asynchronous:
+            self._show_model()
             self.sampler.prepare(self.batch_size)
         with _interrupts.section():
             if count == 1:
@@ -222,8 +238,10 @@ class Stepper(Stateful):
             wanted = self._wait_for_scores(record)
             del self._pending[0]
             self.logs.count_reduction(record.proposal)
+            self._show_model()
             self.sampler.observe(record)
             if wanted:
                 scores = self.logs.add_scores(record)
                 if self.on_scores is not None:
+                    self._show_model(hook=True)
                     self.on_scores(self.sampler, scores)

@@ -84,6 +84,7 @@ class Loop(Stepper):
             callback.set_model(model)
         self.epoch, self.steps_of_epoch = initial_epoch, 0
         with _interrupts.listening(), self.wrapper.attached() as runtime:
+            self._runtime = runtime
             self._begin(hooks, initial_epoch)
             self.epoch = begin_as_first(runtime, self.epoch)
             runtime.restored = self._was_restored
