@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+import keras
 from keras import ops
 
 Tensor: TypeAlias = Any
@@ -160,9 +161,6 @@ def current() -> Processes | None:
     On PyTorch they are those of `torch.distributed`, if the program has initialised it; on JAX
     those of `keras.distribution.initialize`, if a distribution is set.
     """
-    # Here, because nothing else of this module needs them.
-    import keras
-
     if keras.backend.backend() == "torch":
         from . import _torch_processes
 

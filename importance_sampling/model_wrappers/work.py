@@ -21,7 +21,7 @@ def multiply_adds(model: keras.Model, x: Nested, batch_size: int) -> int:
 
     Every weight counts once for each position at which its layer applies it: the places of a
     convolution, the steps of a sequence. Where a layer does not say its shapes, as in a model that
-    is written as a class, the values of an example stand for its positions, which are no fewer.
+    is written as a class, the values of an example stand for its positions, which are seldom fewer.
     The same model and batch give the same number on every machine.
 
     Args:
@@ -30,7 +30,7 @@ def multiply_adds(model: keras.Model, x: Nested, batch_size: int) -> int:
         batch_size: int, examples of a step.
     """
     most = sum(math.prod(array.shape[1:]) for array in flatten(x))
-    by_example, trainable = 0, 0
+    by_example = 0
     counted: set[int] = set()
     for layer in all_layers(model):
         if not isinstance(layer, keras.Model):
