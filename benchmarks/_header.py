@@ -35,6 +35,13 @@ def _commit() -> str:
         return ""
 
 
+def _cores() -> int | None:
+    """The cores that this process may use; `taskset` leaves fewer than the machine has."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
 def header(backend: str | None) -> dict[str, Any]:
     """Machine, versions, commit, date and command.
 
@@ -46,7 +53,7 @@ def header(backend: str | None) -> dict[str, Any]:
     names = ("keras", *([backend] if backend else []), "numpy")
     return {
         "date": date.today().isoformat(),
-        "machine": {"processor": _processor(), "cores": os.cpu_count()},
+        "machine": {"processor": _processor(), "cores": _cores()},
         "versions": {
             "python": platform.python_version(),
             "keras-importance-sampling": __version__,
