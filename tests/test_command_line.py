@@ -172,6 +172,49 @@ def test_what_only_reads_and_draws_loads_no_framework(tmp_path, arguments):
     assert result.stdout
 
 
+_EXPERIMENT = ("run", "small_nn", "oracle-loss", "model", "predicted", "canevet-icml2016", "out")
+_MEASURED = ("variance-reduction", "small_nn", "w.h5", "canevet-icml2016")
+REFUSED = (
+    (("demo", "--steps", "-3"), "--steps must be at least 1, got -3."),
+    (("demo", "--seconds", "nan"), "--seconds must be above 0 and finite, got nan."),
+    (("demo", "--seconds", "inf"), "--seconds must be above 0 and finite, got inf."),
+    (("demo", "--seed", "-1"), "--seed must be at least 0 and at most 4294967295, got -1."),
+    (("demo", "--data", "x"), "--data is for --dataset mnist; the points of canevet are made up."),
+    ((*_EXPERIMENT, "--train_for", "0"), "--train_for must be at least 1, got 0."),
+    ((*_EXPERIMENT, "--validate_every", "-1"), "--validate_every must be at least 1, got -1."),
+    ((*_EXPERIMENT, "--hyperparams", "batch_size=i-1"), "batch_size must be at least 1, got -1."),
+    ((*_EXPERIMENT, "--hyperparams", "lr=0.1"), "Try lr=f0.1."),
+    ((_EXPERIMENT[0], "smal_nn", *_EXPERIMENT[2:]), "Did you mean 'small_nn'?"),
+    ((*_EXPERIMENT[:3], "scsg", *_EXPERIMENT[4:]), "the sampler 'scsg' do not go together"),
+    (("scores", *_MEASURED[1:], "--batch_size", "0"), "--batch_size must be at least 1, got 0."),
+    ((*_MEASURED, "--samples", "0"), "--samples must be at least 1, got 0."),
+    ((*_MEASURED, "--score", "history"), "Draws by the history need --earlier_weights"),
+    (("compare", "run", "--errors", "-5"), "--errors are in percent, from 0 to 100, got -5."),
+    (("compare", "run", "--errors", "nan"), "--errors are in percent, from 0 to 100, got nan."),
+)
+
+
+@pytest.mark.any_backend
+def test_bad_arguments_are_refused_before_a_backend_is_loaded(tmp_path):
+    code = (
+        "import sys\n"
+        "from importance_sampling.experiment.cli import main\n"
+        f"for arguments, _ in {REFUSED}:\n"
+        "    assert main(arguments) == 2, arguments\n"
+        f"loaded = [name for name in {HEAVY} if name in sys.modules]\n"
+        "sys.exit(f'loaded {loaded}' if loaded else 0)\n"
+    )
+    result = run("-c", code, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    lines = result.stderr.splitlines()
+    for line, (arguments, message) in zip(lines, REFUSED, strict=True):
+        assert line.startswith("importance-sampling: ") and message in line.replace("`", ""), (
+            arguments,
+            line,
+        )
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.any_backend
 def test_the_package_is_lazy_and_complete(tmp_path):
     code = (

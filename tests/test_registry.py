@@ -7,7 +7,7 @@ import pytest
 
 from importance_sampling import datasets, reweighting, samplers
 from importance_sampling.experiment import cli, registry, tables
-from importance_sampling.experiment.build import check, warn_without_effect
+from importance_sampling.experiment.checks import check, warn_without_effect
 from importance_sampling.experiment.commands import plot
 from importance_sampling.experiment.hyperparams import KNOWN, parse
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -17,8 +16,9 @@ from ..samplers import BaseSampler
 from ..utils._hdf5 import check_weights_file, warn_unless_finite
 from ..utils.keras_utils import load_weights_by_name
 from . import registry
+from .checks import check, optimizer_of
 from .registry import Hyperparams
-from .registry.general import BATCH_SIZE, CLIPNORM, MOMENTUM, OPTIMIZER, RATE
+from .registry.general import BATCH_SIZE, CLIPNORM, RATE
 
 
 class Experiment(NamedTuple):
@@ -46,11 +46,7 @@ def build_optimizer(hp: Hyperparams) -> keras.Optimizer:
         "learning_rate": hp.get(RATE.name, RATE.default),
         "clipnorm": hp.get(CLIPNORM.name),
     }
-    return registry.OPTIMIZERS.look_up(_optimizer(hp)).make(hp, options)
-
-
-def _optimizer(hp: Hyperparams) -> str:
-    return hp.get(OPTIMIZER.name, OPTIMIZER.default)
+    return registry.OPTIMIZERS.look_up(optimizer_of(hp)).make(hp, options)
 
 
 def build_model(name: str, dataset: BaseDataset, hp: Hyperparams) -> keras.Model:
@@ -153,79 +149,6 @@ def build_experiment(names: dict[str, str], hp: Hyperparams, seed: int) -> Exper
         names["sampler"], dataset, policy, wrapper, hp, rng=np.random.default_rng(seed)
     )
     return Experiment(dataset, model, wrapper, sampler)
-
-
-def check(names: dict[str, str], hp: Hyperparams) -> None:
-    """Refuses what cannot work, before anything that takes time or is written.
-
-    Args:
-        names: as for `build_experiment`, or some of them.
-        hp: hyper-parameters.
-
-    Raises:
-        ValueError: if a name is unknown or a value makes no sense for what was chosen.
-    """
-    models.get(names["model"])
-    registry.check_values({**names, "optimizer": _optimizer(hp)}, hp)
-    if "sampler" in names:
-        _check_snapshots(names, hp)
-
-
-def _check_snapshots(names: dict[str, str], hp: Hyperparams) -> None:
-    """Refuses parts of which one takes snapshots and another cannot work with them."""
-    wrapper = registry.WRAPPERS.look_up(names["wrapper"])
-    sampler = registry.find_sampler(names["sampler"]).base
-    if wrapper.takes_snapshots != sampler.takes_snapshots:
-        wrappers = [row.name for row in registry.WRAPPERS.values() if row.takes_snapshots]
-        samplers = [row.name for row in registry.SAMPLERS.values() if row.takes_snapshots]
-        raise ValueError(
-            f"The wrapper {names['wrapper']!r} and the sampler {names['sampler']!r} do not go "
-            f"together: the wrappers {', '.join(wrappers)} need a sampler that has them take "
-            f"snapshots ({', '.join(samplers)}), and that sampler needs one of them."
-        )
-    if not wrapper.takes_snapshots:
-        return
-    if names["reweighting"] in ("adjusted", "correcting"):
-        raise ValueError(
-            f"The wrapper {names['wrapper']!r} does not work with the reweighting "
-            f"{names['reweighting']!r}, whose weights depend on the scores of the step itself. Use "
-            "unweighted; draws are uniform."
-        )
-    if not wrapper.plain_sgd:
-        return
-    if _optimizer(hp) != "sgd" or hp.get(MOMENTUM.name):
-        raise ValueError(
-            f"The wrapper {names['wrapper']!r} has an update rule of its own, for SGD without "
-            "momentum: pass opt=ssgd, and leave `momentum` out."
-        )
-    shares = wrapper.values(hp)
-    if sum(shares.values()) > 1:
-        listed = ", ".join(f"{name}={value:g}" for name, value in shares.items())
-        raise ValueError(f"The weights of {names['wrapper']} are above 1 together: {listed}.")
-
-
-def warn_without_effect(names: dict[str, str], hp: Hyperparams) -> None:
-    """Says in one line on standard error which hyper-parameters change nothing.
-
-    Args:
-        names: as for `build_experiment`; without a sampler nothing is trained, and the
-            hyper-parameters of training have no effect either.
-        hp: hyper-parameters.
-    """
-    chosen = {**names, "optimizer": _optimizer(hp)} if "sampler" in names else names
-    reasons = registry.without_effect(chosen, hp)
-    if reasons:
-        say_without_effect(reasons)
-
-
-def say_without_effect(reasons: dict[str, str]) -> None:
-    """Says in one line on standard error what changes nothing.
-
-    Args:
-        reasons: what it is, with the reason.
-    """
-    listed = "; ".join(f"{name} ({reason})" for name, reason in reasons.items())
-    print(f"importance-sampling: without effect here: {listed}", file=sys.stderr)
 
 
 def _first_line(error: Exception) -> str:

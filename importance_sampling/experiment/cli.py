@@ -92,6 +92,7 @@ def main(arguments: Sequence[str] | None = None, script: tuple[str, str] | None 
         # Imported late: deep learning frameworks take seconds to load, `--help` should not.
         command = _ALL[options.command]
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        command.check(options)
         if command.loads_backend:
             load_backend()
         module = importlib.import_module(f".{command.module}", __package__)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from . import registry
+from . import checks, registry
 from .argument_types import numbers, one_of
 from .help_texts import (
     all_names,
@@ -215,6 +215,7 @@ class Command(NamedTuple):
         module: str, the module below `experiment` whose `main(options)` runs it.
         example: str, arguments that it may be called with.
         loads_backend: bool, whether it computes with a network.
+        check: refuses arguments that cannot work, before anything that takes time.
     """
 
     summary: str
@@ -222,6 +223,7 @@ class Command(NamedTuple):
     module: str
     example: str
     loads_backend: bool = True
+    check: Callable[[argparse.Namespace], None] = checks.accept
 
     def prepare(self, parser: argparse.ArgumentParser) -> None:
         """Adds its arguments and its example to a parser.
@@ -243,6 +245,7 @@ COMMANDS: dict[str, Command] = {
         _demo,
         "commands.demo",
         "--seconds 5 --output demo",
+        check=checks.check_demo,
     ),
     "run": Command(
         "run one experiment",
@@ -250,6 +253,7 @@ COMMANDS: dict[str, Command] = {
         "commands.run",
         f"small_cnn oracle-gnorm model predicted mnist {_RUN} --train_for 2000 "
         "--hyperparams 'batch_size=i128;lr=f0.003;presample=i640'",
+        check=checks.check_experiment,
     ),
     "compare": Command(
         "a table over runs",
@@ -257,6 +261,7 @@ COMMANDS: dict[str, Command] = {
         "commands.compare",
         f"{_RUN} runs/uniform --errors 5,2",
         False,
+        checks.check_compare,
     ),
     "list": Command("what runs lie in a directory", _list, "commands.list", "runs --latest", False),
     "plot": Command(
@@ -267,12 +272,14 @@ COMMANDS: dict[str, Command] = {
         _scores,
         "commands.scores",
         f"small_cnn {_RUN}/model.weights.h5 mnist > scores.txt",
+        check=checks.check_experiment,
     ),
     "variance-reduction": Command(
         "how well mini-batches estimate a gradient",
         _variance_reduction,
         "commands.variance_reduction",
         f"small_cnn {_RUN}/model.weights.h5 mnist --score uniform loss gnorm",
+        check=checks.check_variance_reduction,
     ),
 }
 """Every command by its name."""

@@ -240,14 +240,6 @@ def main(options: argparse.Namespace) -> int:
     _requirements.require("matplotlib", "plots", "The demo's picture")
     from ..demo_picture import draw, what_was_drawn
 
-    if not options.seconds > 0:
-        raise ValueError(f"--seconds must be above 0, got {options.seconds:g}.")
-    if options.steps is not None and options.steps < 1:
-        raise ValueError(f"--steps must be at least 1, got {options.steps}.")
-    if options.data and options.dataset != "mnist":
-        raise ValueError(
-            f"--data is for --dataset mnist; the points of {options.dataset} are made up."
-        )
     output = make_directory(options.output)
     dataset = load(options.dataset, options.data, options.seed)
     keras.utils.set_random_seed(options.seed)

@@ -19,7 +19,7 @@ from ...datasets import BaseDataset
 from ...model_wrappers.model_state import load_model_state, model_state
 from ...training.loop import Loop
 from ...utils.keras_utils import DatasetSequence
-from .. import build
+from .. import build, checks
 from ..hyperparams import Hyperparams, parse
 from ..lock import locked
 from ..logs import Logs
@@ -40,20 +40,14 @@ from ..resume import (
 )
 from ..signals import status
 
-_NAMES = ("model", "wrapper", "sampler", "reweighting", "dataset")
-
 
 def main(options: argparse.Namespace) -> int:
     """Runs an experiment or continues one."""
     hp = parse(options.hyperparams)
-    for name in ("train_for", "validate_every", "snapshot_period", "checkpoint_every"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"--{name} must be at least 1, got {getattr(options, name)}.")
-    names = {name: getattr(options, name) for name in _NAMES}
-    build.check(names, hp)
-    build.warn_without_effect(names, hp)
+    names = checks.named(options)
+    checks.warn_without_effect(names, hp)
     if options.snapshot_period != SNAPSHOT_PERIOD and not options.save_model:
-        build.say_without_effect({"--snapshot_period": "of --save_model"})
+        checks.say_without_effect({"--snapshot_period": "of --save_model"})
     settings = {
         **names,
         "hyperparams": hp,

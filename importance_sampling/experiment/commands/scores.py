@@ -12,18 +12,14 @@ from ..._progress import shown
 from ...model_wrappers import OracleWrapper
 from ...reweighting import UNWEIGHTED
 from ...utils.keras_utils import DatasetSequence
-from .. import build, registry
+from .. import build, checks, registry
 from ..hyperparams import parse
 
 
 def main(options: argparse.Namespace) -> int:
     """Prints the scores."""
     hp = parse(options.hyperparams)
-    if options.batch_size < 1:
-        raise ValueError(f"--batch_size must be at least 1, got {options.batch_size}.")
-    names = {"model": options.model, "dataset": options.dataset}
-    build.check(names, hp)
-    build.warn_without_effect(names, hp)
+    checks.warn_without_effect(checks.named(options), hp)
     keras.utils.set_random_seed(options.random_seed)
     dataset = registry.DATASETS.look_up(options.dataset).make(hp)
     model = build.build_model(options.model, dataset, hp)

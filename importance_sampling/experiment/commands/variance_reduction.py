@@ -16,7 +16,7 @@ from ..._progress import Progress
 from ..._text_tables import print_table
 from ...model_wrappers import OracleWrapper, Score
 from ...reweighting import BiasedReweightingPolicy
-from .. import build, registry
+from .. import build, checks, registry
 from ..gradient_quality import GradientSample, Interval, Quality
 from ..hyperparams import parse
 from ..options import STILL
@@ -29,16 +29,6 @@ HISTORY = "history"
 def main(options: argparse.Namespace) -> int:
     """Prints, for each way to draw, how far the estimates are from the gradient of the sample."""
     hp = parse(options.hyperparams)
-    for name in ("samples", "batch_size", "inner_batch_size", "sample_size"):
-        if getattr(options, name) < 1:
-            raise ValueError(f"--{name} must be at least 1, got {getattr(options, name)}.")
-    if HISTORY in options.score and options.earlier_weights is None:
-        raise ValueError(
-            "Draws by the history need --earlier_weights: the weights that the model had when the "
-            "examples were last seen, some hundred steps before."
-        )
-    if options.earlier_weights is not None and HISTORY not in options.score:
-        raise ValueError("--earlier_weights are for draws by the history: pass --score history.")
     if options.output:
         check_target(options.output)
     if options.picture:
@@ -47,9 +37,7 @@ def main(options: argparse.Namespace) -> int:
             raise ValueError(f"--picture {options.picture} must end in {', '.join(STILL)}.")
         check_target(options.picture)
     rng = np.random.default_rng(options.random_seed)
-    names = {"model": options.model, "dataset": options.dataset}
-    build.check(names, hp)
-    build.warn_without_effect(names, hp)
+    checks.warn_without_effect(checks.named(options), hp)
     keras.utils.set_random_seed(options.random_seed)
     dataset = registry.DATASETS.look_up(options.dataset).make(hp)
     model = build.build_model(options.model, dataset, hp)
