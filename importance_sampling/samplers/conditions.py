@@ -223,7 +223,9 @@ class VarianceReductionCondition(_AverageCondition):
     averaged.
 
     Args:
-        vr_th: float, the threshold in units of batch-size increment. Defaults to `1.2`.
+        vr_th: float, the variance reduction to exceed, `tau_th` in 1803.00942: the root of the
+            ratio of second moments, uniform over drawn, so that at t a uniform batch of t^2 times
+            the size is as noisy. Defaults to `1.2`.
         momentum: float in [0, 1), of the moving average. Defaults to `0.9`.
         sample_size: keyword-only; int, scores per group. Defaults to the size of the first
             update.

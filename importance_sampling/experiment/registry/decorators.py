@@ -79,7 +79,14 @@ CONDITIONS = Table(
         "vr-",
         "by score once the variance reduction is large enough",
         _condition("VarianceReductionCondition"),
-        (_threshold("vr_th", "smallest variance reduction, in batch-size increments", 1.2),),
+        (
+            _threshold(
+                "vr_th",
+                "variance reduction to exceed, tau_th in 1803.00942: at t a uniform batch of t^2 "
+                "times the size is as noisy",
+                1.2,
+            ),
+        ),
     ),
 )
 """What may stand before a sampler that is `conditional`, before its smoothing; `build(sampler)`."""
