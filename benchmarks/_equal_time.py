@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from _words import task_name
+
 _NAMES = {
     "uniform": "uniform (`model.fit`)",
     "auto": '`presample="auto"`',
@@ -72,7 +74,7 @@ def before_the_end(files: dict[str, Any], share: float) -> list[list[str]]:
                 {arm: [_at(by_seed[arm][s], share, column) for s in seeds] for arm in by_seed}
                 for column in ("test_error", "train_loss")
             )
-            cells = [task, f"{epochs:.0f} epochs", stored["backend"]]
+            cells = [task_name(task, code=True), f"{epochs:.0f} epochs", stored["backend"]]
             cells += [f"{sum(errors[arm]) / len(seeds):.3g}" for arm in ("uniform", "auto")]
             for found in (errors, losses):
                 ahead = sum(a < u for a, u in zip(found["auto"], found["uniform"], strict=True))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from _arms import SAME_NOISE, SMALLER, UNIFORM
+from _words import task_name
 
 # Student's t: the factor of a 95 % confidence interval of a mean, by number of seeds.
 _STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306}
@@ -125,7 +126,7 @@ def draw(
         others = dict.fromkeys(row["arm"] for row in rows if row["arm"] != UNIFORM)
         arms = tuple(others)[:2]
     with plots.style():
-        size = (8, 1.6 + 0.55 * len(names))
+        size = (9, 1.6 + 0.55 * len(names))
         figure = plots.Picture(figsize=size, layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         for i, name in enumerate(names):
@@ -161,7 +162,7 @@ def _named(name: tuple[str, str, int], found: dict[tuple[Any, ...], dict[str, An
     seeds = max(row["seeds"] for where, row in found.items() if where[:3] == name)
     several = len({where[0] for where in found}) > 1
     more = f", {backend}" if several else ""
-    return f"{task}\n{epochs} epochs, {seeds} seed{'s' * (seeds > 1)}{more}"
+    return f"{task_name(task)}\n{epochs} epochs, {seeds} seed{'s' * (seeds > 1)}{more}"
 
 
 def _legend(figure: Any, arms: tuple[str, ...]) -> None:

@@ -18,11 +18,13 @@ from typing import Any
 
 import numpy as np
 from _summary import interval
+from _words import error_name, task_name
 
 from importance_sampling import plots
 from importance_sampling._files import write_whole
 
 UNIFORM = "uniform"
+_ARMS = {UNIFORM: "model.fit", "auto": 'presample="auto"', "random subset": "random third"}
 # Shares of the time at which all runs are compared.
 _SHARES = np.linspace(0.0, 1.0, 11)
 
@@ -57,7 +59,7 @@ def panels(runs: list[dict[str, Any]]) -> list[tuple[str, dict[str, list[dict[st
             if (run["task"], run["epochs"]) == (task, epochs):
                 by_arm.setdefault(run["arm"], []).append(run)
         seeds = max(map(len, by_arm.values()))
-        title = f"{task}, time of {epochs:g} epochs, {seeds} seed" + "s" * (seeds > 1)
+        title = f"in the time of {epochs:g} epochs, {seeds} seed" + "s" * (seeds > 1)
         others = [arm for arm in by_arm if arm != UNIFORM]
         for start in range(0, max(len(others), 1), plots.MOST_CURVES - 1):
             some = [UNIFORM, *others[start : start + plots.MOST_CURVES - 1]]
@@ -72,17 +74,18 @@ def draw(runs: list[dict[str, Any]]) -> plots.Picture:
         figure = plots.Picture(figsize=(9, 2.9 * len(rows)), layout="constrained")
         axes = figure.subplots(len(rows), 2, squeeze=False)
         for (title, by_arm), (left, right) in zip(rows, axes, strict=True):
-            unit = "" if title.startswith("friedman") else " (%)"
+            task = next(iter(by_arm.values()))[0]["task"]
+            error = error_name(task)
             for axis, key, ylabel in (
                 (left, "train_loss", "training loss"),
-                (right, "test_error", f"test error{unit}"),
+                (right, "test_error", error),
             ):
                 plots.training_curves(
                     axis,
-                    [curve(arm, found, key) for arm, found in by_arm.items()],
+                    [curve(_ARMS.get(arm, arm), found, key) for arm, found in by_arm.items()],
                     "training time (s)",
                     ylabel,
-                    title=title if axis is left else ylabel.split(" (")[0].capitalize(),
+                    title=f"{task_name(task)}: {ylabel.split(' (')[0]}\n{title}",
                     named=axis is right,
                 )
     return figure

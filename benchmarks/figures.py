@@ -148,7 +148,7 @@ def _stored_scores(files: Files, options: dict[str, str]) -> Rows:
 
 def _demo(files: Files, options: dict[str, str]) -> Rows:
     (stored,) = files.values()
-    from importance_sampling.experiment.arms import UNIFORM
+    from importance_sampling.experiment.arm_names import UNIFORM
 
     uniform = next(r for r in stored["results"] if r["arm"] == UNIFORM)
     table = [["way of training", "examples", "seconds", "time", "training loss", "test error"]]

@@ -349,13 +349,13 @@ def test_who_is_ahead_before_the_end(figures):
     ahead = {(row[0], row[1]): row[5].split(" of ") for row in rows if row[1] != "2 epochs"}
     everywhere = {key for key, (few, all_) in ahead.items() if few == all_}
     assert everywhere == {
-        ("mnist_small_cnn", "5 epochs"),
-        ("mnist_mlp", "6 epochs"),
-        ("friedman", "6 epochs"),
-        ("friedman", "20 epochs"),
+        ("MNIST, `small_cnn`", "5 epochs"),
+        ("MNIST, 512-512", "6 epochs"),
+        ("Friedman's function", "6 epochs"),
+        ("Friedman's function", "20 epochs"),
     }
-    assert ahead["next_character", "6 epochs"] == ["0", "3"]
-    assert ahead["canevet", "6 epochs"] == ["1", "3"]
+    assert ahead["the next character", "6 epochs"] == ["0", "3"]
+    assert ahead["points in the plane", "6 epochs"] == ["1", "3"]
     # For it and against it.
     early = [row[5] for row in rows if row[1] == "2 epochs"]
     assert "3 of 3" in early and "0 of 3" in early

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from PIL import Image
 
 from importance_sampling import plots
 from importance_sampling.datasets import CanevetICML2016
 from importance_sampling.experiment import cli, demo_picture, gradient_picture
-from importance_sampling.experiment.arms import ARMS, HISTORY, POOLS, SAME_NOISE
+from importance_sampling.experiment.arm_names import HISTORY, POOLS, SAME_NOISE
+from importance_sampling.experiment.arms import ARMS
 from importance_sampling.experiment.commands.plot import draw, frames
 from importance_sampling.experiment.results import Result
 
@@ -83,6 +86,13 @@ def test_names_keep_apart_in_the_order_of_their_points():
     found = np.array([text.get_position()[1] for text in ax.texts])
     assert np.diff(np.sort(found)).min() > 0.03 and found.min() >= 0 and found.max() <= 1
     assert found[3] == 0.0 and found[4] == 1.0 and abs(found[:3].mean() - 0.5) < 0.1
+    # Lines end where the names begin, so that they pass through none of them.
+    renderer = FigureCanvasAgg(ax.figure).get_renderer()
+    for text in ax.texts:
+        text.update_positions(renderer)
+        line = text.arrow_patch.get_path().get_extents(text.arrow_patch.get_transform())
+        name = Text.get_window_extent(text, renderer)
+        assert line.x1 < name.x0 + 0.1 * name.width
 
 
 @exact
@@ -169,6 +179,16 @@ def test_draws_in_plane():
     # rows are the second coordinate, from below
     np.testing.assert_allclose(relative[:, :5], 1.5)
     np.testing.assert_allclose(relative[:, 5:], 0.5)
+
+
+@exact
+def test_examples_drawn_as_often_are_picked_at_random():
+    draws = np.r_[np.ones(500, int), [7, 5, 9], np.ones(500, int)]
+    most, least = plots.most_and_least(draws, 50)
+    assert most[:3].tolist() == [502, 500, 501] and (draws[most[3:]] == 1).all()
+    # Not the last ones of all; the same once more.
+    assert (draws[least] == 1).all() and 150 < least.mean() < 850 and len({*least}) == 50
+    np.testing.assert_array_equal(plots.most_and_least(draws, 50)[1], least)
 
 
 @exact
@@ -333,9 +353,9 @@ def test_what_the_other_kinds_show(run, images_run):
     most, least = draw("examples", [images]).axes
     counts = np.sort(images.draws)[::-1]
     assert title(most).endswith(f"{counts[31]} to {counts[0]} times)") or (
-        counts[31] == counts[0] and title(most).endswith(f"({counts[0]} times)")
+        counts[31] == counts[0] and title(most).endswith((f"({counts[0]} times)", "(once)"))
     )
-    assert title(least) == "Drawn least often (0 times)"
+    assert title(least) == "Drawn least often (never)"
     # Thirty-two digits of 28 x 28, in rows of eight, with a line between.
     assert np.asarray(most.images[0].get_array()).shape == (4 * 29, 8 * 29)
 
@@ -374,6 +394,7 @@ def test_the_demos_picture(tmp_path, monkeypatch):
     assert pools.texts[0].get_text() == f"{POOLS}: never drew by score" and not pools.images
     assert title(same_noise) == f"Draws by score: {SAME_NOISE}"
     assert len(same_noise.images) == 1
+    assert figure.get_suptitle().startswith("Points in the plane: ")
     assert "20 steps for each curve" in figure.get_suptitle()
     # All of it is in the file of the figures; of an older one the curves.
     for more, panels in (({"drawn": drawn}, 4), ({}, 2)):

@@ -11,6 +11,7 @@ from ..protocols import Dataset
 from ..reweighting import BiasedReweightingPolicy
 from ..samplers import BaseSampler, ModelSampler, Pool, UniformSampler
 from ..training import BaseTraining, HistoryImportanceTraining, ImportanceTraining
+from .arm_names import HISTORY, POOLS, SAME_NOISE, SUBSET, UNIFORM
 
 
 class UniformTraining(BaseTraining):
@@ -91,13 +92,10 @@ def same_noise(model: keras.Model, seed: int | None = None) -> HistoryImportance
     return HistoryImportanceTraining(model, constant="variance", seed=seed)
 
 
-UNIFORM, HISTORY, SAME_NOISE = "uniform", "history of scores", "same noise, less work"
-POOLS = "importance sampling"
 ARMS: dict[str, Callable[..., BaseTraining]] = {
     UNIFORM: UniformTraining,
-    "random third of each pool": RandomSubsetTraining,
+    SUBSET: RandomSubsetTraining,
     POOLS: ImportanceTraining,
     HISTORY: HistoryImportanceTraining,
     SAME_NOISE: same_noise,
 }
-BY_SCORE = (POOLS, HISTORY, SAME_NOISE)

@@ -18,12 +18,14 @@ from .. import plots
 from .._files import read_json, write_whole
 from ..datasets import MNIST, BaseDataset
 from ..datasets.canevet import boundary
-from .arms import HISTORY, POOLS, SAME_NOISE
+from .arm_names import HISTORY, POOLS, SAME_NOISE
+from .help_texts import times
 
 MAPS = (POOLS, SAME_NOISE)
 """The arms whose draws in the plane are compared."""
 
 _SHOWN = 32
+_TITLES = {"canevet": "Points in the plane", "mnist": "MNIST"}
 
 
 def what_was_drawn(
@@ -51,8 +53,7 @@ def what_was_drawn(
     by_score = counts[HISTORY]
     if not by_score.any():
         return {}
-    order = np.argsort(-by_score, kind="stable")
-    parts = {"most": order[:_SHOWN], "least": order[-_SHOWN:]}
+    parts = dict(zip(("most", "least"), plots.most_and_least(by_score, _SHOWN), strict=True))
     return {
         word: {"indices": idxs.tolist(), "draws": by_score[idxs].tolist()}
         for word, idxs in parts.items()
@@ -101,13 +102,14 @@ def draw(
         if below and images and dataset is not None:
             for axis, word in zip(parts[1].subplots(1, 2), ("most", "least"), strict=True):
                 idxs, draws = (np.array(drawn[word][k]) for k in ("indices", "draws"))
-                title = f"{HISTORY}: drawn {word} often ({draws.min()} to {draws.max()} times)"
+                often = times(int(draws.min()), int(draws.max()))
+                title = f"{HISTORY}: drawn {word} often ({often})"
                 plots.example_grid(axis, dataset.train_data[idxs][0], title)
         elif below:
             _maps(parts[1], drawn)
         figure.suptitle(
-            f"{settings['dataset']}: the same network, start and {settings['steps']} steps for "
-            "each curve"
+            f"{_TITLES[settings['dataset']]}: the same network, start and "
+            f"{settings['steps']} steps for each curve"
         )
     return figure
 

@@ -21,6 +21,18 @@ def either(names: Iterable[str]) -> str:
     return f"{', '.join(first)} or {last}" if first else last
 
 
+def times(low: int, high: int) -> str:
+    """How often something was done: "once", "3 times", "2 to 5 times".
+
+    Args:
+        low: int, the smallest number.
+        high: int, the largest.
+    """
+    if low == high:
+        return {0: "never", 1: "once"}.get(low, f"{low} times")
+    return f"{low} to {high} times"
+
+
 def command_line(text: str) -> str:
     """A command on as many lines as it takes, to be copied as it is.
 

@@ -27,6 +27,7 @@ from ._draws import (  # noqa: E402
     draws_in_plane,
     example_grid,
     frequency_bar,
+    most_and_least,
     relative_draws,
     show_relative_draws,
 )
@@ -62,6 +63,7 @@ __all__ = [
     "frequency_bar",
     "look",
     "means_with_intervals",
+    "most_and_least",
     "name_at_right",
     "note",
     "plain_log_axis",

@@ -106,6 +106,22 @@ def draws_in_plane(
     return show_relative_draws(axes, relative_draws(points, counts, bins), extent, title)
 
 
+def most_and_least(draws: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The examples drawn most and least often; of as many draws, some at random.
+
+    Args:
+        draws: `(N,)` how often each example was drawn.
+        count: int, how many of each.
+
+    Returns:
+        Indices, `(count,)` each, those drawn most often first in both; always the same.
+    """
+    # By their index, the first or last of the data would stand for all that were drawn as often.
+    order = np.random.default_rng(0).permutation(len(draws))
+    order = order[np.argsort(-np.asarray(draws)[order], kind="stable")]
+    return order[:count], order[-count:]
+
+
 def example_grid(axes: Axes, images: np.ndarray, title: str = "", columns: int = 8) -> None:
     """Draws images as a grid, row by row.
 

@@ -53,6 +53,8 @@ def name_at_right(axes: Axes, labels: Sequence[Label]) -> None:
                 "alpha": 0.6,
                 "shrinkA": 1,
                 "shrinkB": 1,
+                # From the beginning of the name: not through the names above and below.
+                "relpos": (0.0, 0.5),
             },
         )
 

@@ -18,7 +18,8 @@ from ..._text_tables import print_table
 from ...datasets import MNIST, BaseDataset, CanevetICML2016
 from ...protocols import Sampler
 from ...training import BaseTraining
-from ..arms import ARMS, BY_SCORE, UNIFORM
+from ..arm_names import BY_SCORE, UNIFORM
+from ..arms import ARMS
 from ..schedule import Schedule
 
 

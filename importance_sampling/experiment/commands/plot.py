@@ -12,6 +12,7 @@ from ... import plots
 from ..._files import make_directory, write_whole
 from ..._names import unknown
 from .. import registry
+from ..help_texts import times
 from ..options import FRAMES, MOVING, STILL
 from ..registry.decorators import CONDITIONS
 from ..results import Result
@@ -239,14 +240,12 @@ def _examples(results: list[Result]) -> Any:
             f"Only images can be shown, {result.settings['dataset']} has examples of shape "
             f"{dataset.shape}."
         )
-    order = np.argsort(-draws, kind="stable")
     made, axes = _figure(1, 2, size=(9, 2.8))
     made.get_layout_engine().set(wspace=0.08)
-    parts = (order[:_SHOWN], "most"), (order[-_SHOWN:], "least")
+    parts = zip(plots.most_and_least(draws, _SHOWN), ("most", "least"), strict=True)
     for ax, (rows, which) in zip(axes, parts, strict=True):
         low, high = draws[rows].min(), draws[rows].max()
-        times = f"{low}" if low == high else f"{low} to {high}"
-        title = f"Drawn {which} often ({times} times)"
+        title = f"Drawn {which} often ({times(int(low), int(high))})"
         plots.example_grid(ax, dataset.train_data[rows][0], title)
     made.suptitle(result.label)
     return made
