@@ -15,6 +15,8 @@ _Item = TypeVar("_Item")
 
 # Often enough for the eye, seldom enough to take no time from what is waited for.
 _INTERVAL = 0.2
+# Columns of the bar itself.
+_BAR = 16
 
 
 def duration(seconds: float) -> str:
@@ -77,7 +79,7 @@ class Progress:
         if self.is_live:
             self._bar = _bar(self._console)
             self._task = self._bar.add_task(
-                self.name, total=self.total, completed=self._begin, counted="", values=""
+                self.name, total=self.total, completed=self._begin, told=""
             )
             self._bar.start()
             self._draw("")
@@ -122,9 +124,24 @@ class Progress:
         self.update(self._done + by, values)
 
     def _draw(self, values: str) -> None:
-        self._bar.update(
-            self._task, completed=self._done, counted=self._counted(), values=values, refresh=True
-        )
+        told = f"{self._counted()} {self._times()}".strip()
+        # Of the values those that fit: nothing is broken in two.
+        room = self._console.width - len(self.name) - _BAR - 2 - len(told)
+        for value in values.split("  ") if values else ():
+            room -= 2 + len(value)
+            if room < 0:
+                break
+            told += f"  {value}"
+        self._bar.update(self._task, completed=self._done, told=told, refresh=True)
+
+    def _times(self) -> str:
+        """The time it has taken, and what is left as far as that can be told."""
+        elapsed = time.monotonic() - self._started
+        done = self._done - self._begin
+        if self._done >= self.total or not done:
+            return duration(elapsed)
+        left = elapsed * (self.total - self._done) / done
+        return f"{duration(elapsed)}, {duration(left)} left"
 
     def _counted(self) -> str:
         if self.unit == "%":
@@ -132,28 +149,19 @@ class Progress:
         return f"{self._done:{len(f'{self.total:g}')}.0f}/{self.total:.0f} {self.unit}"
 
     def _print(self, values: str) -> None:
-        elapsed = time.monotonic() - self._started
-        times = duration(elapsed)
-        if self._done < self.total:
-            left = elapsed * (self.total - self._done) / max(self._done - self._begin, 1e-9)
-            times += f", {duration(left)} left"
         parts = [part for part in (f"{self.name}:" if self.name else "", self._counted()) if part]
-        line = " ".join(parts) + (f"  {values}" if values else "") + f"  ({times})"
+        line = " ".join(parts) + (f"  {values}" if values else "") + f"  ({self._times()})"
         print(line, file=self._console.file, flush=True)
 
 
 def _bar(console: Any) -> Any:
-    from rich.progress import BarColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, TextColumn
     from rich.progress import Progress as Bar
 
     return Bar(
         TextColumn("{task.description}", markup=False),
-        BarColumn(bar_width=16),
-        TextColumn("{task.fields[counted]}", markup=False),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(compact=True),
-        TextColumn("{task.fields[values]}", markup=False),
+        BarColumn(bar_width=_BAR),
+        TextColumn("{task.fields[told]}", markup=False),
         console=console,
         # Drawn by those who count: no thread takes time from what is measured.
         auto_refresh=False,

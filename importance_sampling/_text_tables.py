@@ -88,3 +88,17 @@ def print_table(head: Sequence[str], rows: Iterable[Sequence[str]], left: int = 
         Console().print(_table(head, rows, left), highlight=False)
     else:
         print(text_table(head, rows, left))  # noqa: T201
+
+
+def print_paragraph(text: str) -> None:
+    """Prints a sentence or two: broken between words on a terminal, one line elsewhere.
+
+    Args:
+        text: str, without line breaks.
+    """
+    from rich.console import Console
+
+    if is_terminal():
+        Console().print(text, highlight=False, markup=False, emoji=False)
+    else:
+        print(text, flush=True)  # noqa: T201

@@ -84,15 +84,21 @@ def test_a_file_gets_a_line_a_quarter_with_the_time_left(monkeypatch, capsys):
 def test_a_terminal_gets_a_bar_with_the_time_left(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("TERM", "xterm")
-    file = Terminal()
-    with Progress("uniform", 4, file=file) as progress:
+    monkeypatch.setattr(_progress, "_INTERVAL", 0.0)
+    file, clock = Terminal(), Clock()
+    monkeypatch.setattr(_progress, "time", clock)
+    name = "random third of each pool"
+    with Progress(name, 4, file=file) as progress:
         assert progress.is_live
         for _ in range(4):
-            progress.advance(1, "loss 0.1")
+            clock.now += 50.0
+            progress.advance(1, "loss 0.1234  accuracy 0.5678")
     text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", file.getvalue())
-    last = [line for line in re.split(r"[\r\n]", text) if line.strip()][-1]
-    assert last.startswith("uniform ") and "4/4 steps" in last and "left" in last
-    assert "loss 0.1" in last and len(last.rstrip()) <= 80
+    lines = [line.rstrip() for line in re.split(r"[\r\n]", text) if line.strip()]
+    assert max(map(len, lines)) <= 80 and all(line.startswith(name) for line in lines)
+    # What does not fit beside the time is left out whole.
+    assert any(line.endswith(" 1/4 steps 50s, 2:30 left  loss 0.1234") for line in lines)
+    assert lines[-1].endswith(" 4/4 steps 3:20  loss 0.1234")
 
 
 def fit(capsys=None, **arguments):

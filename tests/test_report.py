@@ -258,14 +258,15 @@ def test_reporting_loads_no_plotting():
     assert done.returncode == 0, done.stderr
 
 
-def times_of(report, kind, size, count, seconds, reads_scores=True):
-    """Adds steps that took so long, the first of them much longer, as where it compiles."""
+def times_of(report, kind, size, count, seconds, reads_scores=True, together=1):
+    """Adds steps that took so long, the first call of them much longer, as where it compiles."""
     scores = None if kind is Kind.UNIFORM else np.ones(size)
     for i in range(count):
         proposal = Proposal(
             np.arange(size), (), np.ones((size, 1)), scores, None, kind, None, reads_scores
         )
-        report.add(proposal, 50.0 if i == 0 else seconds, drawing=0.0, reduction=2.0)
+        took = 50.0 if i < together else seconds
+        report.add(proposal, took, drawing=0.0, reduction=2.0, steps_in_call=together)
 
 
 def test_the_gain_is_variance_reduction_over_time():
@@ -301,6 +302,16 @@ def test_times_are_compared_side_by_side():
     report = TrainingReport(None, 16)
     times_of(report, Kind.POOL, 16, 40, 4.0)
     assert report.relative_time is None and "gain: not known" in str(report)
+
+
+def test_steps_that_share_the_time_of_compiling_are_not_compared():
+    report = TrainingReport(None, 16)
+    times_of(report, Kind.UNIFORM, 16, 24, 2.0, together=8)
+    times_of(report, Kind.HISTORY, 8, 64, 3.0, together=8)
+    # Of the sizes that follow no uniform step is near: a wrong cost would grow from one to the next.
+    times_of(report, Kind.HISTORY, 4, 80, 2.0, together=8)
+    times_of(report, Kind.HISTORY, 2, 80, 1.0, together=8)
+    np.testing.assert_allclose(report.relative_time, (24 + 64 * 1.5 + 80 + 80 * 0.5) / 248)
 
 
 def test_a_long_course_is_merged():

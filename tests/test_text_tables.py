@@ -2,7 +2,7 @@
 
 import pytest
 
-from importance_sampling._text_tables import print_table, text_table
+from importance_sampling._text_tables import print_paragraph, print_table, text_table
 
 HEAD = ("run", "seconds", "training loss", "test error", "to 5 %")
 ROWS = [
@@ -45,3 +45,15 @@ def test_a_terminal_gets_a_fitted_table_and_a_pipe_whole_lines(monkeypatch, caps
     print_table(HEAD, ROWS)
     out = capsys.readouterr().out
     assert "\x1b[1m" in out and len(out.splitlines()) > 3
+
+
+def test_a_terminal_gets_a_paragraph_broken_between_words(monkeypatch, capsys):
+    text = "One network, [b]five[/b] ways :smile: " + "from the same start " * 6
+    print_paragraph(text.strip())
+    assert capsys.readouterr().out == text.strip() + "\n"
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    print_paragraph(text)
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) > 3 and max(map(len, lines)) <= 40
+    assert " ".join(lines).split() == text.split()

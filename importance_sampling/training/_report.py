@@ -89,7 +89,14 @@ class TrainingReport:
         report.choices = getattr(sampler, "choices", report.choices)
         return report
 
-    def add(self, proposal: Proposal, seconds: float, drawing: float, reduction: float) -> None:
+    def add(
+        self,
+        proposal: Proposal,
+        seconds: float,
+        drawing: float,
+        reduction: float,
+        steps_in_call: int = 1,
+    ) -> None:
         """Counts a step in.
 
         Args:
@@ -97,6 +104,7 @@ class TrainingReport:
             seconds: how long the step took in all.
             drawing: how long the draw took.
             reduction: the present estimate of the variance reduction of draws by score.
+            steps_in_call: int, how many steps were made in the call that it was one of.
         """
         kind = proposal.kind.value
         self.steps[kind] = self.steps.get(kind, 0) + 1
@@ -105,7 +113,7 @@ class TrainingReport:
         self.possible_variance_reduction = reduction
         size = len(proposal.idxs)
         self.examples += size
-        self._costs.add(proposal, seconds)
+        self._costs.add(proposal, seconds, steps_in_call)
         effective, used = 1.0, 1.0
         if proposal.by_score:
             w = proposal.importance_weights

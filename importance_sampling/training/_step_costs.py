@@ -50,7 +50,8 @@ class StepCosts:
     """The time of steps by score in units of uniform ones made at most 64 steps before.
 
     The first step after a change of kind or size is left out: it may compile something, and where
-    the device works asynchronously its time is that of the step before. A size of batch that no
+    the device works asynchronously its time is that of the step before. So are all steps of the
+    first call that makes as many of them, which share the time of compiling it. A size of batch that no
     uniform steps stand beside is compared with another size whose cost is known. Uniform steps
     whose scores are not read are the unit, where there are any.
 
@@ -62,21 +63,30 @@ class StepCosts:
         self._batch_size = batch_size
         self._times: dict[_Key, _Times] = {}
         self._last: _Key | None = None
+        # Steps of a call that compiles: those still to come, and the calls there were.
+        self._compiling = 0
+        self._compiled: set[tuple[_Key, int]] = set()
         self._step = 0
 
-    def add(self, proposal: Proposal, seconds: float) -> None:
+    def add(self, proposal: Proposal, seconds: float, steps_in_call: int = 1) -> None:
         """Learns from a step.
 
         Args:
             proposal: what was trained on.
             seconds: how long the step took.
+            steps_in_call: int, how many steps were made in the call that it was one of.
         """
         self._step += 1
         uniform = proposal.kind is Kind.UNIFORM
         key = _Key(proposal.kind, len(proposal.idxs), uniform and proposal.reads_scores)
         times = self._times.setdefault(key, _Times())
         times.steps += 1
-        if key == self._last:
+        if (key, steps_in_call) not in self._compiled:
+            self._compiled.add((key, steps_in_call))
+            self._compiling = steps_in_call
+        if self._compiling:
+            self._compiling -= 1
+        elif key == self._last:
             if not uniform:
                 self._compare(key, times, seconds)
             times.add(seconds, self._step)

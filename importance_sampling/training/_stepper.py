@@ -215,7 +215,7 @@ class Stepper(Stateful):
                 self._observe_pending(keep=count - 1)
         self._last_logs = self.logs.of_step(results[-1], proposals[-1])
         for proposal in proposals:
-            self.report.add(proposal, seconds, drawing, self.logs.estimate)
+            self.report.add(proposal, seconds, drawing, self.logs.estimate, steps_in_call=count)
         return count
 
     def _wait_for_scores(self, record: StepRecord) -> bool:

@@ -6,7 +6,7 @@ import argparse
 
 import numpy as np
 
-from ..._text_tables import print_table
+from ..._text_tables import print_paragraph, print_table
 from ..results import Result
 
 
@@ -45,8 +45,9 @@ def main(options: argparse.Namespace) -> int:
     head = ["run", "steps", "seconds", "training loss", "test loss", "test error", "best"]
     head += [f"to {error:g} %" for error in options.errors]
     print_table(head, (row(result, options.errors) for result in results))
-    print(
-        "\nTraining loss: mean of the last 100 steps. Steps and seconds to an error: at the first "
+    print()
+    print_paragraph(
+        "Training loss: mean of the last 100 steps. Steps and seconds to an error: at the first "
         "evaluation that saw it; evaluations themselves are not counted as time."
     )
     return 0

@@ -14,7 +14,7 @@ import numpy as np
 from ... import _requirements
 from ..._files import make_directory, write_json, write_whole
 from ..._progress import Progress
-from ..._text_tables import print_table
+from ..._text_tables import print_paragraph, print_table
 from ...datasets import MNIST, BaseDataset, CanevetICML2016
 from ...protocols import Sampler
 from ...training import BaseTraining
@@ -250,12 +250,12 @@ def main(options: argparse.Namespace) -> int:
         print("Measuring how long a step takes here ...", flush=True)
         steps = steps_in(options.seconds, options, dataset)
         about = f" about {options.seconds:g} seconds of uniform training,"
-    print(
+    print_paragraph(
         f"{options.dataset}: {len(dataset.train_data)} training examples, "
         f"{keras.backend.backend()} backend; {steps} steps,{about} in {len(ARMS)} ways from the "
-        "same start. Before each, what it needs is compiled, which no time below counts.\n",
-        flush=True,
+        "same start. Before each, what it needs is compiled, which no time below counts."
     )
+    print(flush=True)
     results, counts = [], {}
     for label in ARMS:
         result, counts[label] = run_arm(label, options, dataset, weights, steps)
@@ -270,5 +270,5 @@ def main(options: argparse.Namespace) -> int:
     picture = output / "demo.png"
     figure = draw(settings, results, drawn, dataset)
     write_whole(picture, figure.savefig)
-    print(f"\nThe picture is {picture}, the figures are {output / 'demo.json'}.")
+    print(f"\nThe picture is {picture}\nThe figures are {output / 'demo.json'}")
     return 0

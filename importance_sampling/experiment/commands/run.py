@@ -15,6 +15,7 @@ import numpy as np
 from ... import __version__
 from ..._files import make_directory, write_json, write_whole
 from ..._progress import Progress
+from ..._text_tables import print_paragraph
 from ...datasets import BaseDataset
 from ...model_wrappers.model_state import load_model_state, model_state
 from ...training.loop import Loop
@@ -167,11 +168,10 @@ class _Run:
         s, r, options = self.settings, self.recorder, self.options
         if self.timed:
             r.deadline = float(options.train_for)
-        print(
+        print_paragraph(
             f"{s['model']} on {s['dataset']}: {len(self.dataset.train_data)} training examples, "
             f"sampler {s['sampler']}, {s['wrapper']}, {s['reweighting']}, {s['backend']} backend"
-            + (f", from step {r.steps} on" if r.steps else ""),
-            flush=True,
+            + (f", from step {r.steps} on" if r.steps else "")
         )
         self._note("running")
         try:
@@ -311,4 +311,4 @@ class _Run:
             accuracy = self.metric is not None and "accuracy" in self.metric
             text += f"; test loss {loss:.4f}"
             text += f", test error {100 * (1 - metric):.2f} %" if accuracy else ""
-        print(f"{text}. Written to {self.directory}.")
+        print_paragraph(f"{text}. Written to {self.directory}.")
