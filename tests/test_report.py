@@ -308,7 +308,7 @@ def test_steps_that_share_the_time_of_compiling_are_not_compared():
     report = TrainingReport(None, 16)
     times_of(report, Kind.UNIFORM, 16, 24, 2.0, together=8)
     times_of(report, Kind.HISTORY, 8, 64, 3.0, together=8)
-    # Of the sizes that follow no uniform step is near: a wrong cost would grow from one to the next.
+    # No uniform step is near the sizes that follow: a wrong cost would grow from size to size.
     times_of(report, Kind.HISTORY, 4, 80, 2.0, together=8)
     times_of(report, Kind.HISTORY, 2, 80, 1.0, together=8)
     np.testing.assert_allclose(report.relative_time, (24 + 64 * 1.5 + 80 + 80 * 0.5) / 248)

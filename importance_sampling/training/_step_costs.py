@@ -51,9 +51,9 @@ class StepCosts:
 
     The first step after a change of kind or size is left out: it may compile something, and where
     the device works asynchronously its time is that of the step before. So are all steps of the
-    first call that makes as many of them, which share the time of compiling it. A size of batch that no
-    uniform steps stand beside is compared with another size whose cost is known. Uniform steps
-    whose scores are not read are the unit, where there are any.
+    first call that makes as many of them, which share the time of compiling it. A size of batch
+    that no uniform steps stand beside is compared with another size whose cost is known. Uniform
+    steps whose scores are not read are the unit, where there are any.
 
     Args:
         batch_size: int, examples of a uniform step.
