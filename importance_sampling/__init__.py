@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from ._names import nearest
 from ._requirements import check_backend
 
 if TYPE_CHECKING:
@@ -66,7 +67,8 @@ def __getattr__(name: str) -> Any:
     if name in _ROOMS:
         return importlib.import_module(f"{__name__}.{name}")
     if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        hint = nearest(name, (*__all__, *_ROOMS))
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}.{hint}")
     found = getattr(importlib.import_module(f"{__name__}.training"), name)
     # The next look-up does not come here any more.
     globals()[name] = found

@@ -229,7 +229,7 @@ def test_the_package_is_lazy_and_complete(tmp_path):
         "try:\n"
         "    package.ImportanceTrainin\n"
         "except AttributeError as error:\n"
-        "    assert 'ImportanceTrainin' in str(error)\n"
+        "    assert \"'ImportanceTrainin'. Did you mean 'ImportanceTraining'?\" in str(error)\n"
         "else:\n"
         "    raise AssertionError\n"
     )

@@ -194,6 +194,11 @@ CASES = {
     "x a path": (train(x="data.csv"), "`x` must be an array .* got a scalar"),
     "y None": (train(y=None), "`y` is None: importance sampling needs targets"),
     "lengths": (train(y=Y[:-1]), r"same number of rows, got x: \[64\], y: \[63\]"),
+    "a list of rows": (
+        train(x=list(X), y=list(Y)),
+        r"x: \[6(, 6){7}, \.\.\.\] \(64 arrays\), y: \[64\]\. .* these are rows, pass `np.stack\(x",
+    ),
+    "a function": (train(x=lambda: iter([]), y=None), "`x` is a function, which nobody has called"),
     "no rows": (train(x=X[:0], y=Y[:0]), "`x` has no rows"),
     "objects": (
         train(x=np.array([[1], [1, 2]], object), y=Y[:2], batch_size=1),
@@ -228,6 +233,14 @@ CASES = {
             X, np.eye(3, dtype="float32")[Y % 3], 16
         ),
         r"cannot compare the outputs .*\[\(4,\)\].* with `y`, .*\[\(3,\)\]",
+    ),
+    "one-hot labels, sparse loss": (
+        train(y=np.eye(4, dtype="float32")[Y]),
+        r"look like one-hot labels, .* \"categorical_crossentropy\", or pass `y.argmax\(-1\)`",
+    ),
+    "class numbers, one-hot loss": (
+        lambda m: ImportanceTraining(mlp(loss="categorical_crossentropy")).fit(X, Y, 16),
+        'look like numbers of classes, .* "sparse_categorical_crossentropy", or pass `keras.util',
     ),
     "a data set": (
         lambda m: ImportanceTraining(m).fit(InMemoryDataset(X, Y, X, Y, False)),

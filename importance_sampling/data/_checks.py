@@ -7,6 +7,9 @@ import numpy as np
 from .._arrays import Nested, flatten
 from ..backend.array_types import is_distributed
 
+# So many lengths are told one by one.
+_LISTED = 8
+
 
 def check_not_distributed(data: object, what: str) -> None:
     """Raises for what is split among replicas already.
@@ -52,13 +55,33 @@ def check_lengths(x: Nested, y: Nested, sample_weight: Nested, what: str = "") -
     if len({n for found in lengths.values() for n in found}) != 1:
         raise ValueError(
             f"All arrays{where} need the same number of rows, got "
-            + ", ".join(f"{name}: {found}" for name, found in lengths.items())
+            + ", ".join(f"{name}: {_few(found)}" for name, found in lengths.items())
             + "."
+            + _rows_hint(lengths)
         )
     n = lengths["x"][0]
     if n == 0:
         raise ValueError(f"`x`{where} has no rows: there is nothing to train on.")
     return n
+
+
+def _few(lengths: list[int]) -> str:
+    """The lengths of the first arrays, and how many there are."""
+    if len(lengths) <= _LISTED:
+        return str(lengths)
+    return f"[{', '.join(map(str, lengths[:_LISTED]))}, ...] ({len(lengths)} arrays)"
+
+
+def _rows_hint(lengths: dict[str, list[int]]) -> str:
+    """What to do where lists of rows were given, as many as there are labels."""
+    listed = [name for name, found in lengths.items() if len(found) > _LISTED]
+    if not listed:
+        return ""
+    return (
+        " A list of arrays is several inputs or outputs; if these are rows, pass "
+        + " and ".join(f"`np.stack({name})`" for name in listed)
+        + "."
+    )
 
 
 def check_weights(sample_weight: Nested, what: str) -> None:

@@ -79,6 +79,11 @@ def check_type(array: np.ndarray, where: str) -> np.ndarray:
         if kinds <= {bytes}:
             return array.astype(np.bytes_)
         names = ", ".join(sorted(k.__name__ for k in kinds))
+        if array.ndim == 0 and callable(array[()]):
+            raise ValueError(
+                f"`{where}` is a {names}, which nobody has called. If it makes a generator, pass "
+                "what it returns."
+            )
         raise ValueError(
             f"`{where}` is an array of Python objects ({names}), which no network can read. If "
             "its rows differ in length, pad them to one; otherwise convert it to a numeric type."

@@ -95,9 +95,29 @@ def reraise_loss_with_context(
         got = [tuple(output.shape[1:]) for output in tree.flatten(outputs)]
         raise ValueError(
             f"The compiled loss or metrics cannot compare the outputs of {model.name!r}, of shape "
-            f"{got} per row, with {where}, whose rows have the shapes {row_shapes(y)}. Check the "
-            f"number of classes and the loss. Keras said: {_cause_of(error)}"
+            f"{got} per row, with {where}, whose rows have the shapes {row_shapes(y)}. "
+            f"{_labels_hint(model, got, row_shapes(y))} Keras said: {_cause_of(error)}"
         ) from error
+
+
+def _labels_hint(
+    model: keras.Model, outputs: list[tuple[int, ...]], labels: list[tuple[int, ...]]
+) -> str:
+    """What to do about labels that do not fit: they may be one-hot, or may have to be."""
+    loss = getattr(model, "loss", None)
+    name = loss if isinstance(loss, str) else getattr(loss, "name", getattr(loss, "__name__", ""))
+    if len(outputs) == len(labels) == 1:
+        if name == "sparse_categorical_crossentropy" and labels == outputs:
+            return (
+                "They look like one-hot labels, and this loss takes the numbers of classes: "
+                'compile with "categorical_crossentropy", or pass `y.argmax(-1)`.'
+            )
+        if name == "categorical_crossentropy" and labels[0] in ((), (1,)):
+            return (
+                "They look like numbers of classes, and this loss takes one-hot labels: compile "
+                'with "sparse_categorical_crossentropy", or pass `keras.utils.to_categorical(y)`.'
+            )
+    return "Check the number of classes and the loss."
 
 
 def check_strings(model: keras.Model, x: Nested) -> None:
