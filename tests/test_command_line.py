@@ -124,7 +124,7 @@ def test_version_and_help(tmp_path):
     from importance_sampling import __version__
 
     assert run(*CLI, "--version", cwd=tmp_path).stdout.strip() == __version__
-    assert "demo" in run(*CLI, "--help", cwd=tmp_path).stdout
+    assert "demo" in run("-m", "importance_sampling", "--help", cwd=tmp_path).stdout
 
 
 # What takes seconds to load, and none of which is needed to read and draw text files.
@@ -185,6 +185,11 @@ REFUSED = (
     ((*_EXPERIMENT, "--hyperparams", "batch_size=i-1"), "batch_size must be at least 1, got -1."),
     ((*_EXPERIMENT, "--hyperparams", "lr=0.1"), "Try lr=f0.1."),
     ((_EXPERIMENT[0], "smal_nn", *_EXPERIMENT[2:]), "Did you mean 'small_nn'?"),
+    (
+        ("run", "small_nn", "model", "oracle-loss", *_EXPERIMENT[4:]),
+        "'model' is the name of a sampler and stands in the place of the wrapper. The order is "
+        "model, wrapper, sampler, reweighting, dataset.",
+    ),
     ((*_EXPERIMENT[:3], "scsg", *_EXPERIMENT[4:]), "the sampler 'scsg' do not go together"),
     (("scores", *_MEASURED[1:], "--batch_size", "0"), "--batch_size must be at least 1, got 0."),
     ((*_MEASURED, "--samples", "0"), "--samples must be at least 1, got 0."),

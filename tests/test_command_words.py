@@ -102,6 +102,14 @@ def test_a_script_calls_itself_by_its_own_name(capsys):
         ((*RUN, "x", "--lr", "0.1"), "a hyper-parameter: --hyperparams 'lr=fVALUE'"),
         ((*RUN, "x", "--batch_size=128"), "a hyper-parameter: --hyperparams 'batch_size=i128'"),
         ((*RUN, "x", "y"), "There is no argument 'y'."),
+        (
+            ("demo", "--backend", "jax"),
+            "'--backend'. Set the environment variable KERAS_BACKEND=te",
+        ),
+        (
+            ("demo", "--backend=jax"),
+            "'--backend=jax'. Set the environment variable KERAS_BACKEND=jax",
+        ),
         (("demo", "--dataset", "mnits"), "no data set of the demo 'mnits'. Did you mean 'mnist'"),
         (("scores", "a", "b", "c", "--score", "los"), "no score 'los'. Did you mean 'loss'"),
         (("demo", "--data", "x"), "--data is for --dataset mnist"),

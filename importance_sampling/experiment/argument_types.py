@@ -80,6 +80,8 @@ def hint_for(argument: str, options: Iterable[str], hyperparameters: dict[str, s
     if name.startswith("-") and key in hyperparameters:
         what = f"{key}={hyperparameters[key]}{value or 'VALUE'}"
         return f" It is a hyper-parameter: --hyperparams '{what}'."
+    if key in ("backend", "keras_backend"):
+        return f" Set the environment variable KERAS_BACKEND={value or 'tensorflow, jax or torch'}."
     return nearest(name, options)
 
 

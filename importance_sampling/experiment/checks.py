@@ -142,10 +142,30 @@ def check(names: dict[str, str], hp: Hyperparams) -> None:
     Raises:
         ValueError: if a name is unknown or a value makes no sense for what was chosen.
     """
+    _check_order(names)
     registry.NETWORKS.look_up(names["model"])
     registry.check_values({**names, "optimizer": optimizer_of(hp)}, hp)
     if "sampler" in names:
         _check_snapshots(names, hp)
+
+
+def _check_order(names: dict[str, str]) -> None:
+    """Refuses a name of another part by saying which one it is of."""
+    known = {
+        "model": registry.NETWORKS,
+        "wrapper": registry.WRAPPERS,
+        "sampler": registry.SAMPLER_NAMES,
+        "reweighting": registry.REWEIGHTINGS,
+        "dataset": registry.DATASETS,
+    }
+    for part, name in names.items():
+        for other, table in known.items():
+            if name in table and name not in known[part]:
+                order = ", ".join(each for each in _PARTS if each in names)
+                raise ValueError(
+                    f"{name!r} is the name of a {other} and stands in the place of the {part}. The "
+                    f"order is {order}."
+                )
 
 
 def _check_snapshots(names: dict[str, str], hp: Hyperparams) -> None:
