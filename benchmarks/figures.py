@@ -162,6 +162,18 @@ def _demo(files: Files, options: dict[str, str]) -> Rows:
     return table
 
 
+def _examples(files: Files, options: dict[str, str]) -> Rows:
+    """The table that `examples/measure.py` prints."""
+    (stored,) = files.values()
+    sys.path.insert(0, str(ROOT / "examples"))
+    from measure import table
+
+    lines = table(stored["runs"]).splitlines()
+    return [
+        [cell.strip() for cell in line.strip("|").split(" | ")] for line in (lines[0], *lines[2:])
+    ]
+
+
 def _head(found: dict[str, Any]) -> list[str]:
     """Machine, versions, commit and command of a file, as far as it has them."""
     machine = found.get("machine", "")
@@ -191,6 +203,7 @@ KINDS: dict[str, Callable[[Files, dict[str, str]], Rows]] = {
     "exact_norms": _exact_norms,
     "gradient_quality": _gradient_quality,
     "memory": _memory,
+    "results": _examples,
     "same_epochs": _same_epochs,
     "step_cost": _step_cost,
     "step_cost_stream": _stream_cost,

@@ -60,5 +60,6 @@ if __name__ == "__main__":
             epochs=options.epochs,
             verbose=2,
         )
-        print(training.report())
+        options.report = training.report()
+        print(options.report)
     report(model, *plain.test_data[:], start, options)

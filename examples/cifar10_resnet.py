@@ -84,6 +84,7 @@ if __name__ == "__main__":
             callbacks=[schedule],
             verbose=2,
         )
-        print(training.report())
+        options.report = training.report()
+        print(options.report)
     x_test, y_test = dataset.test_data[:]
     report(model, x_test, y_test, start, options)

@@ -10,6 +10,9 @@ import numpy as np
 
 from importance_sampling.training import ImportanceTraining
 
+# What the file of an example keeps of its report.
+REPORTED = ("steps", "examples", "variance_reduction", "relative_time", "why_uniform")
+
 
 def get_parser(description, epochs, data="mnist.npz"):
     parser = argparse.ArgumentParser(
@@ -35,7 +38,8 @@ def train(model, options, x, y, training=None, **arguments):
         return model.fit(x, y, epochs=options.epochs, verbose=2, **arguments)
     training = training or ImportanceTraining(model, presample="auto", seed=options.seed)
     history = training.fit(x, y, epochs=options.epochs, verbose=2, **arguments)
-    print(training.report())
+    options.report = training.report()
+    print(options.report)
     return history
 
 
@@ -48,6 +52,8 @@ def report(model, x_test, y_test, start, options):
         print(f"Test {name.replace('_', ' ')}: {value:.4f}")
     if options.json:
         told = {"arguments": sys.argv[1:], "epochs": options.epochs, "seconds": seconds}
+        if hasattr(options, "report"):
+            told["report"] = {name: getattr(options.report, name) for name in REPORTED}
         options.json.write_text(json.dumps({**told, **found}, indent=1, default=float) + "\n")
 
 

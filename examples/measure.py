@@ -39,6 +39,13 @@ NAMES = (
 WAYS = {"by score": (), "uniform": ("--uniform",)}
 
 
+def cores():
+    """How many this process may use, which are not all that there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count()
+
+
 def machine():
     """Where, when and with what it is made."""
     packages = ("keras", "tensorflow", "jax", "torch", "numpy", "keras-importance-sampling")
@@ -48,9 +55,10 @@ def machine():
     return {
         "date": date.today().isoformat(),
         "commit": commit.stdout.strip(),
-        "machine": {"processor": platform.machine(), "cores": os.cpu_count()},
+        "machine": {"processor": platform.machine(), "cores": cores()},
         "python": platform.python_version(),
         "versions": {name: version(name) for name in packages},
+        "command": ["python", "examples/measure.py", *sys.argv[1:]],
         "backend": os.environ.get("KERAS_BACKEND", "Keras' default"),
     }
 
@@ -65,19 +73,32 @@ def run(name, more):
         return json.loads(target.read_text())
 
 
+def drawn(found):
+    """The share of steps by score of a run, and what it gained in noise."""
+    report = found.get("report")
+    if report is None:
+        return ["", ""]
+    by_score = sum(n for kind, n in report["steps"].items() if kind != "uniform")
+    share = f"{100 * by_score / max(sum(report['steps'].values()), 1):.0f} %"
+    return [share, f"{report['variance_reduction']:.2f}" if by_score else "-"]
+
+
 def table(runs):
-    """A line for each example, as Markdown."""
-    lines = ["| example | epochs | by score: result, seconds | uniform: result, seconds |"]
-    lines.append("|---|---|---|---|")
+    """A line for each example that was run in both ways, as Markdown."""
+    lines = ["| example | epochs | steps by score | variance reduction | result | by model.fit |"]
+    lines.append("|---|---|---|---|---|---|")
     for name, ways in runs.items():
+        if len(ways) < len(WAYS):
+            continue
         cells = []
         for way in WAYS:
             found = ways[way]
             metric = "accuracy" if "accuracy" in found else "mean_absolute_error"
             word = "" if metric == "accuracy" else " (mean absolute error)"
-            cells.append(f"{found[metric]:.4f}{word}, {found['seconds']:.1f}")
+            cells.append(f"{found[metric]:.4f}{word}, {found['seconds']:.1f} s")
         epochs = ways["uniform"]["epochs"]
-        lines.append(f"| `{name}` | {epochs} | {' | '.join(cells)} |")
+        cells = [f"`{name}`", str(epochs), *drawn(ways["by score"]), *cells]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
@@ -97,7 +118,7 @@ def main():
             if way not in ways:
                 ways[way] = run(name, (*flags, *options.more)) | {"made": machine()}
                 options.output.write_text(json.dumps(stored, indent=1) + "\n")
-    print(table({name: ways for name, ways in stored["runs"].items() if len(ways) == len(WAYS)}))
+    print(table(stored["runs"]))
 
 
 if __name__ == "__main__":

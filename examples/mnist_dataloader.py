@@ -59,5 +59,6 @@ if __name__ == "__main__":
     else:
         training = ImportanceTraining(model, seed=options.seed)
         training.fit(loader, epochs=options.epochs, verbose=2)
-        print(training.report())
+        options.report = training.report()
+        print(options.report)
     report(model, x_test, y_test, start, options)

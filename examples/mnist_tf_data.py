@@ -54,5 +54,6 @@ if __name__ == "__main__":
     else:
         training = ImportanceTraining(model, presample=8, reuse=4, seed=options.seed)
         training.fit(stream, epochs=options.epochs, verbose=2)
-        print(training.report())
+        options.report = training.report()
+        print(options.report)
     report(model, x_test, y_test, start, options)

@@ -51,6 +51,7 @@ def test_an_example_trains_and_reports(name, few_images, tmp_path):
     found = json.loads(target.read_text())
     assert found["epochs"] == 2 and found["seconds"] > 0
     assert {"accuracy", "mean_absolute_error"} & set(found)
+    assert sum(found["report"]["steps"].values()) >= 4
     if name == "mnist_history":
         out = run(name, *arguments, "--uniform")
         assert "variance_reduction" not in out and "Test accuracy: " in out
@@ -80,8 +81,14 @@ def test_the_table_of_examples_is_made_of_their_figures():
     table = runpy.run_path(str(EXAMPLES / "measure.py"))["table"]
     runs = {
         "mnist_mlp": {
-            "by score": {"epochs": 8, "accuracy": 0.98, "seconds": 12.34},
+            "by score": {
+                **{"epochs": 8, "accuracy": 0.98, "seconds": 12.34},
+                "report": {"steps": {"uniform": 1, "history": 3}, "variance_reduction": 1.5},
+            },
             "uniform": {"epochs": 8, "accuracy": 0.97, "seconds": 10.0},
-        }
+        },
+        # One that was not run in both ways.
+        "mnist_cnn": {"uniform": {"epochs": 8, "accuracy": 0.97, "seconds": 10.0}},
     }
-    assert "| `mnist_mlp` | 8 | 0.9800, 12.3 | 0.9700, 10.0 |" in table(runs)
+    line = "| `mnist_mlp` | 8 | 75 % | 1.50 | 0.9800, 12.3 s | 0.9700, 10.0 s |"
+    assert table(runs).splitlines()[2:] == [line]

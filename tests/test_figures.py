@@ -65,6 +65,10 @@ def test_files_say_how_they_were_made():
         head = content[0] if isinstance(content, list) else content
         for found in head.get("made", [head]):
             assert {"date", "machine", "versions", "command"} <= set(found), path.name
+    examples = json.loads((ROOT / "examples" / "results.json").read_text())["runs"]
+    for name, ways in examples.items():
+        for run in ways.values():
+            assert {"date", "commit", "machine", "versions", "command"} <= set(run["made"]), name
 
 
 # -- figures within sentences ----------------------------------------------------------------------
@@ -286,6 +290,14 @@ def _gallery():
     yield "cost twice the time and the history in whole batches more than half as much again"
     errors = [row["test_error"] for row in demo.values()]
     assert max(errors) - min(errors) < 0.001
+    examples = json.loads((ROOT / "examples" / "results.json").read_text())["runs"]
+    long_tailed = examples["long_tailed_mnist"]
+    assert long_tailed["by score"]["accuracy"] < long_tailed["uniform"]["accuracy"]
+    yield "On the long-tailed set the run by score is the less accurate one here"
+    assert all(
+        run["made"]["machine"]["cores"] == 1 for ways in examples.values() for run in ways.values()
+    )
+    yield "on one core of a shared machine"
 
 
 def _limits():
