@@ -33,14 +33,17 @@ sdist = next(name for name in sys.argv[1:] if name.endswith(".tar.gz"))
 package = root / "importance_sampling"
 wanted = {p.relative_to(root).as_posix() for p in package.rglob("*.py")}
 wanted.add("importance_sampling/py.typed")
+tests = {p.relative_to(root).as_posix() for p in (root / "tests").rglob("*.py")}
 with zipfile.ZipFile(wheel) as zipped, tarfile.open(sdist) as tarred:
     names = {
         "wheel": set(zipped.namelist()),
         "sdist": {name.partition("/")[2] for name in tarred.getnames()},
     }
 for kind, found in names.items():
-    if wanted - found:
-        sys.exit(f"the {kind} lacks {sorted(wanted - found)}")
+    # Whoever packages the source can run the tests.
+    lacking = (wanted | tests if kind == "sdist" else wanted) - found
+    if lacking:
+        sys.exit(f"the {kind} lacks {sorted(lacking)}")
     if not any(name.endswith("LICENSE") for name in found):
         sys.exit(f"the {kind} lacks the license")
 sys.stdout.write(f"{version}: {len(wanted)} files in wheel and sdist\n")
