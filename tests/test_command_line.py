@@ -71,6 +71,8 @@ def check_demo(result, folder, steps):
     starts = {(r["history"][0]["train_loss"], r["history"][0]["test_loss"]) for r in arms.values()}
     assert len(starts) == 1  # the same network from the same weights
     assert content["settings"]["steps"] == steps
+    assert {"date", "machine", "versions"} <= set(content["made"])
+    assert content["made"]["versions"][content["settings"]["backend"]]
     for r in arms.values():
         assert r["steps"] == steps
         assert r["train_loss"] < r["history"][0]["train_loss"] * 0.8

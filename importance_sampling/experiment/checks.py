@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 import sys
+from collections.abc import Container
 
 from . import registry
 from .hyperparams import parse
@@ -151,7 +152,7 @@ def check(names: dict[str, str], hp: Hyperparams) -> None:
 
 def _check_order(names: dict[str, str]) -> None:
     """Refuses a name of another part by saying which one it is of."""
-    known = {
+    known: dict[str, Container[str]] = {
         "model": registry.NETWORKS,
         "wrapper": registry.WRAPPERS,
         "sampler": registry.SAMPLER_NAMES,

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import argparse
+import os
+import platform
 import sys
 import time
 from collections.abc import Mapping
+from datetime import date
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
 import keras
 import numpy as np
 
-from ... import _requirements
+from ... import __version__, _requirements
 from ..._files import make_directory, write_json, write_whole
 from ..._progress import Progress
 from ..._text_tables import print_paragraph, print_table
@@ -208,6 +212,22 @@ def run_arm(
     return result, recorder.counts
 
 
+def _made() -> dict[str, Any]:
+    """When, on what machine and with what the figures were made."""
+    names = ("keras", keras.backend.backend(), "numpy")
+    # Those that this process may use; not every system can tell.
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {
+        "date": date.today().isoformat(),
+        "machine": {"processor": platform.processor() or platform.machine(), "cores": cores},
+        "versions": {
+            "python": platform.python_version(),
+            "importance_sampling": __version__,
+            **{name: version(name) for name in names},
+        },
+    }
+
+
 HEAD = ("", "examples", "seconds", "time", "training loss", "test error", "steps by score")
 """Columns of the demo's table."""
 
@@ -265,7 +285,7 @@ def main(options: argparse.Namespace) -> int:
     settings = {"dataset": options.dataset, "seed": options.seed, "seconds": options.seconds}
     settings |= {"steps": steps, "backend": keras.backend.backend()}
     drawn = what_was_drawn(options.dataset, dataset, counts)
-    found = {"settings": settings, "results": results, "drawn": drawn}
+    found = {"made": _made(), "settings": settings, "results": results, "drawn": drawn}
     write_json(output / "demo.json", found)
     picture = output / "demo.png"
     figure = draw(settings, results, drawn, dataset)
