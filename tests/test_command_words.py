@@ -358,6 +358,32 @@ def test_an_argument_that_fit_does_not_have_names_the_training():
 
 
 @exact
+def test_a_setting_that_a_training_does_not_have():
+    class Own(ImportanceTraining):
+        def __init__(self, model, **settings):
+            super().__init__(model, **settings)
+
+    class Mine(ImportanceTraining):
+        def __init__(self, model, mine=1):
+            super().__init__(model)
+            self.mine = mine
+
+    for kind, name, near in (
+        (ImportanceTraining, "pre_sample", " Did you mean 'presample'\\?"),
+        (HistoryImportanceTraining, "min_batchsize", " Did you mean 'min_batch_size'\\?"),
+        (HistoryImportanceTraining, "xyzzy", ""),
+        (Mine, "presample", ""),
+    ):
+        message = rf"{kind.__name__}\(\) has no argument '{name}'\.{near}$"
+        with pytest.raises(TypeError, match=message):
+            kind(adam_mlp(), **{name: 3})
+    # What hands settings on is asked about them where they arrive.
+    with pytest.raises(TypeError, match="pre_sample"):
+        Own(adam_mlp(), pre_sample=3)
+    assert Mine(adam_mlp(), mine=2).mine == 2 and Own(adam_mlp(), presample=2.0)
+
+
+@exact
 def test_a_stream_is_told_what_takes_it():
     class Part:
         def __len__(self):

@@ -6,7 +6,7 @@ import inspect
 import math
 import warnings
 from collections.abc import Callable, Container, Iterable, Sequence
-from typing import Any, Literal, TypeAlias, TypeGuard
+from typing import Any, Literal, Self, TypeAlias, TypeGuard
 
 import keras
 import numpy as np
@@ -101,6 +101,20 @@ def refuse_unknown(training: object, method: Callable[..., Any], unknown: Iterab
     for name in unknown:
         called = f"{type(training).__name__}.{method.__name__}"
         raise TypeError(f"{called}() has no argument {name!r}.{nearest(name, known)}")
+
+
+class KnownSettings:
+    """Refuses settings that a constructor does not have, and says which was meant."""
+
+    def __new__(cls, *arguments: Any, **settings: Any) -> Self:
+        _, *parameters = inspect.signature(cls.__init__).parameters.values()
+        if not any(each.kind is inspect.Parameter.VAR_KEYWORD for each in parameters):
+            known = [each.name for each in parameters]
+            for name in settings:
+                if name not in known:
+                    hint = nearest(name, known)
+                    raise TypeError(f"{cls.__name__}() has no argument {name!r}.{hint}")
+        return super().__new__(cls)
 
 
 def check_verbose(verbose: object) -> Verbose:

@@ -24,7 +24,7 @@ from ..samplers import (
 )
 from ..state_files import load_state
 from . import _arguments
-from ._arguments import Callbacks, Verbose
+from ._arguments import Callbacks, KnownSettings, Verbose
 from ._fit import FitMethods
 from ._model_methods import ModelMethods
 from ._report import TrainingReport
@@ -37,7 +37,7 @@ from .backup import FollowBackup, RestoreOnce, Restorer
 from .loop import Loop
 
 
-class BaseTraining(FitMethods, ModelMethods):
+class BaseTraining(FitMethods, ModelMethods, KnownSettings):
     """Base of the trainings.
 
     Subclasses implement `make_sampler` and hand a reweighting policy to this constructor.
