@@ -277,6 +277,15 @@ def _gradients():
     yield "a third, of which `loss` finds seven per cent and `gnorm` two"
 
 
+def _scores():
+    costs = [
+        row["in_steps"]["full_gnorm"]
+        for path in RESULTS.glob("exact_norms_*.json")
+        for row in json.loads(path.read_text())["rows"].values()
+    ]
+    yield f"{min(costs):.1f} to {max(costs):.1f} training steps"
+
+
 def _gallery():
     demo = _demo()
     milliseconds = 1e3 * demo["uniform"]["seconds"] / demo["uniform"]["steps"]
@@ -340,6 +349,7 @@ SENTENCES = {
     "docs/methods/history.md": _history_card,
     "docs/methods/robust.md": _robust_card,
     "docs/results.md": _results,
+    "docs/scores.md": _scores,
 }
 
 
