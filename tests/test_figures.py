@@ -4,9 +4,16 @@ import importlib.util
 import json
 import re
 import sys
+import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from importance_sampling.datasets import InMemoryDataset
+from importance_sampling.reweighting import UNBIASED
+from importance_sampling.samplers import HistoryMixtureSampler, InfoBatchSampler
+from importance_sampling.training import TrainingReport
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
@@ -381,3 +388,22 @@ def test_who_is_ahead_before_the_end(figures):
     # For it and against it.
     early = [row[5] for row in rows if row[1] == "2 epochs"]
     assert "3 of 3" in early and "0 of 3" in early
+
+
+def test_bytes_for_each_example_are_those_of_the_cards():
+    """What is not measured but follows from what is stored."""
+    n = 640_000
+    zeros = np.zeros((n, 1), np.float32), np.zeros(n, np.int64)
+    dataset = InMemoryDataset(*zeros, *(a[:1] for a in zeros), categorical=False)
+    for card, told, make in (
+        ("history", "It keeps 9 bytes", lambda: HistoryMixtureSampler(dataset, UNBIASED)),
+        ("history", "the report's counts 4 more", lambda: TrainingReport(n, 32).draws),
+        ("infobatch", "4 bytes for each example", lambda: InfoBatchSampler(dataset, UNBIASED)),
+    ):
+        tracemalloc.start()
+        kept = make()
+        size = tracemalloc.get_traced_memory()[0] / n
+        tracemalloc.stop()
+        # Sums of blocks of 64 are the rest.
+        assert int(size) == int(re.search(r"\d", told)[0]) and size % 1 < 0.2, (told, size, kept)
+        assert told in " ".join((ROOT / "docs" / "methods" / f"{card}.md").read_text().split())
