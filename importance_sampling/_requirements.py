@@ -51,6 +51,16 @@ def check_backend() -> None:
     )
 
 
+def check_trains() -> None:
+    """Raises an ImportError, with what to do, if Keras' backend computes no gradients."""
+    name = configured_backend()
+    if name in _WITHOUT_TRAINING:
+        raise ImportError(
+            f"Keras is set to run on {name}, which cannot train. Set KERAS_BACKEND to "
+            f"{', '.join(_BACKENDS[:-1])} or {_BACKENDS[-1]}."
+        )
+
+
 def require(module: str, extra: str, purpose: str) -> ModuleType:
     """Imports an optional module, or raises an ImportError with the command to run.
 

@@ -168,6 +168,14 @@ def test_unknown_backends_are_named_with_what_there_is(monkeypatch):
 
 
 @exact
+def test_commands_that_compute_refuse_a_backend_that_cannot_train(monkeypatch, capsys):
+    monkeypatch.setenv("KERAS_BACKEND", "numpy")
+    told = "run on numpy, which cannot train. Set KERAS_BACKEND to tensorflow, jax or torch."
+    assert told in said(capsys, "demo", "--steps", "1")
+    assert "holds no run" in said(capsys, "compare", "nowhere")
+
+
+@exact
 def test_rich_comes_with_keras():
     """Which is why it is none of the dependencies here."""
     needed = importlib.metadata.requires("keras")
