@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         SelectiveBackpropTraining,
     )
 
-__version__ = "0.12.0.dev0"
+__version__ = "1.0.0"
 
 __all__ = [
     "SVRG",
