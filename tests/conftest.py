@@ -34,8 +34,13 @@ import pytest
 if keras.backend.backend() == "tensorflow" and "PYTEST_XDIST_WORKER" in os.environ and not full():
     import tensorflow as tf
 
-    # The same for TensorFlow's graphs, which hardly run often enough to be worth rewriting.
-    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    # The same for TensorFlow's graphs, which hardly run often enough to be worth rewriting. Without
+    # what prunes them it vectorises recurrent layers wrongly.
+    rewriting = ("arithmetic_optimization", "constant_folding", "dependency_optimization")
+    rewriting += ("function_optimization", "implementation_selector", "layout_optimizer")
+    rewriting += ("loop_optimization", "remapping", "scoped_allocator_optimization")
+    rewriting += ("shape_optimization",)
+    tf.config.optimizer.set_experimental_options(dict.fromkeys(rewriting, False))
 
 # Where real data may lie beside a checkout; tests that need it skip without it.
 _FOLDERS = (

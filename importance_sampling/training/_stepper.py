@@ -133,7 +133,7 @@ class Stepper(Stateful):
             **super().state_dict(),
             "pending": pending,
             "last_logs": logs,
-            "steps_per_call": self.calls.most,
+            "calls": self.calls.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -145,7 +145,7 @@ class Stepper(Stateful):
         super().load_state_dict(state)
         self._pending = [restored_step(step, self.sampler.dataset) for step in state["pending"]]
         self._was_restored = True
-        self.calls.go_on(state.get("steps_per_call", 1))
+        self.calls.load_state_dict(state.get("calls", {"most": 1, "singles": 0}))
         self._last_logs = keras.tree.map_structure(lambda value: value[()], state["last_logs"])
         self._unread_logs = None
 
@@ -192,7 +192,7 @@ class Stepper(Stateful):
             self._show_model()
             self.sampler.prepare(self.batch_size)
         with _interrupts.section():
-            if count == 1:
+            if self.calls.alone(count, self.step):
                 results = [self.wrapper.train(proposals[0])]
             else:
                 results = self.wrapper.train_many(proposals, self.calls.room(count))
