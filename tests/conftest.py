@@ -7,17 +7,14 @@ import os
 import signal
 from pathlib import Path
 
+from spread import BACKENDS, QUICK_XLA, SMALL_NETWORKS, SPREAD, full, one_backend, two_backends
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "agg")
 if "PYTEST_XDIST_WORKER" in os.environ:
     # Several workers with a thread per core each only get in each other's way.
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    # Small networks take longer to compile than to run.
-    os.environ.setdefault(
-        "XLA_FLAGS",
-        "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
-        "--xla_cpu_multi_thread_eigen=false",
-    )
+    os.environ.setdefault("XLA_FLAGS", QUICK_XLA)
 
 # Hundreds of small networks are alike: JAX need not compile the same program for each again.
 os.environ.setdefault(
@@ -33,7 +30,17 @@ if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
 import keras
 import numpy as np
 import pytest
-from spread import BACKENDS, SMALL_NETWORKS, SPREAD, full, one_backend, two_backends
+
+if keras.backend.backend() == "tensorflow" and "PYTEST_XDIST_WORKER" in os.environ and not full():
+    import tensorflow as tf
+
+    # The same for TensorFlow's graphs, which hardly run often enough to be worth rewriting. Without
+    # what prunes them it vectorises recurrent layers wrongly.
+    rewriting = ("arithmetic_optimization", "constant_folding", "dependency_optimization")
+    rewriting += ("function_optimization", "implementation_selector", "layout_optimizer")
+    rewriting += ("loop_optimization", "remapping", "scoped_allocator_optimization")
+    rewriting += ("shape_optimization",)
+    tf.config.optimizer.set_experimental_options(dict.fromkeys(rewriting, False))
 
 # Where real data may lie beside a checkout; tests that need it skip without it.
 _FOLDERS = (

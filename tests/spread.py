@@ -11,6 +11,11 @@ BACKENDS = ("tensorflow", "jax", "torch")
 COMPILING = ("tensorflow", "jax")
 # PyTorch compiles nothing, so that a small network takes it a quarter of the others' time.
 SMALL_NETWORKS = ("tensorflow", "jax", *16 * ("torch",))
+# Small networks take longer to compile than to run: XLA is told to take less trouble.
+QUICK_XLA = (
+    "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true "
+    "--xla_cpu_multi_thread_eigen=false --xla_cpu_use_fusion_emitters=false"
+)
 # The marks that say where a test runs.
 SPREAD = ("any_backend", "one_backend", "two_backends")
 

@@ -169,7 +169,7 @@ def test_what_is_asked_for_goes_before_what_is_chosen():
         found = StepsPerCall(adam_mlp(steps_per_execution=compiled), given, chosen)
         found.allow(many, unseen)
         if before is not None:
-            found.go_on(before)
+            found.load_state_dict({"most": before, "singles": 0})
         return found.told, found.most
 
     assert calls() == (1, 16)
@@ -182,6 +182,30 @@ def test_what_is_asked_for_goes_before_what_is_chosen():
     assert calls(before=4) == calls(chosen=1, before=4) == (1, 4)
     assert calls(before=1) == calls(unseen=False, before=4) == (1, 1)
     assert calls(given=2, before=4) == (2, 2)
+
+
+@exact
+@pytest.mark.any_backend
+def test_few_single_steps_need_no_program_of_their_own():
+    def calls(given=None, chosen=16):
+        found = StepsPerCall(adam_mlp(), given, chosen)
+        found.allow(True)
+        return found
+
+    chosen = calls()
+    # One program for any number of steps.
+    assert {chosen.room(n) for n in (1, 3, 16)} == {16}
+    assert not chosen.alone(16, 0)
+    assert [chosen.alone(1, 0) for _ in range(10)] == 8 * [False] + 2 * [True]
+    assert chosen.alone(1, 10_000)  # now that there is one
+    again = calls()
+    again.load_state_dict(chosen.state_dict())
+    assert again.alone(1, 0)
+    # One step in eight, all the time.
+    seldom = calls()
+    assert not any(seldom.alone(1, made) for made in range(0, 8000, 8))
+    # Who asks for several gets Keras' way for one.
+    assert calls(given=4).alone(1, 0) and calls(chosen=1).alone(1, 0)
 
 
 @end_to_end

@@ -96,7 +96,7 @@ def test_demo(tmp_path, monkeypatch, capsys):
     assert arms["same noise, less work"]["examples"] < arms["uniform"]["examples"] == uniform
 
 
-@pytest.mark.any_backend
+@pytest.mark.one_backend("torch")
 def test_demo_on_mnist(tmp_path, data_folder):
     """In a process of its own."""
     pytest.importorskip("matplotlib")

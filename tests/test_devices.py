@@ -7,6 +7,7 @@ import textwrap
 import keras
 import pytest
 from processes import run
+from spread import QUICK_XLA
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="several devices are supported on JAX"
@@ -114,7 +115,7 @@ PROGRAM = """
 
 
 def test_two_devices_do_as_one():
-    flags = "--xla_force_host_platform_device_count=2 --xla_backend_optimization_level=0"
+    flags = f"--xla_force_host_platform_device_count=2 {QUICK_XLA}"
     path = os.pathsep.join(filter(None, sys.path))
     done = run("-c", textwrap.dedent(PROGRAM), XLA_FLAGS=flags, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr[-3000:]

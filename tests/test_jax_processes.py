@@ -9,6 +9,7 @@ from pathlib import Path
 
 import keras
 import pytest
+from spread import QUICK_XLA
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "jax", reason="processes of JAX")
 
@@ -25,7 +26,7 @@ def test_two_processes_do_as_one(tmp_path):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    flags = "--xla_force_host_platform_device_count=1 --xla_backend_optimization_level=0"
+    flags = f"--xla_force_host_platform_device_count=1 {QUICK_XLA}"
     path = os.pathsep.join(filter(None, sys.path))
     program = str(Path(__file__).parent / "two_jax_processes.py")
     both = [

@@ -14,7 +14,7 @@ from importance_sampling import ConstantVarianceImportanceTraining, ImportanceTr
 from importance_sampling.datasets import BaseDataset, InMemoryDataset
 from importance_sampling.model_wrappers import ModelWrapper, ModelWrapperDecorator
 from importance_sampling.reweighting import BiasedReweightingPolicy
-from importance_sampling.samplers import BaseSampler, ModelSampler
+from importance_sampling.samplers import BaseSampler, ModelSampler, UniformSampler
 from importance_sampling.training._validation import Validation
 from importance_sampling.training.loop import Loop
 
@@ -442,3 +442,74 @@ def test_hooks_may_ask_the_model():
     training.fit(x, y, batch_size=16, verbose=0, on_sample=hook, on_scores=hook)
     assert len(seen) == 8
     assert not np.array_equal(seen[0], seen[-1]), "the model is that after the steps"
+
+
+class CountedAccuracy(keras.metrics.SparseCategoricalAccuracy):
+    """Counts how often somebody reads it outside of a trace."""
+
+    reads = 0
+
+    def result(self):
+        self.reads += 1
+        return super().result()
+
+
+class Hears(keras.callbacks.Callback):
+    def on_train_begin(self, logs=None):
+        self.heard = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.heard.append(float(logs["loss"]))
+
+
+@exact
+@pytest.mark.parametrize("options", [{"presample": 3.0, "tau_th": 0.0}, {"presample": "auto"}])
+def test_results_of_metrics_are_computed_where_somebody_reads_them(options):
+    x, y = data(70)
+
+    def trained(**arguments):
+        keras.utils.set_random_seed(0)
+        accuracy = CountedAccuracy(name="accuracy")
+        eager = keras.backend.backend() != "jax"
+        model = mlp(optimizer="adam", metrics=[accuracy], run_eagerly=eager)
+        training = ImportanceTraining(model, seed=0, **options)
+        accuracy.reads = 0
+        logs = training.fit(x, y, batch_size=16, epochs=2, verbose=0, **arguments).history
+        return training, logs, accuracy.reads
+
+    hears = Hears()
+    _, heard, each_step = trained(callbacks=[hears])
+    training, unheard, each_epoch = trained()
+    assert heard == unheard
+    assert len(hears.heard) == 10
+    if keras.backend.backend() != "jax":
+        # Building reads them, too.
+        assert each_step - each_epoch == 10 - 2 and each_epoch <= 3
+    # Validation and whoever makes steps by hand find them where they were.
+    _, validated, _ = trained(validation_data=(x, y))
+    assert [validated[name] for name in unheard] == [*unheard.values()]
+    proposal = UniformSampler(
+        InMemoryDataset(x, y, x, y, categorical=False), training.reweighting
+    ).propose(16)
+    result = training.model.train(proposal)
+    for name, value in training.original_model.get_metrics_result().items():
+        assert float(result.logs[name]) == float(value)
+
+
+@exact
+def test_own_results_of_metrics_are_asked_for_each_step():
+    x, y = data(64)
+    calls = []
+
+    class Own(keras.Model):
+        def get_metrics_result(self):
+            calls.append(1)
+            return super().get_metrics_result() | {"twice": 2 * self.metrics[0].result()}
+
+    inputs = keras.Input((6,))
+    outputs = keras.layers.Dense(4, activation="softmax")(inputs)
+    model = Own(inputs, outputs)
+    model.compile("sgd", "sparse_categorical_crossentropy", run_eagerly=True)
+    logs = ImportanceTraining(model, seed=0).fit(x, y, batch_size=16, verbose=0).history
+    assert len(calls) >= 4
+    np.testing.assert_allclose(logs["twice"], 2 * np.array(logs["loss"]), rtol=1e-6)

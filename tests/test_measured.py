@@ -106,6 +106,39 @@ def test_auto_draws_by_history_where_scores_differ():
     assert kinds[40:].count("history") > 140
 
 
+def test_auto_makes_the_first_pass_in_large_calls():
+    """Its last steps are drawn before they are scored, and say nothing of the history."""
+    sampler = auto(SKEWED)
+    first = sampler.propose(BATCH)
+    observe(sampler, first, SKEWED[first.idxs], 1.0)
+    made = 1
+    while made < N // BATCH:
+        most = min(sampler.batches_ahead(BATCH), 16)
+        assert most > 1 or made == N // BATCH - 1
+        proposals = sampler.propose_many(BATCH, most)
+        for proposal in proposals:
+            assert proposal.kind.value == "uniform" and proposal.reads_scores
+            observe(sampler, proposal, SKEWED[proposal.idxs], 1.0)
+        made += len(proposals)
+    assert made == N // BATCH and sampler._estimates.stored.value == 1.0
+    sampler.propose(BATCH)
+    # What draws by the history would be, as of the next step.
+    assert np.ptp(sampler._history.weights_of(np.arange(N))) > 0.5
+
+
+@pytest.mark.parametrize(("steps", "tried"), [(None, True), (4000, True), (400, False)])
+def test_auto_compiles_for_smaller_batches_where_that_pays(steps, tried):
+    dataset, policy = numbered(N), BiasedReweightingPolicy()
+    sampler = AutoSampler(
+        dataset, policy, Scorer(SKEWED), steps=steps, rng=0, constant="variance", min_batch_size=4
+    )
+    # The first step says that compiling takes 300 others; two sizes take turns.
+    for step in range(300):
+        proposal = sampler.propose(BATCH)
+        observe(sampler, proposal, SKEWED[proposal.idxs], 1.0 if step else 301.0)
+    assert (sampler._strategy.kind.value == "history") is tried
+
+
 def test_auto_stays_uniform_where_nothing_is_gained():
     sampler = auto(FLAT)
     kinds = drive(sampler, FLAT, 200, {"uniform": 1.0, "history": 1.01, "batch": 0.3})

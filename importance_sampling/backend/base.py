@@ -99,6 +99,8 @@ class Runtime:
             much slower.
         restored: bool, whether the training loop has put the model back to the middle of a
             training, so that there is something to finalize whatever steps follow.
+        reads_logs: bool, whether the metrics' results are read after each step. Where computing
+            them costs something and nobody does, it waits until somebody asks.
         processes: those that make each step together while a training loop runs; None where this
             one is alone.
         share: the part of the batch that is being computed, this process' or replica's; None for
@@ -114,6 +116,7 @@ class Runtime:
     def __init__(self, model: keras.Model):
         self.model = model
         self.restored = False
+        self.reads_logs = True
         self.processes: Processes | None = None
         self.share: AnyShare | None = None
 

@@ -95,6 +95,7 @@ class ModelWrapper(Stateful):
         finally:
             with _interrupts.section():
                 runtime.detach()
+                runtime.reads_logs = True
                 if runtime.restored or _count_steps(optimizer) != steps:
                     optimizer.finalize_variable_values(self.model.trainable_variables)
 

@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from .._arrays import Nested
 from ..backend.base import Tensor
+
+
+class DeferredLogs(Mapping[str, Any]):
+    """The metrics' results, computed when they are first looked at.
+
+    That must be before the next step: metrics have no memory of the one before.
+
+    Args:
+        read: returns the results.
+    """
+
+    def __init__(self, read: Callable[[], Mapping[str, Any]]):
+        self._read = read
+        self._found: Mapping[str, Any] | None = None
+
+    @property
+    def _logs(self) -> Mapping[str, Any]:
+        if self._found is None:
+            self._found = self._read()
+        return self._found
+
+    def __getitem__(self, name: str) -> Any:
+        return self._logs[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._logs)
+
+    def __len__(self) -> int:
+        return len(self._logs)
 
 
 class SampleValues(NamedTuple):

@@ -17,8 +17,11 @@ from ._hooks import present, replaced
 from ._metric_weights import MetricWeigher
 from ._objective import Objective
 from ._part_factors import loss_of_batch, mean_valid_steps
-from ._step_values import DeferredValues, SampleValues, StepBatch
+from ._step_values import DeferredLogs, DeferredValues, SampleValues, StepBatch
 from .introspection import overrides
+
+# The methods between a training step and the metrics' results.
+_READING = ("train_step", "compute_metrics", "get_metrics_result")
 
 
 class TrainingStep:
@@ -62,6 +65,13 @@ class TrainingStep:
         )
         self._users_step = overrides(model, "train_step")
         self.verified = not self._users_step
+        # Where it is Keras that reads the metrics' results, and each operation costs.
+        self._logs_can_wait = (
+            not self._runtime.traces
+            and not self._runtime.functional_gradients
+            and not model.jit_compile
+            and not any(overrides(model, n) or n in vars(model) for n in _READING)
+        )
         trackers = (m for m in model.metrics if m.name == "loss" and not self._users_step)
         self._loss_tracker: Any = next(trackers, None)
 
@@ -127,6 +137,10 @@ class TrainingStep:
             with contextlib.ExitStack() as inner_hooks:
                 if batch.weights is not None and not self._users_step:
                     self._weigh_metrics(inner_hooks, batch)
+                if self._logs_can_wait and not self._runtime.reads_logs:
+                    later = DeferredLogs(model.get_metrics_result)
+                    result = self._replaced(model, "get_metrics_result", lambda: later)
+                    inner_hooks.enter_context(result)
                 return compute_metrics(x, y, y_pred, sample_weight)
 
         def loss_hook(

@@ -39,6 +39,8 @@ _FIRST_LOOK = 64
 # take several times as long, every so many decisions only.
 _CLEAR = 1.5
 _SELDOM = 8
+# Sizes of smaller batches that take turns at first, each of which may have to be compiled for.
+_SIZES_TO_TRY = 2
 # While draws are uniform, the scores of one batch in so many are read.
 _LOOK = 8
 
@@ -100,6 +102,7 @@ class AutoSampler(BaseSampler):
         "_estimates",
         "_step",
         "_seen",
+        "_scored",
         "_phase",
         "_next_decision",
         "_trial",
@@ -145,7 +148,7 @@ class AutoSampler(BaseSampler):
         self._pools._share_index_stream(self)
         self._pool = PoolReuseSampler(self._pools, 1)
         self._estimates = StrategyEstimates()
-        self._step = self._seen = 0
+        self._step = self._seen = self._scored = 0
         self._phase = Phase.WARMUP
         # The step to decide at; None before the first draw.
         self._next_decision: int | None = None
@@ -178,6 +181,12 @@ class AutoSampler(BaseSampler):
         n = self._indices.n
         return n is not None and self._seen >= n
 
+    @property
+    def _was_all_scored(self) -> bool:
+        """The same of what was observed, which several steps in a call are after they are drawn."""
+        n = self._indices.n
+        return n is not None and self._scored >= n
+
     def batches_ahead(self, batch_size: int) -> int:
         """Many within a phase; single steps before a decision, which is made by their times.
 
@@ -192,9 +201,16 @@ class AutoSampler(BaseSampler):
             return 1
         if self._strategy.kind is Kind.HISTORY and self._history is not None:
             return min(left, self._history.batches_ahead(batch_size))
-        if self._history is not None:
-            # What the history would be worth is estimated by what it expects at each step.
-            left = max(1, min(left, self._history.steps_to_refit))
+        n = self._indices.n
+        if self._history is not None and n is not None:
+            # What the history would be worth is estimated by what it expects at each step, once
+            # it knows all examples.
+            expected = (
+                self._history.steps_to_refit
+                if self._knows_all_examples
+                else -(-(n - self._seen) // batch_size)
+            )
+            left = max(1, min(left, expected))
         return min(left, self._rows.whole_batches(batch_size))
 
     def propose_many(self, batch_size: int, count: int) -> list[Proposal]:
@@ -307,11 +323,12 @@ class AutoSampler(BaseSampler):
         would_be = None
         if proposal.kind is Kind.HISTORY:
             would_be = proposal.importance_weights
-        elif self._history is not None and self._knows_all_examples:
+        elif self._history is not None and self._was_all_scored:
             would_be = self._history.weights_of(proposal.idxs)
         self._estimates.add_scores(proposal, step.scores, would_be)
         if self._history is not None:
             self._history.learn_scores(proposal.idxs, step.scores)
+            self._scored += len(proposal.idxs)
 
     # -- deciding ---------------------------------------------------------------------------
 
@@ -347,13 +364,34 @@ class AutoSampler(BaseSampler):
         if self._strategy.kind is Kind.HISTORY and present > _CLEAR:
             self._decisions_to_skip = _SELDOM
         if rates[best] > _MARGIN * present or present < rates[UNIFORM]:
-            self._change(best, *known[best])
+            if not self._must_compile(best) or self._pays_to_compile(present / rates[best]):
+                self._change(best, *known[best])
         elif self._may_try_pool(batch_size, present):
             # The first is left out of what is measured, for it compiles. Uniform steps beside
             # them to compare with.
             self._tried_pool = True
             pools = (ENOUGH + 1) * [Strategy(Kind.POOL, POOLS[0], 1)]
             self._try([*(ENOUGH + 2) * [UNIFORM], *pools])
+
+    def _must_compile(self, strategy: Strategy) -> bool:
+        """Whether a way to draw has batches of sizes that no step was made of."""
+        return (
+            strategy.kind is Kind.HISTORY
+            and self._history is not None
+            and self._history.constant == "variance"
+            and not self._estimates.has_timed_history
+        )
+
+    def _pays_to_compile(self, relative_time: float) -> bool:
+        """Whether the rest of the training is long enough to compile for smaller batches.
+
+        Args:
+            relative_time: float, what they are hoped to take of the present time.
+        """
+        if self.steps is None:
+            return True
+        left = (self.steps - self._step) * self._estimates.uniform_seconds
+        return left * (1.0 - relative_time) > _SIZES_TO_TRY * self._estimates.compiling
 
     def _try(self, trial: list[Strategy]) -> None:
         """Makes some draws, the last of the list first, and decides right after."""
@@ -369,12 +407,12 @@ class AutoSampler(BaseSampler):
         if self._tried_pool or POOLS[0] > self._largest_pool(batch_size):
             return False
         estimates, uniform = self._estimates, self._estimates.uniform_seconds
+        compiling = estimates.compiling
         # With scores that cost nothing, the best that a pool could be.
         best = max(estimates.pool_reduction(pool, 1) for pool in POOLS)
         if best < _POOL_MARGIN * present:
             return False
         total = estimates.elapsed if self.steps is None else self.steps * uniform
-        compiling = max((estimates.first_step or 0.0) - uniform, 0.0)
         return compiling + (ENOUGH + 1) * uniform < _TRIAL_SHARE * total
 
     def _change(self, strategy: Strategy, reduction: float, cost: float) -> None:

@@ -50,7 +50,7 @@ class StrategyEstimates(Stateful):
         stored: that of the history.
         costs: time of a step of each kind in units of a uniform one, as measured last.
         uniform_seconds: that unit.
-        first_step: seconds of the very first step, which compiles.
+        first_step: seconds of the very first call, which compiles.
         elapsed: seconds of all steps.
     """
 
@@ -116,7 +116,7 @@ class StrategyEstimates(Stateful):
         if np.isnan(seconds):
             return
         if self.first_step is None:
-            self.first_step = seconds
+            self.first_step = seconds * steps_in_call
         self.elapsed += seconds
         if steps_in_call > 1:
             self._times.interrupt()
@@ -163,6 +163,11 @@ class StrategyEstimates(Stateful):
             if kind.startswith(_HISTORY_OF) and self._times.known(kind):
                 found[int(kind.removeprefix(_HISTORY_OF))] = self._times.median(kind)
         return found
+
+    @property
+    def compiling(self) -> float:
+        """Seconds that another program takes to compile, as far as the first call tells."""
+        return max((self.first_step or 0.0) - self.uniform_seconds, 0.0)
 
     @property
     def has_timed_history(self) -> bool:

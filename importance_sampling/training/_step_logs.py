@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from .._state import Stateful
-from ..model_wrappers import StepResult
 from ..proposal import Proposal, StepRecord
 from ..samplers import BaseSampler, VarianceReductionCondition
 
@@ -119,12 +119,11 @@ class StepLogs(Stateful):
             logs["batch_size"] = self._examples / steps if steps else 0.0
         return logs
 
-    def of_step(self, result: StepResult, proposal: Proposal) -> dict[str, Any]:
+    def of_step(self, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """A step's logs, which mean the same as those of the epoch: of all its steps so far.
 
         Args:
-            result: what the model said.
-            proposal: what was trained on.
+            metrics: what the model said.
         """
-        loss = {"loss": result.logs["loss"]} if "loss" in result.logs else {}
-        return {**loss, **result.logs, **self.of_epoch()}
+        loss = {"loss": metrics["loss"]} if "loss" in metrics else {}
+        return {**loss, **metrics, **self.of_epoch()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import keras
@@ -102,6 +102,8 @@ class Stepper(Stateful):
         self._pending: list[StepRecord] = []
         self.calls = calls or StepsPerCall(model)
         self._last_logs: dict[str, Any] = {}
+        # Those of the last step, until somebody wants to see them.
+        self._unread_logs: Mapping[str, Any] | None = None
         self._own_callbacks: Sequence[keras.callbacks.Callback] = ()
         self._hooks: keras.callbacks.CallbackList | None = None
         self._was_restored = False
@@ -125,13 +127,13 @@ class Stepper(Stateful):
             for record in self._pending
         ]
         logs = keras.tree.map_structure(
-            lambda value: np.array(keras.ops.convert_to_numpy(value)), self._last_logs
+            lambda value: np.array(keras.ops.convert_to_numpy(value)), self._logs_of_step()
         )
         return {
             **super().state_dict(),
             "pending": pending,
             "last_logs": logs,
-            "steps_per_call": self.calls.most,
+            "calls": self.calls.state_dict(),
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -143,8 +145,9 @@ class Stepper(Stateful):
         super().load_state_dict(state)
         self._pending = [restored_step(step, self.sampler.dataset) for step in state["pending"]]
         self._was_restored = True
-        self.calls.go_on(state.get("steps_per_call", 1))
+        self.calls.load_state_dict(state.get("calls", {"most": 1, "singles": 0}))
         self._last_logs = keras.tree.map_structure(lambda value: value[()], state["last_logs"])
+        self._unread_logs = None
 
     def _draw(self, most: int) -> _Drawn:
         """The batches of the next call, `most` at most.
@@ -189,7 +192,7 @@ class Stepper(Stateful):
             self._show_model()
             self.sampler.prepare(self.batch_size)
         with _interrupts.section():
-            if count == 1:
+            if self.calls.alone(count, self.step):
                 results = [self.wrapper.train(proposals[0])]
             else:
                 results = self.wrapper.train_many(proposals, self.calls.room(count))
@@ -213,10 +216,17 @@ class Stepper(Stateful):
         if at_once:
             with contextlib.suppress(InvalidScores):
                 self._observe_pending(keep=count - 1)
-        self._last_logs = self.logs.of_step(results[-1], proposals[-1])
+        self._unread_logs = results[-1].logs
         for proposal in proposals:
             self.report.add(proposal, seconds, drawing, self.logs.estimate, steps_in_call=count)
         return count
+
+    def _logs_of_step(self) -> dict[str, Any]:
+        """The logs of the last step; before the next one, or they are of that."""
+        if self._unread_logs is not None:
+            self._last_logs = self.logs.of_step(self._unread_logs)
+            self._unread_logs = None
+        return self._last_logs
 
     def _wait_for_scores(self, record: StepRecord) -> bool:
         """Whether logs or a hook want a step's scores; those of its own pass are fetched then."""

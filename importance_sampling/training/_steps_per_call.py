@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -10,9 +12,12 @@ from ..model_wrappers import OracleWrapper
 from ..model_wrappers.work import multiply_adds
 from ..samplers import BaseSampler
 
-# Steps for which programs of their own are compiled where more are asked for: an epoch ends in
-# few, and the history draws as many at once.
+# Steps for which programs of their own are compiled where the user asks for more: an epoch ends
+# in few, and the history draws as many at once.
 _ROOMS = (8, 32)
+# Single steps that are made by the program of many, before one of their own is worth compiling: so
+# many, and one in so many of all steps.
+_SINGLES = 8
 # What is chosen where nobody asks: at most so many steps, at most such a share of an epoch, and
 # no more than so many multiplications and additions, tens of milliseconds of a common CPU.
 _MOST = 32
@@ -105,6 +110,8 @@ class StepsPerCall:
         self.most = 1
         # Whether any number would do.
         self._free = False
+        # Steps that were made alone, by the program of many; None once they have one of their own.
+        self._singles: int | None = 0
 
     def allow(self, many: bool, unseen: bool = True) -> None:
         """Settles whether calls of several steps are made for this run.
@@ -117,15 +124,40 @@ class StepsPerCall:
         self._free = many and not self._asked and unseen
         self.most = self._wanted if self._free or (many and self._asked) else 1
 
-    def go_on(self, most: int) -> None:
+    def state_dict(self) -> dict[str, Any]:
+        """What decides by which programs steps are made."""
+        return {"most": self.most, "singles": self._singles}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
         """Makes as many steps together as the training that is gone on from.
 
+        Where another number is asked for, or single steps are needed, nothing changes.
+
         Args:
-            most: int, `most` of that one. Where another number is asked for, or single steps are
-                needed, nothing changes.
+            state: what `state_dict` returned.
         """
         if self._free:
-            self.most = most
+            self.most = state["most"]
+            self._singles = state["singles"]
+
+    def alone(self, count: int, made: int) -> bool:
+        """Whether a step is made by a program of single steps.
+
+        Where the library chooses, a few are made by that of many: compiling another takes
+        thousands of times as long as a step of a small network.
+
+        Args:
+            count: int, steps of the call.
+            made: int, steps made before.
+        """
+        if count > 1:
+            return False
+        if not self._free or self.most == 1 or self._singles is None:
+            return True
+        self._singles += 1
+        if self._singles > _SINGLES + made // _SINGLES:
+            self._singles = None
+        return self._singles is None
 
     def room(self, count: int) -> int:
         """For how many steps to compile what makes some of them.
@@ -133,4 +165,6 @@ class StepsPerCall:
         Args:
             count: int, the steps to make, at most `most`.
         """
+        if self._free:
+            return self.most
         return next((room for room in _ROOMS if count <= room < self.most), self.most)

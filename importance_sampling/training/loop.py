@@ -153,7 +153,7 @@ class Loop(Stepper):
         _interrupts.renew()
         self.logs.begin_epoch()
         self.sampler.begin_epoch(epoch)
-        self._last_logs = {}
+        self._last_logs, self._unread_logs = {}, None
 
     def _epoch(
         self,
@@ -164,6 +164,8 @@ class Loop(Stepper):
     ) -> bool:
         """Runs one epoch; True if the data ended with it."""
         heard = anybody_hears_batches(callbacks)
+        # Other processes' parts of the metrics come with the step.
+        runtime.reads_logs = heard or self.processes is not None
         while not self._is_over(self.steps_of_epoch, steps):
             step = self.steps_of_epoch
             if exposed:
@@ -190,7 +192,7 @@ class Loop(Stepper):
             except InvalidScores:
                 # The pool of a model that has become NaN: whoever ends at a NaN loss ends here.
                 callbacks.on_train_batch_begin(step)
-                self._last_logs = {**self._last_logs, "loss": float("nan")}
+                self._last_logs = {**self._logs_of_step(), "loss": float("nan")}
                 callbacks.on_train_batch_end(step, self._last_logs)
                 if not self.model.stop_training:
                     raise
@@ -212,7 +214,7 @@ class Loop(Stepper):
             self.steps_of_epoch = step
             self.between_steps = True
             if heard:
-                callbacks.on_train_batch_end(step - 1, self._last_logs)
+                callbacks.on_train_batch_end(step - 1, self._logs_of_step())
             self._tell_own("on_train_batch_end", step - 1)
             if exposed:
                 agree_to_stop(self.processes, self.model)
@@ -236,4 +238,4 @@ class Loop(Stepper):
             if not self.model.stop_training:
                 raise
             self._pending = []
-        self._last_logs |= self.logs.of_epoch()
+        self._last_logs = self._logs_of_step() | self.logs.of_epoch()
