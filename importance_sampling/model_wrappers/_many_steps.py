@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import Nested, flatten, join_arrays, stack_arrays
+from .._arrays import Nested, RowsAt, flatten, join_arrays, stack_arrays
 from ..backend.array_types import tensor_to_numpy
 from ..backend.base import Tensor
 from ..proposal import Proposal
@@ -28,6 +28,10 @@ def are_alike(proposals: Sequence[Proposal]) -> bool:
 
 def _signature(proposal: Proposal) -> Any:
     leaves: Sequence[Any] = proposal.rows
+    if isinstance(leaves, RowsAt):
+        # Of one kind in all batches, whatever data they are of: that of one training.
+        kinds = [(a.shape[1:], a.dtype) for a in flatten(leaves.arrays)]
+        return len(leaves.idxs), kinds, proposal.weights.shape, proposal.metric_weights is None
     if not all(type(leaf) is np.ndarray for leaf in leaves):
         leaves = flatten(leaves)
         if not all(type(leaf) is np.ndarray for leaf in leaves):

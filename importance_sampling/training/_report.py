@@ -7,13 +7,14 @@ import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .._arrays import dataset_length
 from .._files import write_whole
+from ..data.arrays import ArraysOnDevice
 from ..proposal import Kind, Proposal
 from ..samplers import BaseSampler
 from ._course import Course
@@ -46,6 +47,8 @@ class TrainingReport:
             knows.
         examples: int, examples trained on, each time they were.
         choices: list of dicts, the decisions of `presample="auto"`, first to last.
+        rows_read: str, where steps read their rows: on the `"host"`, or on the `"device"`, where
+            `device_data` keeps the training set.
     """
 
     def __init__(self, n: int | None, batch_size: int):
@@ -58,6 +61,7 @@ class TrainingReport:
         self.why_uniform: str | None = None
         self.examples = 0
         self.choices: list[dict[str, Any]] = []
+        self.rows_read: Literal["host", "device"] = "host"
         self._draws = None if n is None else DrawCounts(n)
         self._costs = StepCosts(batch_size)
         self._noise = 0.0
@@ -87,6 +91,8 @@ class TrainingReport:
         """
         report = cls(dataset_length(sampler.dataset), batch_size)
         report.choices = getattr(sampler, "choices", report.choices)
+        if isinstance(sampler.dataset, ArraysOnDevice):
+            report.rows_read = "device"
         return report
 
     def add(self, proposal: Proposal, seconds: float, drawing: float, reduction: float) -> None:
