@@ -110,6 +110,10 @@ class ManyResults:
         """Scores, `(steps, n)`, in the type that samplers learn in."""
         return tensor_to_numpy(self._values.scores).astype(np.float64)
 
+    def all_scores(self) -> np.ndarray:
+        """`scores`, as a method: those of one call are known by it."""
+        return self.scores
+
     def of_each_step(self) -> list[StepResult]:
         """One `StepResult` for each step."""
         return [self._of_step(i) for i in range(self._count)]
@@ -119,7 +123,9 @@ class ManyResults:
             return self._without_overflow(self.scores[i])
 
         logs = self._logs if i == self._count - 1 else _LogsOfStep(self, i)
-        return StepResult(logs, lambda: (self.weighted_losses[i], scores()), scores)
+        return StepResult(
+            logs, lambda: (self.weighted_losses[i], scores()), scores, self.all_scores, i
+        )
 
 
 class _LogsOfStep(Mapping[str, Any]):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,6 +24,12 @@ from ._step_costs import StepCosts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+def _effective_shares(weights: np.ndarray) -> Any:
+    """Effective sample sizes over the last axis, as a share of the batch."""
+    total, squares = np.add.reduce(weights, axis=-1), np.add.reduce(weights**2, axis=-1)
+    return total**2 / (weights.shape[-1] * squares)
 
 
 class TrainingReport:
@@ -95,7 +101,14 @@ class TrainingReport:
             report.rows_read = "device"
         return report
 
-    def add(self, proposal: Proposal, seconds: float, drawing: float, reduction: float) -> None:
+    def add(
+        self,
+        proposal: Proposal,
+        seconds: float,
+        drawing: float,
+        reduction: float,
+        effective: float | None = None,
+    ) -> None:
         """Counts a step in.
 
         Args:
@@ -103,6 +116,8 @@ class TrainingReport:
             seconds: how long the step took in all.
             drawing: how long the draw took.
             reduction: the present estimate of the variance reduction of draws by score.
+            effective: the effective sample size of a draw by score, as a share of the batch; None
+                to work it out.
         """
         kind = proposal.kind.value
         self.steps[kind] = self.steps.get(kind, 0) + 1
@@ -112,18 +127,37 @@ class TrainingReport:
         size = len(proposal.idxs)
         self.examples += size
         self._costs.add(proposal, seconds)
-        effective, used = 1.0, 1.0
+        used = 1.0
         if proposal.by_score:
-            w = proposal.importance_weights
-            total, squares = np.add.reduce(w), np.add.reduce(w**2)
-            effective, used = float(total**2 / (len(w) * squares)), reduction
+            if effective is None:
+                effective = float(_effective_shares(proposal.importance_weights))
+            used = reduction
             self._reductions += reduction
             self._noise += self.batch_size / (size * reduction**2)
             self._gains += reduction * (size / self.batch_size) ** 0.5
             self._sizes += effective
         if self._draws is not None:
             self._draws.add(proposal.idxs)
-        self._course.add(used, reduction, effective, float(proposal.by_score), size)
+        share = 1.0 if effective is None else effective
+        self._course.add(used, reduction, share, float(proposal.by_score), size)
+
+    def add_call(
+        self, proposals: Sequence[Proposal], seconds: float, drawing: float, reduction: float
+    ) -> None:
+        """Counts the steps of one call of the device in.
+
+        Args:
+            proposals: what was drawn, step by step.
+            seconds: how long each step took in all.
+            drawing: how long each draw took.
+            reduction: as for `add`.
+        """
+        shares: list[float | None] = [None] * len(proposals)
+        size = len(proposals[0].idxs)
+        if len(proposals) > 1 and all(p.by_score and len(p.idxs) == size for p in proposals):
+            shares = _effective_shares(np.stack([p.importance_weights for p in proposals])).tolist()
+        for proposal, share in zip(proposals, shares, strict=True):
+            self.add(proposal, seconds, drawing, reduction, share)
 
     @contextlib.contextmanager
     def ending_with(self, sampler: BaseSampler) -> Iterator[None]:
