@@ -18,11 +18,12 @@ features, where a step is little more than the host's work: `fit`, `off`, `histo
 steps made one by one, with as many in a call as the library chooses (`... chosen`), and, as
 `... xK`, with `steps_per_execution=K` (`--together`). Each timing is of `--epochs` epochs of
 `--steps` steps; the library makes steps together in trainings of 2048 steps or more, 4096 for
-`auto`.
+`auto`. `--device-data` adds `... device`, which is `... chosen` with the data on the device.
 
 Examples:
 
     KERAS_BACKEND=jax python benchmarks/step_cost.py --model small --steps 469 --together 8 32
+    KERAS_BACKEND=jax python benchmarks/step_cost.py --model small --steps 469 --device-data
     KERAS_BACKEND=jax python benchmarks/step_cost.py --model small --networks 784-512-512-10
     KERAS_BACKEND=torch python benchmarks/step_cost.py --model mlp --output step_cost_torch.json
     KERAS_BACKEND=jax python benchmarks/step_cost.py --model stream --steps 500
@@ -62,6 +63,9 @@ def arguments() -> argparse.Namespace:
         nargs="+",
         default=["2-64-64-10", "10-64-64-10"],
         help="with `small`: features, units of each hidden layer, classes",
+    )
+    parser.add_argument(
+        "--device-data", action="store_true", help="with `small`: the data on the device, too"
     )
     parser.add_argument("--epochs", type=int, default=10, help="epochs of a timing, with `small`")
     parser.add_argument("--output", type=Path, help="JSON file to write")
@@ -250,7 +254,12 @@ def measure_small(options: argparse.Namespace, name: str, seed: int) -> dict[str
         single = {} if kind == "fit" else {"steps_per_execution": 1}
         runs[kind] = functools.partial(make(network(1)).fit, x, y, **arguments, **single)
         if kind != "fit":
-            runs[f"{kind} chosen"] = functools.partial(make(network(1)).fit, x, y, **arguments)
+            chosen: dict[str, dict[str, Any]] = {"chosen": {}}
+            if options.device_data:
+                chosen = {"chosen": {"device_data": False}, "device": {"device_data": True}}
+            for way, given in chosen.items():
+                run = functools.partial(make(network(1)).fit, x, y, **arguments, **given)
+                runs[f"{kind} {way}"] = run
         for together in options.together:
             run = functools.partial(make(network(together)).fit, x, y, **arguments)
             runs[f"{kind} x{together}"] = run

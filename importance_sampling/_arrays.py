@@ -26,6 +26,45 @@ TRIED_ROWS = 5
 """Rows on which a model is tried. Keras takes targets for as many outputs as they have rows."""
 
 
+class RowsAt(Sequence[Any]):
+    """Rows of arrays in memory, `(x, y)` or `(x, y, sample_weight)`, read when they are looked at.
+
+    To whoever unpacks it, it is the tuple of the rows. Who has the arrays elsewhere, as on a
+    device, goes by the indices and reads nothing here.
+
+    Args:
+        arrays: `(x, y)` or `(x, y, sample_weight)` with n rows each.
+        idxs: `(b,)` indices of the rows.
+    """
+
+    __slots__ = ("_rows", "arrays", "idxs")
+
+    def __init__(self, arrays: tuple[Nested, ...], idxs: np.ndarray):
+        self.arrays = arrays
+        self.idxs = idxs
+        self._rows: tuple[Nested, ...] | None = None
+
+    def read(self) -> tuple[Nested, ...]:
+        """The rows, read on the first call."""
+        if self._rows is None:
+            self._rows = tuple(take_rows(array, self.idxs) for array in self.arrays)
+        return self._rows
+
+    def take(self, idxs: np.ndarray | slice) -> RowsAt:
+        """Some of the rows, not read yet.
+
+        Args:
+            idxs: integer or boolean indices among these rows, or a slice.
+        """
+        return RowsAt(self.arrays, self.idxs[idxs])
+
+    def __len__(self) -> int:
+        return len(self.arrays)
+
+    def __getitem__(self, item: Any) -> Any:
+        return self.read()[item]
+
+
 def map_arrays(function: Callable[[Any], Any], data: Nested) -> Any:
     """Applies `function` to every array in nested lists, tuples and dicts; None stays None.
 
@@ -42,6 +81,8 @@ def map_arrays(function: Callable[[Any], Any], data: Nested) -> Any:
         return like_dict(data, ((key, map_arrays(function, v)) for key, v in data.items()))
     if isinstance(data, list | tuple):
         return _like_list(data, [map_arrays(function, value) for value in data])
+    if isinstance(data, RowsAt):
+        return map_arrays(function, data.read())
     return function(data)
 
 
@@ -65,6 +106,8 @@ def join_arrays(function: Callable[[Sequence[Any]], Any], parts: Sequence[Any]) 
     if isinstance(first, list | tuple):
         values = [join_arrays(function, [p[i] for p in parts]) for i in range(len(first))]
         return _like_list(first, values)
+    if isinstance(first, RowsAt):
+        return join_arrays(function, [tuple(part) for part in parts])
     return function(parts)
 
 
@@ -98,8 +141,11 @@ def take_rows(data: Nested, idxs: np.ndarray | slice) -> Any:
         idxs: `(m,)` integer or `(n,)` boolean indices, or a slice.
 
     Returns:
-        Arrays with these rows, in the structure of `data`; of a slice, views.
+        Arrays with these rows, in the structure of `data`; of a slice, views. Of `RowsAt`, the
+        same, not read yet.
     """
+    if isinstance(data, RowsAt):
+        return data.take(idxs)
     if isinstance(idxs, slice):
         return map_arrays(lambda a: a[idxs], data)
 

@@ -21,6 +21,19 @@ class InvalidScores(ValueError):
     """Scores that nothing can be drawn by: NaN, infinite or negative ones."""
 
 
+def are_valid(scores: np.ndarray) -> bool:
+    """Whether none of the scores is NaN, infinite or negative.
+
+    Args:
+        scores: an array of any shape.
+    """
+    scores = scores.reshape(-1)
+    # The ufuncs themselves: half of what `min` and `max` of a batch take is Python.
+    return scores.size == 0 or bool(
+        np.minimum.reduce(scores) >= 0 and np.maximum.reduce(scores) < np.inf
+    )
+
+
 def check_scores(scores: ArrayLike, idxs: np.ndarray | None = None) -> np.ndarray:
     """Scores as a float64 vector.
 
@@ -33,8 +46,7 @@ def check_scores(scores: ArrayLike, idxs: np.ndarray | None = None) -> np.ndarra
             and what to check.
     """
     scores = np.asarray(scores, dtype=np.float64).reshape(-1)
-    # The ufuncs themselves: half of what `min` and `max` of a batch take is Python.
-    if scores.size == 0 or (np.minimum.reduce(scores) >= 0 and np.maximum.reduce(scores) < np.inf):
+    if are_valid(scores):
         return scores
     rows = np.flatnonzero(~((scores >= 0) & np.isfinite(scores)))
     which = rows[:5] if idxs is None else np.asarray(idxs)[rows[:5]]
@@ -190,6 +202,14 @@ class StepRecord:
             return check_scores(self.outcome.scores, self.proposal.idxs)
         except InvalidScores as error:
             raise at_step(self.step, error) from error
+
+    def keep_scores(self, scores: np.ndarray) -> None:
+        """Keeps scores that were fetched and checked with those of other steps.
+
+        Args:
+            scores: `(b,)` float64, what reading `scores` would give.
+        """
+        vars(self)["scores"] = scores
 
     def with_seconds(self, seconds: float) -> StepRecord:
         """The same record with the time of the step; scores that were fetched stay fetched.

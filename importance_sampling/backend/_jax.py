@@ -9,9 +9,11 @@ from typing import Any
 
 import jax
 import keras
+import numpy as np
 from numpy.typing import ArrayLike
 
 from .. import _interrupts
+from .._arrays import Nested, map_arrays
 from . import _jax_layout, base
 from .base import Tensor
 
@@ -87,12 +89,20 @@ def sample_gradient_norms(
     return jax.lax.map(norm, list(inputs), batch_size=size)
 
 
-def _loop(stateless: Callable[..., Any], state: Any, count: Tensor, tensors: Any) -> Any:
+def _take(held: Any, idxs: Tensor) -> Any:
+    """Rows of tensors, at indices that are known to be theirs."""
+    return jax.tree_util.tree_map(
+        lambda tensor: tensor.at[idxs].get(mode="promise_in_bounds"), held
+    )
+
+
+def _loop(stateless: Callable[..., Any], state: Any, count: Tensor, held: Any, tensors: Any) -> Any:
     """Makes `count` steps; a loop and no scan, so that what is compiled serves any number."""
     tree = jax.tree_util
 
     def row(i: Any) -> Any:
-        return tree.tree_map(lambda t: jax.lax.dynamic_index_in_dim(t, i, 0, False), tensors)
+        at = tree.tree_map(lambda t: jax.lax.dynamic_index_in_dim(t, i, 0, False), tensors)
+        return at if held is None else (*_take(held, at[0]), *at[1:])
 
     def in_place_of(new: Tensor, old: Tensor) -> Tensor:
         # A Python number in the state would be of another type after the first step.
@@ -223,8 +233,8 @@ class Runtime(base.Runtime):
         stateless = self._stateless(step)
         function = jax.jit(functools.partial(_loop, stateless), donate_argnums=0)
 
-        def call(count: int, *tensors: Any) -> Any:
-            outputs, self._state = function(self._current(), count, tensors)
+        def call(count: int, held: Any, *tensors: Any) -> Any:
+            outputs, self._state = function(self._current(), count, held, tensors)
             return outputs
 
         return call
@@ -246,6 +256,37 @@ class Runtime(base.Runtime):
         Where Keras has a distribution, the rows are split among its devices.
         """
         return _jax_layout.lay_out_rows(self._distribution, array) if self._distribution else array
+
+    def hold(self, data: Nested) -> Nested:
+        """See `base.Runtime.hold`; a copy on a CPU as well, for the arrays may be changed."""
+        return map_arrays(jax.numpy.array, data)
+
+    def gather(self, held: Nested, idxs: np.ndarray) -> Nested:
+        """See `base.Runtime.gather`."""
+        return self._gather(held, idxs)
+
+    @functools.cached_property
+    def _gather(self) -> Callable[..., Any]:
+        return jax.jit(_take)
+
+    @property
+    def spreads_rows(self) -> bool:
+        """See `base.Runtime.spreads_rows`."""
+        return bool(self._distribution)
+
+    @property
+    def on_cpu(self) -> bool:
+        """See `base.Runtime.on_cpu`."""
+        return jax.default_backend() == "cpu"
+
+    def free_memory(self) -> int | None:
+        """See `base.Runtime.free_memory`."""
+        if self.on_cpu:
+            return super().free_memory()
+        found = jax.local_devices()[0].memory_stats() or {}
+        if "bytes_limit" not in found:
+            return None
+        return found["bytes_limit"] - found.get("bytes_in_use", 0)
 
     def attach(self) -> None:
         """Lets Keras' callbacks bring the state back."""

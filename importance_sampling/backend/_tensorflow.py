@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from numpy.typing import ArrayLike
 
+from .._arrays import Nested, map_arrays
 from . import base
 from ._tensorflow_replicas import Replicas, strategy_of
 from .base import Tensor
@@ -205,36 +207,47 @@ def _with_rows(shape: tf.TensorShape, rows: int | None) -> tf.TensorShape:
     return tf.TensorShape([rows if size is None else size for size in shape])
 
 
-def _loop(step: Callable[..., Any], count: Tensor, tensors: Sequence[Any]) -> Any:
+def _loop(step: Callable[..., Any], count: Tensor, held: Any, tensors: Sequence[Any]) -> Any:
     """Makes `count` steps with the rows of tensors, in a loop inside the traced function."""
-    flat = tf.nest.flatten(tensors)
-    present = [t for t in flat if t is not None]
+    room = next(t for t in tf.nest.flatten(tensors) if t is not None).shape[0]
+    whole: list[Tensor] = []
+    arguments = tensors
+    if held is not None:
+        idxs, *tensors = tensors
+        arguments = (*held, *tensors)
+        whole = [t for t in tf.nest.flatten(held) if t is not None]
+    flat = tf.nest.flatten(arguments)
+    stacked = [t for t in tf.nest.flatten(tensors) if t is not None]
+    specs = [tf.TensorSpec((idxs.shape[1], *t.shape[1:]), t.dtype) for t in whole]
+    specs += [tf.TensorSpec(t.shape[1:], t.dtype) for t in stacked]
+
+    def row(i: Tensor) -> list[Tensor]:
+        return [tf.gather(t, idxs[i]) for t in whole] + [t[i] for t in stacked]
+
     made_of: list[Any] = []
 
     def flat_step(*row: Any) -> list[Tensor]:
         rest = iter(row)
         parts = [None if t is None else next(rest) for t in flat]
-        outputs = step(*tf.nest.pack_sequence_as(tensors, parts))
+        outputs = step(*tf.nest.pack_sequence_as(arguments, parts))
         made_of[:] = [tf.nest.map_structure(lambda value: value is not None, outputs)]
         return [tf.convert_to_tensor(v) for v in tf.nest.flatten(outputs) if v is not None]
 
     # Traced before the loop is, which must know what it collects; for any number of rows where
     # that works, as single steps are: Keras weighs some means by rows if it knows their number.
     traced = tf.function(flat_step, autograph=False).get_concrete_function
-    specs = [tf.TensorSpec(t.shape[1:], t.dtype) for t in present]
     rows = _rows(specs)
     try:
         one = traced(*[_any_rows(spec, rows) for spec in specs])
     except Exception:  # noqa: BLE001 - whatever a model says to a batch of unknown size
         one = traced(*specs)
-    room = present[0].shape[0]
     kept = [
         tf.TensorArray(v.dtype, room, element_shape=_with_rows(v.shape, rows))
         for v in one.structured_outputs
     ]
 
     def body(i: Tensor, *kept: Any) -> tuple[Any, ...]:
-        outputs = one(*[t[i] for t in present])
+        outputs = one(*row(i))
         return i + 1, *[array.write(i, v) for array, v in zip(kept, outputs, strict=True)]
 
     _, *kept = tf.while_loop(
@@ -298,8 +311,22 @@ class Runtime(base.Runtime):
             return None
         one = super().compile_train(step)
         # With the number of steps first, all shapes are taken as they are.
-        function = self.compile_pure(lambda count, *tensors: _loop(one, count, tensors))
+        function = self.compile_pure(lambda count, held, *tensors: _loop(one, count, held, tensors))
         return lambda count, *tensors: function(tf.constant(count), *tensors)
+
+    def gather(self, held: Nested, idxs: np.ndarray) -> Nested:
+        """See `base.Runtime.gather`."""
+        found = tf.convert_to_tensor(idxs)
+        return map_arrays(lambda tensor: tf.gather(tensor, found), held)
+
+    @property
+    def on_cpu(self) -> bool:
+        """See `base.Runtime.on_cpu`."""
+        return not self.asynchronous
+
+    def free_memory(self) -> int | None:
+        """See `base.Runtime.free_memory`; of other devices TensorFlow does not say."""
+        return super().free_memory() if self.on_cpu else None
 
     def compile_pure(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compiles a function of tensors by `tf.function`, unless the model runs eagerly."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from .._arrays import Nested
+from .._arrays import Nested, map_arrays
 from . import base, processes
 from .base import Tensor
 
@@ -138,6 +138,40 @@ class Runtime(base.Runtime):
             return keras.ops.convert_to_tensor(array)
         tensor = torch.from_numpy(np.array(array))
         return tensor if self._device.type == "cpu" else tensor.to(self._device)
+
+    def hold(self, data: Nested) -> Nested:
+        """See `base.Runtime.hold`; on a CPU the arrays' own memory."""
+        device = keras.ops.convert_to_tensor(0.0).device
+
+        def held(array: np.ndarray) -> Tensor:
+            if array.dtype not in _SAME_TYPES or not array.flags.writeable:
+                return keras.ops.convert_to_tensor(array)
+            return torch.from_numpy(array).to(device)
+
+        return map_arrays(held, data)
+
+    def gather(self, held: Nested, idxs: np.ndarray) -> Nested:
+        """See `base.Runtime.gather`."""
+        places: dict[torch.device, Tensor] = {}
+
+        def rows(tensor: Tensor) -> Tensor:
+            if tensor.device not in places:
+                places[tensor.device] = torch.from_numpy(idxs).to(tensor.device)
+            return torch.index_select(tensor, 0, places[tensor.device])
+
+        return map_arrays(rows, held)
+
+    @property
+    def on_cpu(self) -> bool:
+        """See `base.Runtime.on_cpu`."""
+        return keras.ops.convert_to_tensor(0.0).device.type == "cpu"
+
+    def free_memory(self) -> int | None:
+        """See `base.Runtime.free_memory`."""
+        device = keras.ops.convert_to_tensor(0.0).device
+        if device.type == "cpu":
+            return super().free_memory()
+        return torch.cuda.mem_get_info(device)[0] if device.type == "cuda" else None
 
     def attach(self) -> None:
         """Takes the device that Keras computes on now for that of the whole training.

@@ -8,8 +8,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal, Protocol, TypeAlias
 
 import keras
+import numpy as np
 from numpy.typing import ArrayLike
 
+from .._arrays import Nested, map_arrays
 from .processes import Processes, Share
 
 Tensor: TypeAlias = Any
@@ -28,6 +30,17 @@ def samples_at_once(values: Sequence[Tensor]) -> int:
     """
     size = sum(4 * math.prod(value.shape) for value in values)
     return max(1, min(1024, _BYTES // max(size, 1)))
+
+
+def free_host_memory() -> int | None:
+    """Bytes of the host's memory that programs may still ask for; None where nobody says."""
+    try:
+        with open("/proc/meminfo", encoding="ascii") as lines:
+            found = dict(line.split(":", 1) for line in lines)
+        return 1024 * int(found["MemAvailable"].split()[0])
+    except (OSError, KeyError, ValueError):
+        # Only Linux has it.
+        return None
 
 
 Joining: TypeAlias = Literal["rows", "sum", "first", "logs"] | tuple["Joining", ...]
@@ -142,12 +155,48 @@ class Runtime:
             step: as for `compile_train`; returns `(logs, values)`.
 
         Returns:
-            A function `(count, *tensors)` of the number of steps to make and of tensors that hold
-            a step's in each row, as many or more. It returns `(logs, all_logs, values)`: the logs
-            of the last step, and those and the values of all steps, a row for each. None where
-            nothing is gained by it.
+            A function `(count, held, *tensors)` of the number of steps to make and of tensors that
+            hold a step's in each row, as many or more. `held` is None, or the whole of the data,
+            `(x, y, sample_weight)` as `hold` returns it: then the first tensor holds indices, and
+            their rows take its place. It returns `(logs, all_logs, values)`: the logs of the last
+            step, and those and the values of all steps, a row for each. None where nothing is
+            gained by it.
         """
         return None
+
+    # -- data that stays on the device --------------------------------------------------------
+
+    def hold(self, data: Nested) -> Nested:
+        """Arrays as tensors that stay on the device, for rows of them to be taken there.
+
+        Args:
+            data: numpy arrays.
+        """
+        return map_arrays(self.to_device, data)
+
+    def gather(self, held: Nested, idxs: np.ndarray) -> Nested:
+        """Rows of what `hold` returned, gathered on the device.
+
+        Args:
+            held: tensors with n rows each.
+            idxs: `(b,)` int32 indices.
+        """
+        found = keras.ops.convert_to_tensor(idxs)
+        return map_arrays(lambda tensor: keras.ops.take(tensor, found, axis=0), held)
+
+    @property
+    def spreads_rows(self) -> bool:
+        """Whether the rows of a batch are spread over several devices."""
+        return self.replicas > 1
+
+    @property
+    def on_cpu(self) -> bool:
+        """Whether the device is the CPU, so that its memory is the host's."""
+        return True
+
+    def free_memory(self) -> int | None:
+        """Bytes of the device's memory that are free now; None where nobody says."""
+        return free_host_memory()
 
     def compile_pure(self, function: Callable[..., Any]) -> Callable[..., Any]:
         """Compiles a function of tensors that reads the model and changes nothing."""

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import TRIED_ROWS, Nested, count_rows, flatten, map_arrays, take_rows
+from .._arrays import TRIED_ROWS, Nested, RowsAt, count_rows, flatten, map_arrays, take_rows
 from ._checks import check_lengths, check_weights
 from ._convert import (
     SparseRows,
@@ -188,6 +188,29 @@ class ArrayDataset(BaseDataset):
         """All targets, to be checked; None for what would have to be read from disk first."""
         y = self.arrays[1]
         return y if all(type(array) is np.ndarray for array in flatten(y)) else None
+
+
+class ArraysOnDevice(ArrayDataset):
+    """Training arrays of which a model wrapper has copies on the device.
+
+    Rows of them are read on the host only when somebody looks at them there.
+
+    Args:
+        dataset: the arrays, all of them numpy arrays in memory.
+
+    Attributes:
+        parts: `(x, y)` or `(x, y, sample_weight)`, what the wrapper was given.
+    """
+
+    def __init__(self, dataset: ArrayDataset):
+        super().__init__(*dataset.arrays)
+        x, y, sample_weight = self.arrays
+        self.parts = (x, y) if sample_weight is None else self.arrays
+
+    def _train_data(self, idxs: Any) -> Any:
+        if isinstance(idxs, slice):
+            return super()._train_data(idxs)
+        return RowsAt(self.parts, idxs)
 
 
 def same_data(one: object, other: object) -> bool:

@@ -134,6 +134,14 @@ class ModelWrapper(Stateful):
         return [self.train(proposal) for proposal in proposals]
 
     @property
+    def gathers_rows(self) -> bool:
+        """Whether a training set can stay on the device, where steps gather their rows."""
+        return False
+
+    def renew_data(self) -> None:
+        """Puts the training set on the device anew, where it is there: it may have changed."""
+
+    @property
     def trains_many(self) -> bool:
         """Whether `train_many` makes its steps in one call of the device."""
         return False

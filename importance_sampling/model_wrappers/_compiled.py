@@ -19,6 +19,7 @@ from ..proposal import Proposal
 from ..reweighting import ReweightingPolicy
 from . import _build, _dry_run, _labels
 from ._casts import cast_array, cast_floats
+from ._device_data import DeviceData
 from ._evaluation import ExampleColumns, ExampleValues, as_columns
 from ._many_steps import stack_rows, stack_weights
 from ._objective import Objective
@@ -81,8 +82,9 @@ class CompiledModel:
         step: the training step.
         train_function: `(x, y, sample_weight, weights, metric_weights, mean_valid_steps)`, the
             step compiled; see `TrainingStep`.
-        train_many_function: the same for several steps, `(steps, x, y, sample_weight, weights,
-            metric_weights)`; see `Runtime.compile_train_many`. None where nothing is gained.
+        train_many_function: the same for several steps, `(steps, None, x, y, sample_weight,
+            weights, metric_weights)`, or `(steps, data, indices, weights, metric_weights)`; see
+            `Runtime.compile_train_many`. None where nothing is gained.
         score_function: `(x, y, sample_weight)`; see `make_scoring`.
         gradient_function: `(x, y, sample_weight, weights, mean_valid_steps)`; see `make_gradient`.
         evaluate_function: `(x, y)`; see `make_evaluation`.
@@ -92,6 +94,7 @@ class CompiledModel:
         seen: signatures of rows that the model was tried on.
         uniform_weights: weights of uniform batches on the device, by their number, 0 for one
             that is not stacked, and the size of the batch.
+        device_data: the training set, where it stays on the device.
     """
 
     made_for: CompiledFor
@@ -109,6 +112,7 @@ class CompiledModel:
     unknown_valid_steps: Tensor
     seen: set[Any]
     uniform_weights: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    device_data: DeviceData = field(default_factory=DeviceData)
 
     @cached_property
     def _parts(self) -> PartsOfSteps:
@@ -147,7 +151,11 @@ class CompiledModel:
     def _train(
         self, proposal: Proposal, mean_valid_steps: np.ndarray | None
     ) -> tuple[dict[str, Any], DeferredValues]:
-        x, y, sample_weight = (*proposal.rows, None)[:3]
+        held = self.device_data.rows_of(proposal.rows)
+        if held is None:
+            x, y, sample_weight = self.to_device(*(*proposal.rows, None)[:3])
+        else:
+            x, y, sample_weight = self.runtime.gather(*held)
         by_score, step = proposal.by_score, self.step
         if (
             not by_score
@@ -157,8 +165,8 @@ class CompiledModel:
             and sample_weight is None
         ):
             # Eagerly, even a multiplication by one costs; compiled, a second trace would.
-            return deferred(self.train_function(*self.to_device(x, y), None, None, None, None))
-        data = self.to_device(x, y, sample_weight)
+            return deferred(self.train_function(x, y, None, None, None, None))
+        data: tuple[Any, ...] = (x, y, sample_weight)
         if by_score or proposal.metric_weights is not None:
             data += self.to_device(proposal.weights, proposal.metric_weights)
         else:
@@ -183,7 +191,12 @@ class CompiledModel:
         """
         if self.train_many_function is None:
             raise RuntimeError("This model trains step by step.")
-        data = self.to_device(*stack_rows(proposals, room))
+        held = self.device_data.stacked(proposals, room)
+        data: tuple[Any, ...]
+        if held is None:
+            data = (None, *self.to_device(*stack_rows(proposals, room)))
+        else:
+            data = (held[0], *self.to_device(held[1]))
         weights = stack_weights(proposals, room)
         if weights is None:
             data += (self._uniform_weights(len(proposals[0].weights), room), None)

@@ -10,6 +10,7 @@ import keras
 
 from .._arrays import Nested
 from ..backend.base import Runtime
+from ..proposal import Proposal
 from ..reweighting import ReweightingPolicy
 from . import _checks
 from ._base import ModelWrapper
@@ -76,6 +77,12 @@ class CompiledWrapper(ModelWrapper):
         compiled = compile_model(self.model, self.reweighting, self._score, data)
         self._compiled = compiled
         return compiled
+
+    def _compiled_for(self, proposal: Proposal) -> CompiledModel:
+        """What is compiled to train on a batch, whose rows are not read while a loop runs."""
+        if self._in_loop and self._compiled is not None:
+            return self._compiled
+        return self._compile(*proposal.rows[:3])
 
     @property
     def compiled(self) -> CompiledModel:
@@ -185,6 +192,29 @@ class CompiledWrapper(ModelWrapper):
     def asynchronous(self) -> bool:
         """Whether calls return before the device is done."""
         return self._compiled is not None and self._compiled.runtime.asynchronous
+
+    # -- data on the device -------------------------------------------------------------------
+
+    def place_data(self, arrays: tuple[Nested, ...]) -> None:
+        """Puts a training set on the device, in the place of any that is there.
+
+        Steps on `RowsAt` of these very arrays then gather their rows there.
+
+        Args:
+            arrays: `(x, y)` or `(x, y, sample_weight)`, numpy arrays in memory.
+        """
+        compiled = self.compiled
+        compiled.device_data.place(compiled.runtime, arrays)
+
+    def renew_data(self) -> None:
+        """Puts the training set on the device anew, where it is there: it may have changed."""
+        if self._compiled is not None:
+            self._compiled.device_data.renew(self._compiled.runtime)
+
+    def free_data(self) -> None:
+        """Takes the training set off the device."""
+        if self._compiled is not None:
+            self._compiled.device_data.free()
 
     # -- a training loop ----------------------------------------------------------------------
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .._arrays import Nested, flatten, join_arrays, stack_arrays
+from .._arrays import Nested, RowsAt, flatten, join_arrays, stack_arrays
 from ..backend.array_types import tensor_to_numpy
 from ..backend.base import Tensor
 from ..proposal import Proposal
@@ -28,6 +28,10 @@ def are_alike(proposals: Sequence[Proposal]) -> bool:
 
 def _signature(proposal: Proposal) -> Any:
     leaves: Sequence[Any] = proposal.rows
+    if isinstance(leaves, RowsAt):
+        # Of one kind in all batches, whatever data they are of: that of one training.
+        kinds = [(a.shape[1:], a.dtype) for a in flatten(leaves.arrays)]
+        return len(leaves.idxs), kinds, proposal.weights.shape, proposal.metric_weights is None
     if not all(type(leaf) is np.ndarray for leaf in leaves):
         leaves = flatten(leaves)
         if not all(type(leaf) is np.ndarray for leaf in leaves):
@@ -106,6 +110,10 @@ class ManyResults:
         """Scores, `(steps, n)`, in the type that samplers learn in."""
         return tensor_to_numpy(self._values.scores).astype(np.float64)
 
+    def all_scores(self) -> np.ndarray:
+        """`scores`, as a method: those of one call are known by it."""
+        return self.scores
+
     def of_each_step(self) -> list[StepResult]:
         """One `StepResult` for each step."""
         return [self._of_step(i) for i in range(self._count)]
@@ -115,7 +123,9 @@ class ManyResults:
             return self._without_overflow(self.scores[i])
 
         logs = self._logs if i == self._count - 1 else _LogsOfStep(self, i)
-        return StepResult(logs, lambda: (self.weighted_losses[i], scores()), scores)
+        return StepResult(
+            logs, lambda: (self.weighted_losses[i], scores()), scores, self.all_scores, i
+        )
 
 
 class _LogsOfStep(Mapping[str, Any]):

@@ -11,6 +11,7 @@ import numpy as np
 from .. import _interrupts
 from .._arrays import Nested, count_rows, take_rows
 from ..backend.array_types import tensor_to_numpy
+from ..backend.processes import current
 from ..proposal import Proposal
 from ..reweighting import ReweightingPolicy
 from ._casts import cast_floats
@@ -252,7 +253,7 @@ class OracleWrapper(CompiledWrapper):
         """
         if not self.trains_many or not are_alike(proposals):
             return super().train_many(proposals)
-        compiled = self._compile(*proposals[0].rows[:3])
+        compiled = self._compiled_for(proposals[0])
         for proposal in proposals:
             _check_weights(proposal, self.reweighting)
         with _interrupts.section():
@@ -276,8 +277,16 @@ class OracleWrapper(CompiledWrapper):
             and not is_heard("is.training")
         )
 
+    @property
+    def gathers_rows(self) -> bool:
+        """Whether a training set can stay on the device, where steps gather their rows."""
+        if self._compiled is None or self._overrides("train") or self._overrides("train_batch"):
+            return False
+        runtime = self._compiled.runtime
+        return not runtime.spreads_rows and current() is None
+
     def _train(self, proposal: Proposal, evaluated: ExampleColumns | None = None) -> StepResult:
-        compiled = self._compile(*proposal.rows[:3])
+        compiled = self._compiled_for(proposal)
         heard = is_heard("is.training")
         if heard and evaluated is None:
             evaluated = self._by_example(*proposal.rows[:2])

@@ -161,6 +161,11 @@ class SVRGWrapper(OracleWrapper):
         """Steps are made one by one: between them a snapshot may be due."""
         return False
 
+    @property
+    def gathers_rows(self) -> bool:
+        """Rows are read on the host, where snapshots read theirs."""
+        return False
+
     def _factor(self) -> float:
         """What the next step's rule is given."""
         return check_share("coefficient", self.coefficient)

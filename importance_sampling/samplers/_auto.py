@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +14,7 @@ from ..protocols import Dataset, ScoringModel
 from ._pool import ModelSampler
 from ._reuse import PoolReuseSampler
 from ._strategies import POOLS, UNIFORM, Strategy, StrategyEstimates
+from .ahead import batches_by_score
 from .base import BaseSampler
 from .batch_size import Constant
 from .drawing import Resampling
@@ -329,6 +331,29 @@ class AutoSampler(BaseSampler):
         if self._history is not None:
             self._history.learn_scores(proposal.idxs, step.scores)
             self._scored += len(proposal.idxs)
+
+    def observe_many(
+        self, steps: Sequence[StepRecord], before: Callable[[StepRecord], None]
+    ) -> None:
+        """As `observe` of each step, in order; what is measured on them is worked out at once.
+
+        Args:
+            steps: the steps made, whose scores are known to be valid.
+            before: called with each step before it is learnt from.
+        """
+        table = None
+        if all(s.proposal.kind is Kind.HISTORY and s.proposal.reads_scores for s in steps):
+            table = batches_by_score(steps)
+        if table is None or self._history is None:
+            for step in steps:
+                before(step)
+                self.observe(step)
+            return
+        for step, moments in zip(steps, self._estimates.moments(*table), strict=True):
+            before(step)
+            self._estimates.add_time(step.proposal, step.seconds, step.steps_in_call)
+            self._estimates.add_moments(*moments)
+            self._history.learn_scores(step.proposal.idxs, step.scores)
 
     # -- deciding ---------------------------------------------------------------------------
 

@@ -105,6 +105,32 @@ class StrategyEstimates(Stateful):
             # What its probabilities give, or would have given, on what was drawn anyway.
             self.stored.add(weights, scores, would_be)
 
+    @staticmethod
+    def moments(weights: np.ndarray, scores: np.ndarray) -> list[tuple[float, ...]]:
+        """What `add_moments` takes, of several batches by the history.
+
+        Args:
+            weights: `(batches, b)` their weights 1/(N p).
+            scores: `(batches, b)` scores of the training passes.
+        """
+        found = (
+            *IdealReduction.moments(weights, scores),
+            *MeasuredReduction.moments(weights, scores),
+        )
+        return list(zip(*(column.tolist() for column in found), strict=True))
+
+    def add_moments(self, mean: float, square: float, uniform: float, weighted: float) -> None:
+        """As `add_scores` of a batch by the history, of which `moments` were taken.
+
+        Args:
+            mean: as for `IdealReduction.add_moments`.
+            square: likewise.
+            uniform: as for `MeasuredReduction.add_moments`.
+            weighted: likewise.
+        """
+        self.ideal.add_moments(mean, square)
+        self.stored.add_moments(uniform, weighted)
+
     def add_time(self, proposal: Proposal, seconds: float, steps_in_call: int = 1) -> None:
         """Learns how long a step took.
 

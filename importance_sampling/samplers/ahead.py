@@ -1,14 +1,25 @@
-"""How many batches a sampler may be asked for before it is told of a step."""
+"""Several batches at a time: how many a sampler may be asked for, and telling it of their steps."""
 
 from __future__ import annotations
 
-from .base import BaseSampler
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ..proposal import StepRecord
+
+if TYPE_CHECKING:
+    from .base import BaseSampler
 
 # What `batches_ahead` of a class makes a statement about.
 _DRAWS_OR_LEARNS = {
     *("propose", "propose_many", "candidates", "transform", "observe"),
     *("sample", "_get_samples_with_scores", "update", "_draw_stored"),
 }
+
+# What `observe_many` of a class makes a statement about.
+_LEARNS = {"observe", "update", "learn_scores"}
 
 
 def batches_ahead(sampler: BaseSampler, batch_size: int) -> int:
@@ -24,3 +35,37 @@ def batches_ahead(sampler: BaseSampler, batch_size: int) -> int:
         if not _DRAWS_OR_LEARNS.isdisjoint(vars(kind)):
             return 1
     return 1
+
+
+def observe_together(
+    sampler: BaseSampler, steps: Sequence[StepRecord], before: Callable[[StepRecord], None]
+) -> None:
+    """Tells a sampler of steps in order: at once where it says how, and one by one otherwise.
+
+    Args:
+        sampler: the sampler.
+        steps: the steps, whose scores are known to be valid.
+        before: called with each step before it is learnt from.
+    """
+    for kind in type(sampler).__mro__:
+        if "observe_many" in vars(kind):
+            vars(kind)["observe_many"](sampler, steps, before)
+            return
+        if not _LEARNS.isdisjoint(vars(kind)):
+            break
+    for step in steps:
+        before(step)
+        sampler.observe(step)
+
+
+def batches_by_score(steps: Sequence[StepRecord]) -> tuple[np.ndarray, np.ndarray] | None:
+    """Weights and scores of batches drawn by score, `(steps, b)` each; None if they are not alike.
+
+    Args:
+        steps: the steps that were made of them.
+    """
+    size = len(steps[0].proposal.idxs)
+    if not all(s.proposal.by_score and len(s.proposal.idxs) == size for s in steps):
+        return None
+    weights = np.stack([step.proposal.importance_weights for step in steps])
+    return weights, np.stack([step.scores for step in steps])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from ..protocols import Dataset, ScoringModel
 from ._history_store import DrawnBatches, PendingScores, Refresher, batches_at_once
 from ._model_scores import score_rows
 from ._stored_base import StoredScoreSampler
+from .ahead import batches_by_score
 from .batch_size import BatchSizer, Constant, batch_sizes, check_constant
 from .drawing import Resampling, split_rows, uniforms_for
 from .score_cells import ScoreCells, expected_scores, score_bin
@@ -388,6 +389,27 @@ class HistoryMixtureSampler(StoredScoreSampler):
         if proposal.by_score:
             self._reduction.add(proposal.importance_weights, step.scores)
         self.learn_scores(proposal.idxs, step.scores)
+
+    def observe_many(
+        self, steps: Sequence[StepRecord], before: Callable[[StepRecord], None]
+    ) -> None:
+        """As `observe` of each step, in order; what is measured on them is worked out at once.
+
+        Args:
+            steps: the steps made, whose scores are known to be valid.
+            before: called with each step before it is learnt from.
+        """
+        table = batches_by_score(steps)
+        if table is None:
+            for step in steps:
+                before(step)
+                self.observe(step)
+            return
+        moments = self._reduction.moments(*table)
+        for step, uniform, weighted in zip(steps, *map(np.ndarray.tolist, moments), strict=True):
+            before(step)
+            self._reduction.add_moments(uniform, weighted)
+            self.learn_scores(step.proposal.idxs, step.scores)
 
     def learn_scores(self, idxs: np.ndarray, scores: np.ndarray) -> None:
         """Learns from the scores of one step's examples, however they were drawn.

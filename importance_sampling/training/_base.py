@@ -25,6 +25,7 @@ from ..samplers import (
 from ..state_files import load_state
 from . import _arguments
 from ._arguments import Callbacks, KnownSettings, Verbose
+from ._device_data import OnDevice, check_device_data, on_device
 from ._fit import FitMethods
 from ._model_methods import ModelMethods
 from ._report import TrainingReport
@@ -164,7 +165,9 @@ class BaseTraining(FitMethods, ModelMethods, KnownSettings):
         on_scores: OnScores | None,
         initial_epoch: int = 0,
         steps_per_execution: int | None = None,
+        device_data: OnDevice = False,
     ) -> keras.callbacks.History:
+        device_data = check_device_data(device_data)
         epochs, initial_epoch = _arguments.check_epochs(epochs, initial_epoch)
         verbose = _arguments.check_verbose(verbose)
         callbacks = _arguments.check_callbacks(callbacks)
@@ -185,48 +188,49 @@ class BaseTraining(FitMethods, ModelMethods, KnownSettings):
         self._check_targets(dataset)
         if validation is not None:
             self.model.dry_run("validation_data", *validation.first_rows())
-        sampler = self.sampler(dataset, batch_size, steps_per_epoch, epochs)
-        self._restore_history(sampler, batch_size)
-        suits = steps_for(self.model, sampler, first_rows, batch_size, steps_per_epoch, epochs)
-        calls = StepsPerCall(self.original_model, together, suits)
-        loop = Loop(
-            self.model,
-            sampler,
-            self.original_model,
-            batch_size,
-            on_sample,
-            on_scores,
-            processes=processes,
-            calls=calls,
-        )
-        self._report = loop.report
-        kind, score = type(self).__name__, self.model.score_name
-        saved = self._saved = SavedState(loop, kind, score, steps_per_epoch, first_rows)
-        if processes is not None:
-            given = {
-                "epochs": epochs,
-                "initial_epoch": initial_epoch,
-                "callbacks": saving_callbacks(callbacks),
-                "load_state": None if self._loaded is None else self._loaded[0]["loop"]["step"],
-                "on_scores": on_scores is not None,
-                "validation_data": validation is not None,
-            }
-            check_same(processes, {**saved.belongs_to(), **given}, first_rows)
-        own_callbacks = self._own_callbacks(callbacks, saved)
-        with (
-            contextlib.closing(sampler),
-            saved.noting_interruption(),
-            loop.report.ending_with(sampler),
-        ):
-            self.history = loop.run(
-                epochs=epochs,
-                steps_per_epoch=steps_per_epoch,
-                callbacks=callbacks,
-                verbose=verbose,
-                validation=validation,
-                initial_epoch=initial_epoch,
-                own_callbacks=own_callbacks,
+        with on_device(self.model, dataset, device_data) as dataset:
+            sampler = self.sampler(dataset, batch_size, steps_per_epoch, epochs)
+            self._restore_history(sampler, batch_size)
+            suits = steps_for(self.model, sampler, first_rows, batch_size, steps_per_epoch, epochs)
+            calls = StepsPerCall(self.original_model, together, suits)
+            loop = Loop(
+                self.model,
+                sampler,
+                self.original_model,
+                batch_size,
+                on_sample,
+                on_scores,
+                processes=processes,
+                calls=calls,
             )
+            self._report = loop.report
+            kind, score = type(self).__name__, self.model.score_name
+            saved = self._saved = SavedState(loop, kind, score, steps_per_epoch, first_rows)
+            if processes is not None:
+                given = {
+                    "epochs": epochs,
+                    "initial_epoch": initial_epoch,
+                    "callbacks": saving_callbacks(callbacks),
+                    "load_state": None if self._loaded is None else self._loaded[0]["loop"]["step"],
+                    "on_scores": on_scores is not None,
+                    "validation_data": validation is not None,
+                }
+                check_same(processes, {**saved.belongs_to(), **given}, first_rows)
+            own_callbacks = self._own_callbacks(callbacks, saved)
+            with (
+                contextlib.closing(sampler),
+                saved.noting_interruption(),
+                loop.report.ending_with(sampler),
+            ):
+                self.history = loop.run(
+                    epochs=epochs,
+                    steps_per_epoch=steps_per_epoch,
+                    callbacks=callbacks,
+                    verbose=verbose,
+                    validation=validation,
+                    initial_epoch=initial_epoch,
+                    own_callbacks=own_callbacks,
+                )
         return self.history
 
     def _own_callbacks(self, callbacks: Callbacks, saved: SavedState) -> list[Restorer]:

@@ -95,6 +95,21 @@ def _has_batch_hooks(callback: keras.callbacks.Callback) -> bool:
     )
 
 
+def may_change_data(callbacks: keras.callbacks.CallbackList) -> bool:
+    """Whether any callback is not Keras' own, which change no data.
+
+    Args:
+        callbacks: those of the training.
+    """
+    if type(callbacks) is not keras.callbacks.CallbackList:
+        return True
+    return any(
+        isinstance(callback, keras.callbacks.LambdaCallback)
+        or type(callback).__module__.partition(".")[0] not in _CHANGE_NO_DATA
+        for callback in callbacks.callbacks
+    )
+
+
 def anybody_hears_batches(callbacks: keras.callbacks.CallbackList) -> bool:
     """Whether any callback does something at batches.
 
@@ -107,6 +122,10 @@ def anybody_hears_batches(callbacks: keras.callbacks.CallbackList) -> bool:
     if type(callbacks) is not keras.callbacks.CallbackList:
         return True
     return any(_has_batch_hooks(callback) for callback in callbacks.callbacks)
+
+
+# Packages whose callbacks leave the training data as it is.
+_CHANGE_NO_DATA = {"keras", __name__.partition(".")[0]}
 
 
 def _saves_by_epoch(callback: Any) -> bool:

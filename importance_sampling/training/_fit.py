@@ -16,6 +16,7 @@ from ..model_wrappers.introspection import input_shapes
 from ..protocols import Dataset
 from . import _arguments
 from ._arguments import BATCH_SIZE, Callbacks, Verbose, check_count, check_optional_count
+from ._device_data import OnDevice
 from ._exclusive import alone, check_alone
 from ._stepper import OnSample, OnScores
 from ._together import share_generator
@@ -47,6 +48,7 @@ class FitMethods:
         on_scores: OnScores | None,
         initial_epoch: int = 0,
         steps_per_execution: int | None = None,
+        device_data: OnDevice = False,
     ) -> keras.callbacks.History:
         raise NotImplementedError(f"{type(self).__name__} must implement _run(...)")
 
@@ -72,6 +74,7 @@ class FitMethods:
         validation_batch_size: int | None = None,
         validation_freq: int | Container[int] = 1,
         steps_per_execution: int | None = None,
+        device_data: OnDevice = "auto",
         **unknown: Never,
     ) -> keras.callbacks.History:
         """Trains the model as `model.fit` does, with importance sampling.
@@ -113,6 +116,11 @@ class FitMethods:
                 one. Defaults to None: as many as the model was compiled with, where that is more
                 than 1, otherwise as many as suit the model, and only where nobody looks at single
                 steps (docs/speed.md).
+            device_data: "auto", True or False, whether the arrays are put on the device once and
+                rows of them gathered there, instead of on the host for each call of the device.
+                Results are the same. "auto", the default, does so on other devices than a CPU, for
+                data in memory that takes at most a quarter of the device's free memory. True is
+                refused for data in batches.
             **unknown: arguments that there are not.
 
         Returns:
@@ -124,6 +132,7 @@ class FitMethods:
 
         Raises:
             TypeError: for an argument that there is not; names the one most alike.
+            MemoryError: for `device_data=True` with data that does not fit, before the first step.
             ValueError: for data or arguments that cannot work, before the first step; and for
                 scores that are NaN or infinite, at the step at which they appear.
         """
@@ -160,6 +169,7 @@ class FitMethods:
                 on_sample=on_sample,
                 on_scores=on_scores,
                 steps_per_execution=steps_per_execution,
+                device_data=device_data,
             )
 
     def _adapt(self, x: Any, *rest: Any, **options: Any) -> data.DataAdapter:

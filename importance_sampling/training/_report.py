@@ -5,15 +5,16 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from .._arrays import dataset_length
 from .._files import write_whole
+from ..data.arrays import ArraysOnDevice
 from ..proposal import Kind, Proposal
 from ..samplers import BaseSampler
 from ._course import Course
@@ -23,6 +24,12 @@ from ._step_costs import StepCosts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+
+def _effective_shares(weights: np.ndarray) -> Any:
+    """Effective sample sizes over the last axis, as a share of the batch."""
+    total, squares = np.add.reduce(weights, axis=-1), np.add.reduce(weights**2, axis=-1)
+    return total**2 / (weights.shape[-1] * squares)
 
 
 class TrainingReport:
@@ -46,6 +53,8 @@ class TrainingReport:
             knows.
         examples: int, examples trained on, each time they were.
         choices: list of dicts, the decisions of `presample="auto"`, first to last.
+        rows_read: str, where steps read their rows: on the `"host"`, or on the `"device"`, where
+            `device_data` keeps the training set.
     """
 
     def __init__(self, n: int | None, batch_size: int):
@@ -58,6 +67,7 @@ class TrainingReport:
         self.why_uniform: str | None = None
         self.examples = 0
         self.choices: list[dict[str, Any]] = []
+        self.rows_read: Literal["host", "device"] = "host"
         self._draws = None if n is None else DrawCounts(n)
         self._costs = StepCosts(batch_size)
         self._noise = 0.0
@@ -87,6 +97,8 @@ class TrainingReport:
         """
         report = cls(dataset_length(sampler.dataset), batch_size)
         report.choices = getattr(sampler, "choices", report.choices)
+        if isinstance(sampler.dataset, ArraysOnDevice):
+            report.rows_read = "device"
         return report
 
     def add(
@@ -96,6 +108,7 @@ class TrainingReport:
         drawing: float,
         reduction: float,
         steps_in_call: int = 1,
+        effective: float | None = None,
     ) -> None:
         """Counts a step in.
 
@@ -105,6 +118,8 @@ class TrainingReport:
             drawing: how long the draw took.
             reduction: the present estimate of the variance reduction of draws by score.
             steps_in_call: int, how many steps were made in the call that it was one of.
+            effective: the effective sample size of a draw by score, as a share of the batch; None
+                to work it out.
         """
         kind = proposal.kind.value
         self.steps[kind] = self.steps.get(kind, 0) + 1
@@ -114,18 +129,37 @@ class TrainingReport:
         size = len(proposal.idxs)
         self.examples += size
         self._costs.add(proposal, seconds, steps_in_call)
-        effective, used = 1.0, 1.0
+        used = 1.0
         if proposal.by_score:
-            w = proposal.importance_weights
-            total, squares = np.add.reduce(w), np.add.reduce(w**2)
-            effective, used = float(total**2 / (len(w) * squares)), reduction
+            if effective is None:
+                effective = float(_effective_shares(proposal.importance_weights))
+            used = reduction
             self._reductions += reduction
             self._noise += self.batch_size / (size * reduction**2)
             self._gains += reduction * (size / self.batch_size) ** 0.5
             self._sizes += effective
         if self._draws is not None:
             self._draws.add(proposal.idxs)
-        self._course.add(used, reduction, effective, float(proposal.by_score), size)
+        share = 1.0 if effective is None else effective
+        self._course.add(used, reduction, share, float(proposal.by_score), size)
+
+    def add_call(
+        self, proposals: Sequence[Proposal], seconds: float, drawing: float, reduction: float
+    ) -> None:
+        """Counts the steps of one call of the device in.
+
+        Args:
+            proposals: what was drawn, step by step.
+            seconds: how long each step took in all.
+            drawing: how long each draw took.
+            reduction: as for `add`.
+        """
+        shares: list[float | None] = [None] * len(proposals)
+        size = len(proposals[0].idxs)
+        if len(proposals) > 1 and all(p.by_score and len(p.idxs) == size for p in proposals):
+            shares = _effective_shares(np.stack([p.importance_weights for p in proposals])).tolist()
+        for proposal, share in zip(proposals, shares, strict=True):
+            self.add(proposal, seconds, drawing, reduction, len(proposals), share)
 
     @contextlib.contextmanager
     def ending_with(self, sampler: BaseSampler) -> Iterator[None]:

@@ -36,6 +36,7 @@ FIELDS = (
     "relative_time",
     "gain",
     "choices",
+    "rows_read",
 )
 """What of a report `to_dict` takes as it is."""
 
@@ -93,6 +94,8 @@ def _times(report: Report) -> Iterator[tuple[str, str]]:
         f"seconds of training with compiling, {drawing:.1f} of them ({share:.0%}) spent on "
         "drawing and scoring",
     )
+    if report["rows_read"] == "device":
+        yield "", "Rows are gathered on the device, where the training set stays."
 
 
 def _uniform(report: Report) -> Iterator[tuple[str, str]]:

@@ -15,9 +15,10 @@ from .._state import Stateful
 from ..backend.base import Runtime
 from ..backend.processes import Processes
 from ..model_wrappers import ModelWrapper
-from ..proposal import InvalidScores, Proposal, StepRecord, at_step
+from ..model_wrappers._step_result import scores_together
+from ..proposal import InvalidScores, Proposal, StepRecord, are_valid, at_step
 from ..samplers import BaseSampler
-from ..samplers.ahead import batches_ahead
+from ..samplers.ahead import batches_ahead, observe_together
 from ._own_code import runs_own_code
 from ._pending_steps import restored_step, saved_step
 from ._report import TrainingReport
@@ -217,8 +218,7 @@ class Stepper(Stateful):
             with contextlib.suppress(InvalidScores):
                 self._observe_pending(keep=count - 1)
         self._unread_logs = results[-1].logs
-        for proposal in proposals:
-            self.report.add(proposal, seconds, drawing, self.logs.estimate, steps_in_call=count)
+        self.report.add_call(proposals, seconds, drawing, self.logs.estimate)
         return count
 
     def _logs_of_step(self) -> dict[str, Any]:
@@ -237,12 +237,46 @@ class Stepper(Stateful):
             return len(record.scores) > 0
         return wanted
 
+    def _have_valid_scores(self, records: list[StepRecord]) -> bool:
+        """Whether scores of steps of one call, all of them read, are valid; they are then kept."""
+        if not all(r.proposal.reads_scores and r.proposal.pool_scores is None for r in records):
+            return False
+        scores = scores_together([record.outcome for record in records])
+        if scores is None or not are_valid(scores):
+            return False
+        for record, row in zip(records, scores, strict=True):
+            record.keep_scores(row)
+        return True
+
+    def _observe_together(self, records: list[StepRecord]) -> None:
+        """Tells the sampler of steps of one call, and the logs of each before the next is told.
+
+        Args:
+            records: the first of those pending, whose scores are valid.
+        """
+        told: list[StepRecord] = []
+
+        def before(record: StepRecord) -> None:
+            if told:
+                self.logs.add_scores(told[-1])
+            told.append(record)
+            del self._pending[0]
+            self.logs.count_reduction(record.proposal)
+            self._show_model()
+
+        observe_together(self.sampler, records, before)
+        self.logs.add_scores(records[-1])
+
     def _observe_pending(self, keep: int = 0) -> None:
         """Tells the sampler of steps in order, but for the last few, and the logs of their scores.
 
         Args:
             keep: int, how many steps it is told of later.
         """
+        records = self._pending[: len(self._pending) - keep]
+        if len(records) > 1 and self.on_scores is None and self._have_valid_scores(records):
+            self._observe_together(records)
+            return
         while len(self._pending) > keep:
             record = self._pending[0]
             wanted = self._wait_for_scores(record)

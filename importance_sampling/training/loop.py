@@ -23,6 +23,7 @@ from ._callbacks import (
     counting,
     first_epoch,
     looks_at_batches,
+    may_change_data,
     watches_batches,
 )
 from ._stepper import Stepper
@@ -145,6 +146,7 @@ class Loop(Stepper):
             hooks.on_epoch_begin(epoch)
             _interrupts.renew()
             load_model_state(self.model, state)
+            self._renew_data(hooks)
             return
         self.epoch = epoch
         self.model.reset_metrics()
@@ -154,6 +156,13 @@ class Loop(Stepper):
         self.logs.begin_epoch()
         self.sampler.begin_epoch(epoch)
         self._last_logs, self._unread_logs = {}, None
+        self._renew_data(hooks)
+
+    def _renew_data(self, hooks: keras.callbacks.CallbackList) -> None:
+        """Puts data that stays on the device there anew, if somebody may have changed it."""
+        own = self.on_sample is not None or self.on_scores is not None
+        if self.wrapper.gathers_rows and (own or may_change_data(hooks)):
+            self.wrapper.renew_data()
 
     def _epoch(
         self,

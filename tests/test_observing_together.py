@@ -1,0 +1,126 @@
+"""Steps of one call are learnt from together: to the last bit as one after the other."""
+
+import keras
+import numpy as np
+import pytest
+from helpers import adam_mlp, data, numbered
+from test_resume import equal, values
+
+from importance_sampling import HistoryImportanceTraining, ImportanceTraining
+from importance_sampling.proposal import Kind, StepRecord
+from importance_sampling.reweighting import UNBIASED, BiasedReweightingPolicy
+from importance_sampling.samplers import AutoSampler, HistoryMixtureSampler
+from importance_sampling.samplers._strategies import HISTORY
+from importance_sampling.samplers.ahead import observe_together
+from importance_sampling.samplers.compatibility import GivenScores
+from importance_sampling.samplers.variance import IdealReduction, MeasuredReduction
+from importance_sampling.training._report import _effective_shares
+from importance_sampling.training._stepper import Stepper
+
+exact = pytest.mark.exact
+any_backend = pytest.mark.any_backend
+
+N, BATCH = 512, 8
+
+
+def flat(state):
+    """A state as text: arrays by their bytes, numbers by all of their digits."""
+    if isinstance(state, dict):
+        return {name: flat(value) for name, value in state.items()}
+    if isinstance(state, list | tuple):
+        return [flat(value) for value in state]
+    return state.tobytes() if isinstance(state, np.ndarray) else repr(state)
+
+
+def of_history(policy):
+    return HistoryMixtureSampler(numbered(N), policy, rng=3)
+
+
+def of_auto(policy):
+    sampler = AutoSampler(numbered(N), policy, None, steps=1000, rng=3)
+    # Beyond its decisions, which are made by measured times.
+    sampler._seen, sampler._next_decision, sampler._strategy = N, 10**6, HISTORY
+    sampler._history.end_first_pass()
+    return sampler
+
+
+def steps_of(sampler, calls, together):
+    """Makes calls of steps, tells of each, and returns what was known before each was learnt."""
+    rng, known = np.random.default_rng(7), []
+    for _ in range(calls):
+        proposals = sampler.propose_many(BATCH, 8)
+        records = [
+            StepRecord(p, GivenScores(rng.gamma(0.3, size=len(p.idxs))), seconds=0.5)
+            for p in proposals
+        ]
+        before = lambda record: known.append(sampler.variance_reduction)  # noqa: E731
+        if together:
+            observe_together(sampler, records, before)
+        else:
+            for record in records:
+                before(record)
+                sampler.observe(record)
+    assert proposals[0].kind is Kind.HISTORY
+    return known
+
+
+@any_backend
+@exact
+@pytest.mark.parametrize("make", [of_history, of_auto])
+@pytest.mark.parametrize("policy", [UNBIASED, BiasedReweightingPolicy(0.5)])
+def test_the_state_is_the_same(make, policy):
+    one, many = make(policy), make(policy)
+    known = steps_of(one, 12, False)
+    assert known == steps_of(many, 12, True) and len(set(known)) > 8
+    assert flat(one.state_dict()) == flat(many.state_dict())
+
+
+@any_backend
+@exact
+@pytest.mark.parametrize("size", [1, 7, 128, 1001])
+def test_moments_of_many_batches_are_those_of_each(size):
+    rng = np.random.default_rng(size)
+    for batches in (2, 32):
+        weights, scores = rng.gamma(0.3, size=(2, batches, size))
+        for kind in (MeasuredReduction, IdealReduction):
+            table = np.stack(kind.moments(weights, scores), -1)
+            for row, w, s in zip(table, weights, scores, strict=True):
+                assert row.tolist() == [float(m) for m in kind.moments(w, s)]
+        shares = [float(_effective_shares(w)) for w in weights]
+        assert _effective_shares(weights).tolist() == shares
+
+
+@any_backend
+@exact
+def test_whoever_learns_in_a_way_of_his_own_is_told_step_by_step():
+    told = []
+
+    class Own(HistoryMixtureSampler):
+        def observe(self, step):
+            told.append(step.step)
+            super().observe(step)
+
+    steps_of(Own(numbered(N), UNBIASED, rng=3), 9, True)
+    assert len(told) == 9 * 8
+
+
+@pytest.mark.end_to_end
+@pytest.mark.one_backend("tensorflow", "jax")
+def test_training_is_the_same(monkeypatch):
+    def train(make, **options):
+        keras.utils.set_random_seed(1)
+        model = adam_mlp()
+        training = make(model, seed=5, **options)
+        x, y = data(N)
+        fit = training.fit(x, y, batch_size=BATCH, epochs=3, verbose=0, steps_per_execution=8)
+        report = training.report()
+        return values(model), fit.history, report.course(), report.draws.tolist()
+
+    ways = (HistoryImportanceTraining, {}), (ImportanceTraining, {"tau_th": 1e9})
+    at_once = [train(make, **options) for make, options in ways]
+    asked = []
+    monkeypatch.setattr(Stepper, "_have_valid_scores", lambda self, records: asked.append(records))
+    for (make, options), found in zip(ways, at_once, strict=True):
+        again = train(make, **options)
+        assert equal(found[0], again[0]) and found[1:] == again[1:]
+    assert asked
