@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._arrays import dataset_length
-from .._files import write_whole
+from .._files import Allocate, write_whole
 from ..proposal import Kind, Proposal
 from ..samplers import BaseSampler
 from ._course import Course
@@ -48,7 +48,7 @@ class TrainingReport:
         choices: list of dicts, the decisions of `presample="auto"`, first to last.
     """
 
-    def __init__(self, n: int | None, batch_size: int):
+    def __init__(self, n: int | None, batch_size: int, allocate: Allocate = np.zeros):
         self.batch_size = batch_size
         self.steps: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
@@ -58,7 +58,7 @@ class TrainingReport:
         self.why_uniform: str | None = None
         self.examples = 0
         self.choices: list[dict[str, Any]] = []
-        self._draws = None if n is None else DrawCounts(n)
+        self._draws = None if n is None else DrawCounts(n, allocate)
         self._costs = StepCosts(batch_size)
         self._noise = 0.0
         self._gains = 0.0
@@ -85,7 +85,7 @@ class TrainingReport:
         Returns:
             A `TrainingReport`.
         """
-        report = cls(dataset_length(sampler.dataset), batch_size)
+        report = cls(dataset_length(sampler.dataset), batch_size, sampler.allocate)
         report.choices = getattr(sampler, "choices", report.choices)
         return report
 
