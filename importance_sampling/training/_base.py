@@ -10,10 +10,11 @@ import keras
 import numpy as np
 
 from .._arrays import TRIED_ROWS, dataset_length, take_rows
-from .._files import AnyPath
+from .._files import Allocate, AnyPath
 from ..backend.processes import current
-from ..data import StreamDataset
+from ..data import RowsByIndex, StreamDataset
 from ..data import arrays as _data
+from ..data.when_needed import RowsWhenNeeded, whole_of
 from ..model_wrappers import OracleWrapper, Score, ScoreDtype
 from ..protocols import Dataset
 from ..reweighting import ReweightingPolicy
@@ -51,6 +52,9 @@ class BaseTraining(FitMethods, ModelMethods, KnownSettings):
         seed: int or None; all randomness of the training comes from one generator made of it.
         score_dtype: the type that forward passes for scores compute in; see `OracleWrapper`.
     """
+
+    _allocate: Allocate = np.empty
+    """Makes the arrays of a state that is read from a file."""
 
     def __init__(
         self,
@@ -188,6 +192,9 @@ class BaseTraining(FitMethods, ModelMethods, KnownSettings):
         self._check_targets(dataset)
         if validation is not None:
             self.model.dry_run("validation_data", *validation.first_rows())
+        if processes is not None and length is not None and getattr(dataset, "reads_ahead", False):
+            # Each process reads its own part of a batch, and nothing ahead: it cannot know which.
+            dataset = RowsWhenNeeded(dataset)
         with on_device(self.model, dataset, device_data) as dataset:
             sampler = self.sampler(dataset, batch_size, steps_per_epoch, epochs)
             self._restore_history(sampler, batch_size)
@@ -291,7 +298,7 @@ class BaseTraining(FitMethods, ModelMethods, KnownSettings):
             ValueError: if it is of something else; also at the beginning of `fit`, if it is of
                 another model, other data or other arguments.
         """
-        state = load_state(Path(path))
+        state = load_state(Path(path), self._allocate)
         check_belongs(state, {"training": type(self).__name__}, path)
         self._loaded = state, path
 
@@ -304,15 +311,17 @@ class BaseTraining(FitMethods, ModelMethods, KnownSettings):
             last is not None
             and type(last[0]) is type(sampler)
             and last[1] == batch_size
-            and _data.same_data(last[0].dataset, sampler.dataset)
+            and _data.same_data(whole_of(last[0].dataset), whole_of(sampler.dataset))
         ):
             sampler.restore_history(last[0])
         self._last = sampler, batch_size
 
     def _check_targets(self, dataset: Dataset) -> None:
-        """Checks all targets that are in memory now, and those of a stream when they are read."""
+        """Checks all targets that are in memory now, and others when they are read."""
         if isinstance(dataset, _data.ArrayDataset) and dataset.targets is not None:
             self.model.check_targets(dataset.targets, "y")
+        elif isinstance(dataset, RowsByIndex):
+            dataset.check = lambda rows: self.model.check_targets(rows[1], "y")
         elif isinstance(dataset, StreamDataset):
             dataset.check = lambda rows: self.model.check_targets(rows[1], "y")
             dataset.check_padding = self.model.check_padding
