@@ -30,6 +30,17 @@ def is_torch_loader(data: object) -> bool:
     return torch_data is not None and isinstance(data, torch_data.DataLoader)
 
 
+def is_torch_dataset(data: object) -> bool:
+    """Whether `data` is a `torch.utils.data.Dataset` whose examples have an index and a number."""
+    torch_data = _module("torch.utils.data")
+    return (
+        torch_data is not None
+        and isinstance(data, torch_data.Dataset)
+        and not isinstance(data, torch_data.IterableDataset)
+        and hasattr(data, "__len__")
+    )
+
+
 def is_distributed(data: object) -> bool:
     """Whether `data` is split among replicas of `tf.distribute`: a data set, or values of one."""
     tf = _module("tensorflow")

@@ -4,7 +4,8 @@
     validation -> adapt(validation_data) -> adapter.keras_arguments(), adapter.batches()
 
 Each kind of data has an adapter of its own, in a file of its own; which one it is, is decided in
-`find_kind` and nowhere else. To add a kind, write a `StreamAdapter` and name it there.
+`find_kind` and nowhere else. To add a kind, write a `StreamAdapter`, or an `IndexedAdapter`, and
+name it there.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from .dataset import BaseDataset
 from .dataset_adapter import DatasetAdapter
 from .generator import GeneratorAdapter, IterableAdapter
 from .grain_data import GrainAdapter
+from .hugging_face import HuggingFaceAdapter
+from .indexed import IndexedExamples, IndexedExamplesAdapter, RowsByIndex
 from .py_dataset import PyDatasetAdapter
 from .stream import StreamDataset, StreamEnded
 from .stream_adapter import StreamAdapter
@@ -30,7 +33,10 @@ __all__ = [
     "BaseDataset",
     "DataAdapter",
     "DatasetAdapter",
+    "HuggingFaceAdapter",
+    "IndexedExamples",
     "Options",
+    "RowsByIndex",
     "StreamAdapter",
     "StreamDataset",
     "StreamEnded",
@@ -50,6 +56,9 @@ _STREAMS: tuple[type[StreamAdapter], ...] = (
 )
 """Kinds of data in batches; the first that takes some data has it."""
 
+_INDEXED: tuple[type[DataAdapter], ...] = (HuggingFaceAdapter, IndexedExamplesAdapter)
+"""Kinds of data that is read by index."""
+
 
 def find_kind(data: object) -> type[DataAdapter]:
     """The kind of some data: the one place that tells kinds apart.
@@ -60,7 +69,7 @@ def find_kind(data: object) -> type[DataAdapter]:
     Returns:
         The class of the adapter for it; `ArrayAdapter` for all that is not known better.
     """
-    kinds: tuple[type[DataAdapter], ...] = (DatasetAdapter, *_STREAMS)
+    kinds: tuple[type[DataAdapter], ...] = (DatasetAdapter, *_INDEXED, *_STREAMS)
     return next((kind for kind in kinds if kind.takes(data)), ArrayAdapter)
 
 
@@ -82,12 +91,13 @@ def adapt(x: Nested, y: Nested = None, sample_weight: Nested = None, **options: 
     """
     check_not_distributed(x, "validation_data" if options.get("role") == "validation" else "x")
     kind: Any = find_kind(x)
-    if kind is ArrayAdapter:
-        return ArrayAdapter(x, y, sample_weight, Options(**options))
+    if kind in (ArrayAdapter, HuggingFaceAdapter):
+        # Of the latter `y` and `sample_weight` are columns.
+        return kind(x, y, sample_weight, Options(**options))
     adapter: DataAdapter = kind(x, Options(**options))
     reasons = {
         "y": "the targets come with it",
-        "sample_weight": "yield (x, y, sample_weight) instead",
+        "sample_weight": "let it give (x, y, sample_weight) instead",
     }
     for argument, value in (("y", y), ("sample_weight", sample_weight)):
         if value is not None:
@@ -121,7 +131,8 @@ def adapt_validation(data: Any, **options: Any) -> DataAdapter:
     if find_kind(data) is ArrayAdapter:
         raise TypeError(
             "`validation_data` must be (x, y), (x, y, sample_weight), a tf.data.Dataset, a "
-            "DataLoader, a PyDataset, a Grain data set or a generator of batches, got "
+            "DataLoader, a PyDataset, a Grain data set, an IndexedExamples or a generator of "
+            "batches, got "
             f"{type(data).__name__}."
         )
     return adapt(data, role="validation", **options)

@@ -20,6 +20,7 @@ from ._convert import (
 from .adapter import DataAdapter, Options, Rows, TrainingData
 from .class_weight import class_weights
 from .dataset import BaseDataset, output_size, row_shapes
+from .indexed import RowsByIndex
 
 
 class ArrayAdapter(DataAdapter):
@@ -222,10 +223,12 @@ def same_data(one: object, other: object) -> bool:
 
     Returns:
         bool; False where one of them is no `ArrayDataset` of numpy arrays, unless they are the same
-        object.
+        object or are read by index from the same.
     """
     if one is other:
         return True
+    if isinstance(one, RowsByIndex) and isinstance(other, RowsByIndex):
+        return one.same_as(other)
     if not isinstance(one, ArrayDataset) or not isinstance(other, ArrayDataset):
         return False
     places = []

@@ -10,6 +10,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from ..data.dataset import BaseDataset
+from ..data.indexed import IndexedExamples
 from ..data.stream import StreamEnded
 from ._augmented import AugmentedImages, OntheflyAugmentedImages
 from ._files import CIFAR10, CIFAR100, MNIST
@@ -47,6 +48,7 @@ __all__ = [
     "ImageNetDownsampled",
     "InMemoryDataset",
     "InMemoryImageDataset",
+    "IndexedExamples",
     "OntheflyAugmentedImages",
     "PennTreeBank",
     "PixelByPixelMNIST",

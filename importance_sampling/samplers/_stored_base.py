@@ -38,7 +38,9 @@ def length_or_refuse(sampler: BaseSampler, dataset: Dataset) -> int:
         raise NotImplementedError(
             f"{type(sampler).__name__} keeps something for every example, and a stream has no "
             "examples to come back to. Train on a stream with ImportanceTraining(model, "
-            'presample="auto"), or with ModelSampler; or use a data set with a length.'
+            'presample="auto"), or with ModelSampler; or use data with a length: arrays, memory '
+            "maps, a datasets.Dataset, or what gives an example for an index, as "
+            "importance_sampling.datasets.IndexedExamples(source)."
         )
     return length
 

@@ -12,7 +12,7 @@ import numpy as np
 from .._arrays import TRIED_ROWS, dataset_length, take_rows
 from .._files import AnyPath
 from ..backend.processes import current
-from ..data import StreamDataset
+from ..data import RowsByIndex, StreamDataset
 from ..data import arrays as _data
 from ..model_wrappers import OracleWrapper, Score, ScoreDtype
 from ..protocols import Dataset
@@ -310,9 +310,11 @@ class BaseTraining(FitMethods, ModelMethods, KnownSettings):
         self._last = sampler, batch_size
 
     def _check_targets(self, dataset: Dataset) -> None:
-        """Checks all targets that are in memory now, and those of a stream when they are read."""
+        """Checks all targets that are in memory now, and others when they are read."""
         if isinstance(dataset, _data.ArrayDataset) and dataset.targets is not None:
             self.model.check_targets(dataset.targets, "y")
+        elif isinstance(dataset, RowsByIndex):
+            dataset.check = lambda rows: self.model.check_targets(rows[1], "y")
         elif isinstance(dataset, StreamDataset):
             dataset.check = lambda rows: self.model.check_targets(rows[1], "y")
             dataset.check_padding = self.model.check_padding

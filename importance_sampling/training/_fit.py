@@ -84,9 +84,11 @@ class FitMethods:
                 are read), tensors of any backend, pandas objects, scipy sparse matrices, or
                 nested lists and dicts of them. Or the whole of the data, in batches: a
                 `tf.data.Dataset`, PyTorch `DataLoader`, `keras.utils.PyDataset`, Grain data set
-                or a generator.
-            y: targets with n rows, likewise. None with data in batches, or for a model whose
-                own `compute_loss` needs no targets.
+                or a generator; by index: an `IndexedExamples`, a map-style `Dataset` of
+                PyTorch. Or a `datasets.Dataset` of HuggingFace, or columns of one.
+            y: targets with n rows, likewise; of a `datasets.Dataset` the name of a column, or a
+                column. None with data in batches or by index, or for a model whose own
+                `compute_loss` needs no targets.
             batch_size: int, examples per step; what whole batches leave of the data is one
                 more, as in Keras. Defaults to `32`. Data in batches keeps its own.
             epochs: int, when to stop, counted from 0. Defaults to `1`.

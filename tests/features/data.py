@@ -131,6 +131,40 @@ def memory_maps(cell):
     assert "importance-sampling-rows" in threads
 
 
+@works(
+    "HuggingFace `datasets`",
+    "columns by name, `fit(dataset, y='label')`, or `fit(dataset['image'], dataset['label'])`; "
+    "mapped from files, only the rows drawn are read",
+)
+def hugging_face(cell):
+    import datasets
+
+    x, y = data(48)
+    rows = datasets.Dataset.from_dict({"image": x, "label": y})
+    cell.fit_alike(
+        adam_mlp,
+        ((rows, "label"), {"validation_data": (rows["image"], "label")}),
+        ((x, y), {"validation_data": (x, y)}),
+    )
+
+
+@works(
+    "Examples by index: PyTorch's map-style `Dataset`, `IndexedExamples`",
+    "Grain data sets of single examples, records of files; only those drawn are read",
+)
+def examples_by_index(cell):
+    import grain
+    import torch
+
+    from importance_sampling.datasets import IndexedExamples
+
+    x, y = data(48)
+    rows = torch.utils.data.TensorDataset(torch.tensor(x), torch.tensor(y))
+    cell.fit_alike(adam_mlp, ((rows,), {}), ((x, y), {}), batch_size=16)
+    mapped = grain.MapDataset.source(list(zip(x, y, strict=True)))
+    cell.fit(adam_mlp(), IndexedExamples(mapped), batch_size=16, validation_split=0.25)
+
+
 @works("Integer and boolean arrays")
 def integers(cell):
     x, y = data(48)
