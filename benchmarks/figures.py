@@ -140,9 +140,15 @@ def _stored_scores(files: Files, options: dict[str, str]) -> Rows:
     (stored,) = files.values()
     examples = stored["settings"]["examples"]
     table = [["sampler", "a draw of 128 and its update", "bytes per example, at the peak"]]
+    # Older files do not tell the first draw.
+    told = all("first_seconds" in row for row in stored["rows"].values())
+    if told:
+        table[0].append("the first draw")
     for name, row in stored["rows"].items():
+        kind, *where = name.split(", ")
         size = row["mebibytes"] * 2**20 / examples
-        table.append([f"`{name}`", f"{row['milliseconds']:.2f} ms", f"{size:.1f}"])
+        cells = [", ".join([f"`{kind}`", *where]), f"{row['milliseconds']:.2f} ms", f"{size:.1f}"]
+        table.append([*cells, f"{row['first_seconds']:.1f} s"] if told else cells)
     return table
 
 

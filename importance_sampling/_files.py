@@ -22,6 +22,9 @@ from ._untrusted import (
     regular_file,
 )
 
+Allocate: TypeAlias = Callable[[tuple[int, ...], Any], np.ndarray]
+"""Makes an array of a shape and type, as `numpy.zeros` does."""
+
 AnyPath: TypeAlias = str | os.PathLike[str]
 """A path as users give it."""
 
@@ -93,13 +96,19 @@ def final_name(name: str) -> str | None:
     return found and found[1]
 
 
-def read_npz(path: Path, required: Sequence[str] = (), only: bool = False) -> dict[str, np.ndarray]:
+def read_npz(
+    path: Path,
+    required: Sequence[str] = (),
+    only: bool = False,
+    allocate: Allocate = np.empty,
+) -> dict[str, np.ndarray]:
     """Arrays of a `.npz` file; pickled ones are refused, and so is what says a wrong size.
 
     Args:
         path: the file.
         required: names of arrays that it must hold. Defaults to none.
         only: bool, whether to leave all other arrays unread. Defaults to `False`.
+        allocate: makes the arrays. Defaults to arrays in memory.
 
     Returns:
         dict of name to array.
@@ -120,7 +129,8 @@ def read_npz(path: Path, required: Sequence[str] = (), only: bool = False) -> di
             check_members(members.values(), size)
             for name, info in members.items():
                 with reading(info.filename, "an array"), archive.open(info) as stream:
-                    arrays[name] = read_array(stream, read_header(stream, info.file_size))
+                    header = read_header(stream, info.file_size)
+                    arrays[name] = read_array(stream, header, allocate)
     if missing:
         held = sorted(name[:_LONGEST] for name in members)
         also = f" and {len(held) - _SHOWN} more" if len(held) > _SHOWN else ""

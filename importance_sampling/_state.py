@@ -8,6 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ._files import Allocate
+from ._storage import copied
+
 
 class Stateful:
     """Base of everything whose state can be saved and restored.
@@ -19,9 +22,14 @@ class Stateful:
 
     _state: tuple[str, ...] = ()
 
+    allocate: Allocate = np.zeros
+    """Makes large arrays; copies of them lie where they do."""
+
     def state_dict(self) -> dict[str, Any]:
         """Everything that changes, as plain numbers, arrays, and lists and dicts of them."""
-        return {name.lstrip("_"): _taken(getattr(self, name)) for name in self._state}
+        return {
+            name.lstrip("_"): _taken(getattr(self, name), self.allocate) for name in self._state
+        }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes back to where `state_dict` was taken.
@@ -30,20 +38,21 @@ class Stateful:
             state: what `state_dict` returned, of an object made with the same arguments.
         """
         for name in self._state:
-            setattr(self, name, _restored(getattr(self, name), state[name.lstrip("_")]))
+            present, saved = getattr(self, name), state[name.lstrip("_")]
+            setattr(self, name, _restored(present, saved, self.allocate))
         self._after_loading()
 
     def _after_loading(self) -> None:
         """Makes what follows from the state; by default nothing does."""
 
 
-def _taken(value: Any) -> Any:
+def _taken(value: Any, allocate: Allocate = np.zeros) -> Any:
     if isinstance(value, Stateful) or hasattr(value, "state_dict"):
         return value.state_dict()
     if isinstance(value, np.random.Generator):
         return value.bit_generator.state
     if isinstance(value, np.ndarray):
-        return value.copy()
+        return copied(value, allocate)
     if isinstance(value, dict):
         return {key: _taken(item) for key, item in value.items()}
     if isinstance(value, list | tuple | deque):
@@ -51,7 +60,7 @@ def _taken(value: Any) -> Any:
     return value.value if isinstance(value, enum.Enum) else value
 
 
-def _restored(present: Any, state: Any) -> Any:
+def _restored(present: Any, state: Any, allocate: Allocate = np.zeros) -> Any:
     """A value of the kind of `present`; what holds state of its own is changed in place."""
     if isinstance(present, Stateful) or hasattr(present, "load_state_dict"):
         present.load_state_dict(state)
@@ -60,7 +69,7 @@ def _restored(present: Any, state: Any) -> Any:
         present.bit_generator.state = state
         return present
     if isinstance(present, np.ndarray):
-        return np.array(state, present.dtype)
+        return copied(np.asarray(state, present.dtype), allocate)
     if isinstance(present, list):
         # In place: others may hold it.
         present[:] = map(_copied, state)

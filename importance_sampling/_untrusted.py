@@ -176,12 +176,17 @@ def read_header(stream: IO[bytes], size: int) -> ArrayHeader:
     return header
 
 
-def read_array(stream: IO[bytes], header: ArrayHeader) -> np.ndarray:
+def read_array(
+    stream: IO[bytes],
+    header: ArrayHeader,
+    allocate: Callable[[tuple[int, ...], np.dtype], np.ndarray] = np.empty,
+) -> np.ndarray:
     """Reads the array behind a head, piece by piece.
 
     Args:
         stream: the file, where `read_header` left it.
         header: what `read_header` returned.
+        allocate: makes the array. Defaults to one in memory.
 
     Returns:
         The array.
@@ -189,7 +194,7 @@ def read_array(stream: IO[bytes], header: ArrayHeader) -> np.ndarray:
     Raises:
         EOFError: if the file ends before.
     """
-    array = np.empty(math.prod(header.shape), header.dtype)
+    array = allocate((math.prod(header.shape),), header.dtype)
     raw = array.view(np.uint8)
     filled = 0
     while filled < len(raw):

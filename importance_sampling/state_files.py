@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ._files import read_npz, write_npz
+from ._files import Allocate, read_npz, write_npz
 
 _ARRAY = "array"
 _DTYPE = "dtype"
@@ -57,17 +57,18 @@ def save_state(path: Path, state: object, before: Path | None = None) -> None:
     write_npz(path, {_SKELETON: np.array(outline), _DIGEST: digest, **arrays}, before=before)
 
 
-def load_state(path: Path) -> Any:
+def load_state(path: Path, allocate: Allocate = np.empty) -> Any:
     """Reads what `save_state` wrote.
 
     Args:
         path: the file.
+        allocate: makes the arrays. Defaults to arrays in memory.
 
     Raises:
         OSError: if the file is missing, damaged or something else; names it.
     """
     try:
-        arrays = read_npz(path, [_SKELETON, _DIGEST])
+        arrays = read_npz(path, [_SKELETON, _DIGEST], allocate=allocate)
         outline, digest = (str(arrays.pop(name)) for name in (_SKELETON, _DIGEST))
         if digest != _digest(outline, arrays):
             raise ValueError("its content is not what was written")

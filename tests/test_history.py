@@ -167,7 +167,7 @@ def test_the_store_takes_at_most_16_bytes_per_example():
     for _ in range(n // 1000 + 3):
         draw = sampler.sample(1000)
         observe(sampler, draw, np.ones(1000))
-    arrays = [sampler._bins, sampler._seen, sampler._indices._all()]
+    arrays = [sampler._bins, sampler._seen, sampler._indices._at(0, n)]
     assert sampler._tree.nbytes + sum(a.nbytes for a in arrays) <= 16 * n
 
 

@@ -63,7 +63,7 @@ class StoredScoreSampler(BaseSampler):
 
     def __init__(self, dataset: Dataset, reweighting: ReweightingPolicy, **kwargs: Any):
         super().__init__(dataset, reweighting, **kwargs)
-        self._tree = SumTree(length_or_refuse(self, dataset))
+        self._tree = SumTree(length_or_refuse(self, dataset), allocate=self.allocate)
         self._average = MovingAverage(0.9)
 
     def candidates(self, batch_size: int) -> Pool:

@@ -12,6 +12,7 @@ from .._state import Stateful
 from .._threads import DaemonExecutor
 from ..protocols import Dataset
 from ._rows_ahead import RowsAhead, most_read_together
+from .permutation import permuted
 
 
 def make_rng(rng: np.random.Generator | int | None) -> np.random.Generator:
@@ -88,17 +89,22 @@ class IndexStream(Stateful):
 
     For a stream without length the indices only count, and have no meaning.
 
+    Attributes:
+        stored: bool, whether the order of a pass is kept in memory, 4 bytes per example. Otherwise
+            it is worked out where it is asked for, and is another one.
+
     Args:
         n: number of examples, or None for a stream.
         rng: the training's generator.
         shuffle: whether each pass has a new random order.
     """
 
-    _state: tuple[str, ...] = ("_started", "_seed", "_position")
+    _state: tuple[str, ...] = ("_started", "_seed", "_position", "stored")
 
     def __init__(self, n: int | None, rng: np.random.Generator, shuffle: bool = True):
         self.n = n
         self.shuffle = shuffle
+        self.stored = True
         self._rng = rng
         self._seed: int | None = None
         self._position = 0
@@ -118,7 +124,7 @@ class IndexStream(Stateful):
             self._start_pass()
         parts = []
         while size > 0:
-            part = self._all()[self._position : self._position + size]
+            part = self._at(self._position, self._position + size)
             parts.append(part)
             self._position += len(part)
             size -= len(part)
@@ -161,7 +167,7 @@ class IndexStream(Stateful):
         """
         if not self._started or self._position + size > (self.n or 0):
             return None
-        return self._all()[self._position : self._position + size]
+        return self._at(self._position, self._position + size)
 
     def _start_pass(self) -> None:
         self._started = True
@@ -171,16 +177,16 @@ class IndexStream(Stateful):
             # A pass is a function of one number, so that state stays small.
             self._seed = int(self._rng.integers(2**63))
 
-    def _all(self) -> np.ndarray:
-        """All indices in the order of this pass."""
+    def _at(self, start: int, stop: int) -> np.ndarray:
+        """The indices at some positions in the order of this pass."""
+        n = self.n or 0
+        if not self.shuffle or not self.stored:
+            positions = np.arange(start, min(stop, n))
+            return permuted(positions, n, self._seed or 0) if self.shuffle else positions
         if self._order is None:
-            n = self.n or 0
-            if self.shuffle:
-                self._order = np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
-                np.random.default_rng(self._seed).shuffle(self._order)
-            else:
-                self._order = np.arange(n)
-        return self._order
+            self._order = np.arange(n, dtype=np.int32 if n < 2**31 else np.int64)
+            np.random.default_rng(self._seed).shuffle(self._order)
+        return self._order[start:stop]
 
     def _after_loading(self) -> None:
         self._order = None

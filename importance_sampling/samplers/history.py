@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._files import AnyPath
+from .._storage import MappedArrays
 from .._weights import unbiased_weights
 from ..proposal import Pool, Proposal, StepRecord, check_scores
 from ..protocols import Dataset, ScoringModel
@@ -66,6 +68,8 @@ class HistoryMixtureSampler(StoredScoreSampler):
             `"batch_size"` or its `"variance"`. Defaults to `"batch_size"`.
         min_batch_size: keyword-only; int, the floor of the batch size at constant variance.
             Defaults to an eighth of the batch size.
+        memory_map: keyword-only; a folder, in whose files the store lies instead of in memory; the
+            order of the first pass is then worked out, not stored. Defaults to None.
     """
 
     _state: tuple[str, ...] = (
@@ -99,9 +103,13 @@ class HistoryMixtureSampler(StoredScoreSampler):
         *,
         constant: Constant = "batch_size",
         min_batch_size: int | None = None,
+        memory_map: AnyPath | None = None,
         **kwargs: Any,
     ):
+        if memory_map is not None:
+            self.allocate = MappedArrays(memory_map)
         super().__init__(dataset, reweighting, resampling=resampling, **kwargs)
+        self._indices.stored = memory_map is None
         if not 0 < mix < 1 or not robust >= 0 or not refresh >= 0:
             raise ValueError(
                 "Expected 0 < mix < 1, robust >= 0 and refresh >= 0, got "
@@ -109,6 +117,11 @@ class HistoryMixtureSampler(StoredScoreSampler):
             )
         if refresh and model is None:
             raise ValueError(f"`refresh`={refresh!r} needs a `model` to score examples with.")
+        if refresh and memory_map is not None:
+            raise ValueError(
+                "`refresh` looks for the oldest of all scores in memory, which `memory_map` is to "
+                "spare: give one of them."
+            )
         self.mix = mix
         self.robust = robust
         self.refresh = refresh
@@ -116,9 +129,9 @@ class HistoryMixtureSampler(StoredScoreSampler):
         self.constant = check_constant(constant)
         self.min_batch_size = min_batch_size
         n = self._tree.n
-        self._bins = np.zeros(n, np.uint8)
+        self._bins = self.allocate((n,), np.uint8)
         # The step each score is of; 0 for examples that were not seen yet.
-        self._seen = np.zeros(n, np.int32)
+        self._seen = self.allocate((n,), np.int32)
         self._step = 0
         self._first_pass = n
         self._drawn = DrawnBatches()
@@ -376,8 +389,11 @@ class HistoryMixtureSampler(StoredScoreSampler):
             seen = self._seen[piece]
             return np.where(seen == 0, -1, self._step - seen)
 
-        scores, cell, self._fresh = expected_scores(self._cells, self._bins, ages, self.robust)
-        self._tree.fill(scores.astype(np.float32)[cell])
+        scores, cell, self._fresh = expected_scores(
+            self._cells, self._bins, ages, self.robust, self.allocate
+        )
+        scores = scores.astype(np.float32)
+        self._tree.fill_pieces(lambda piece: scores[cell[piece]])
 
     def observe(self, step: StepRecord) -> None:
         """Keeps the scores, and learns what became of the ones seen before.

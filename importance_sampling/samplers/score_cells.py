@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .._files import Allocate
 from .._state import Stateful
 
 # Score bins are half octaves from 2^-16 to 2^16, age bins octaves around one epoch.
@@ -114,7 +115,11 @@ class ScoreCells(Stateful):
 
 
 def expected_scores(
-    cells: ScoreCells, bins: np.ndarray, ages: Callable[[slice], np.ndarray], robust: float
+    cells: ScoreCells,
+    bins: np.ndarray,
+    ages: Callable[[slice], np.ndarray],
+    robust: float,
+    allocate: Allocate = np.empty,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """What to expect of every example's score, worked out cell by cell; O(N).
 
@@ -123,6 +128,7 @@ def expected_scores(
         bins: `(n,)` bins of the scores seen last.
         ages: gives the ages of a slice of the examples in steps, negative where not seen yet.
         robust: float, the radius of `robust_second_moments`; 0 for the expectations themselves.
+        allocate: makes the array of cells. Defaults to one in memory.
 
     Returns:
         `(scores, cell, fresh)`: the expected score in each cell, the last one that of examples
@@ -130,7 +136,7 @@ def expected_scores(
         each bin was seen.
     """
     mean, variance = cells.moments()
-    cell = np.empty(len(bins), np.int16)
+    cell = allocate(bins.shape, np.int16)
     size = np.zeros(mean.size + 1, np.int64)
     # Piece by piece: what is worked with takes several times the memory of what is kept.
     for start in range(0, len(cell), _PIECE):

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._files import Allocate
+from .._storage import copied
+
 # Values per block: few enough to be added up for every draw, which inverts their sums.
 _BLOCK = 64
+# Values that are set at one time where all of them are.
+_PIECE = 1 << 18
 # Sums that need no further level: one cumulative sum over all of them serves a whole batch.
 _TOP = 4096
 
@@ -22,13 +28,15 @@ class SumTree:
     Args:
         n: int, number of values.
         value: float, what all of them are at first.
+        allocate: makes the array that they are kept in. Defaults to one in memory.
     """
 
-    def __init__(self, n: int, value: float = 1.0):
+    def __init__(self, n: int, value: float = 1.0, allocate: Allocate = np.zeros):
         if n < 1:
             raise ValueError(f"`n` must be at least 1, got {n!r}.")
         self.n = n
-        self._leaves = np.zeros((-(-n // _BLOCK), _BLOCK), np.float32)
+        self._allocate = allocate
+        self._leaves = allocate((-(-n // _BLOCK), _BLOCK), np.float32)
         self._leaves.reshape(-1)[:n] = value
         self._levels: list[np.ndarray] = []
         self._add_up()
@@ -62,6 +70,18 @@ class SumTree:
         self._leaves.reshape(-1)[: self.n] = values
         self._add_up()
 
+    def fill_pieces(self, values_of: Callable[[slice], ArrayLike]) -> None:
+        """Sets all values, some at a time; O(n).
+
+        Args:
+            values_of: gives the values of a slice of the indices.
+        """
+        values = self._leaves.reshape(-1)
+        for start in range(0, self.n, _PIECE):
+            piece = slice(start, min(start + _PIECE, self.n))
+            values[piece] = values_of(piece)
+        self._add_up()
+
     def get(self, idxs: np.ndarray) -> np.ndarray:
         """The values at `idxs`, float64."""
         return self._leaves.reshape(-1)[idxs].astype(np.float64)
@@ -89,7 +109,7 @@ class SumTree:
 
     def state_dict(self) -> dict[str, Any]:
         """The values; the sums follow from them."""
-        return {"values": self.values.copy()}
+        return {"values": copied(self.values, self._allocate)}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes back to where `state_dict` was taken.

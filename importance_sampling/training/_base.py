@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 from .._arrays import TRIED_ROWS, dataset_length, take_rows
-from .._files import AnyPath
+from .._files import Allocate, AnyPath
 from ..backend.processes import current
 from ..data import RowsByIndex, StreamDataset
 from ..data import arrays as _data
@@ -51,6 +51,9 @@ class BaseTraining(FitMethods, ModelMethods, KnownSettings):
         seed: int or None; all randomness of the training comes from one generator made of it.
         score_dtype: the type that forward passes for scores compute in; see `OracleWrapper`.
     """
+
+    _allocate: Allocate = np.empty
+    """Makes the arrays of a state that is read from a file."""
 
     def __init__(
         self,
@@ -291,7 +294,7 @@ class BaseTraining(FitMethods, ModelMethods, KnownSettings):
             ValueError: if it is of something else; also at the beginning of `fit`, if it is of
                 another model, other data or other arguments.
         """
-        state = load_state(Path(path))
+        state = load_state(Path(path), self._allocate)
         check_belongs(state, {"training": type(self).__name__}, path)
         self._loaded = state, path
 

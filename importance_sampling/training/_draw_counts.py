@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._files import Allocate
+
+# Examples that are put in order together.
+_PIECE = 2**20
 # Batches whose draws are counted together.
 _COUNTED_AT_ONCE = 64
 
@@ -13,10 +17,11 @@ class DrawCounts:
 
     Args:
         n: int, number of examples.
+        allocate: makes the array of counts. Defaults to one in memory.
     """
 
-    def __init__(self, n: int):
-        self._counts = np.zeros(n, np.int32)
+    def __init__(self, n: int, allocate: Allocate = np.zeros):
+        self._counts = allocate((n,), np.int32)
         self._uncounted: list[np.ndarray] = []
 
     def add(self, idxs: np.ndarray) -> None:
@@ -51,7 +56,7 @@ class DrawCounts:
         Args:
             count: int, how many.
         """
-        return self._first(-self.counts, count)
+        return self._first(-1, count)
 
     def least(self, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Indices and draws of the examples drawn least often, `(count,)` each.
@@ -59,14 +64,17 @@ class DrawCounts:
         Args:
             count: int, how many.
         """
-        return self._first(self.counts, count)
+        return self._first(1, count)
 
-    def _first(self, values: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
-        # Examples that were drawn as often as each other come in a random order, always the same:
-        # by their index, the first of the data would stand for all.
-        order = np.random.default_rng(0).permutation(len(values))
-        idxs = order[np.argsort(values[order], kind="stable")][:count]
-        return idxs, self._counts[idxs]
+    def _first(self, sign: int, count: int) -> tuple[np.ndarray, np.ndarray]:
+        counts, found = self.counts, []
+        # Piece by piece: what is worked with takes seven times the memory of what is kept.
+        for start in range(0, len(counts), _PIECE):
+            found.append(start + _lowest(sign * counts[start : start + _PIECE], count))
+        idxs = np.concatenate(found)
+        if len(found) > 1:
+            idxs = idxs[_lowest(sign * counts[idxs], count)]
+        return idxs, counts[idxs]
 
     def as_often(self, draws: np.ndarray) -> np.ndarray:
         """Of how many examples there are that many draws.
@@ -74,4 +82,18 @@ class DrawCounts:
         Args:
             draws: `(k,)` int.
         """
-        return np.bincount(self.counts, minlength=int(max(draws, default=0)) + 1)[draws]
+        counts, found = self.counts, np.zeros(int(max(draws, default=0)) + 1, np.int64)
+        for start in range(0, len(counts), _PIECE):
+            piece = counts[start : start + _PIECE]
+            found += np.bincount(piece[piece < len(found)], minlength=len(found))
+        return found[draws]
+
+
+def _lowest(values: np.ndarray, count: int) -> np.ndarray:
+    """Positions of the smallest values, smallest first.
+
+    Equal ones come in a random order, always the same: by their index, the first of the data would
+    stand for all.
+    """
+    order = np.random.default_rng(0).permutation(len(values))
+    return order[np.argsort(values[order], kind="stable")][:count]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import keras
 
+from .._files import AnyPath
+from .._storage import MappedArrays
 from ..model_wrappers import Score
 from ..protocols import Dataset
 from ..reweighting import BiasedReweightingPolicy
@@ -57,6 +59,10 @@ class HistoryImportanceTraining(BaseTraining):
         min_batch_size: keyword-only; int, the smallest batch at constant variance. Defaults to an
             eighth of the batch size; to a half of it in models with batch normalization, whose
             statistics want large batches.
+        memory_map: keyword-only; a folder for what is kept of each example, 9 bytes, where memory
+            does not suffice: it lies in files without a name, which are gone when the program
+            ends; `save_state` and `BackupState` save it as they save what is in memory. Not
+            with `refresh`. Defaults to None.
         seed: keyword-only; int, makes the draws repeatable.
 
     Example:
@@ -80,6 +86,7 @@ class HistoryImportanceTraining(BaseTraining):
         resampling: Resampling = "systematic",
         constant: Constant = "batch_size",
         min_batch_size: int | None = None,
+        memory_map: AnyPath | None = None,
         seed: int | None = None,
     ):
         self._constant = check_constant(constant)
@@ -89,6 +96,14 @@ class HistoryImportanceTraining(BaseTraining):
             raise ValueError(f"`mix` must be in (0, 1), got {mix!r}: 1 is uniform training.")
         self._refresh = check_number("refresh", refresh, 0)
         self._resampling = check_resampling(resampling)
+        self._memory_map = memory_map
+        if memory_map is not None:
+            if self._refresh:
+                raise ValueError(
+                    "`refresh` looks for the oldest of all scores in memory, which `memory_map` "
+                    "is to spare: give one of them."
+                )
+            self._allocate = MappedArrays(memory_map)
         super().__init__(model, BiasedReweightingPolicy(k), score, layer, seed)
 
     def make_sampler(
@@ -123,6 +138,7 @@ class HistoryImportanceTraining(BaseTraining):
             resampling=self._resampling,
             constant=self._constant,
             min_batch_size=smallest,
+            memory_map=self._memory_map,
             **self._sampler_options,
         )
 
@@ -153,6 +169,7 @@ class RobustImportanceTraining(HistoryImportanceTraining):
         resampling: keyword-only; `"systematic"` or `"multinomial"`.
         constant: keyword-only; `"batch_size"` or `"variance"`, as for `HistoryImportanceTraining`.
         min_batch_size: keyword-only; int, as for `HistoryImportanceTraining`.
+        memory_map: keyword-only; a folder, as for `HistoryImportanceTraining`.
         seed: keyword-only; int, makes the draws repeatable.
 
     Example:
@@ -175,6 +192,7 @@ class RobustImportanceTraining(HistoryImportanceTraining):
         resampling: Resampling = "systematic",
         constant: Constant = "batch_size",
         min_batch_size: int | None = None,
+        memory_map: AnyPath | None = None,
         seed: int | None = None,
     ):
         self._radius = check_number("radius", radius, 0)
@@ -188,5 +206,6 @@ class RobustImportanceTraining(HistoryImportanceTraining):
             resampling=resampling,
             constant=constant,
             min_batch_size=min_batch_size,
+            memory_map=memory_map,
             seed=seed,
         )

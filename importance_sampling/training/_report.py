@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .._arrays import dataset_length
-from .._files import write_whole
+from .._files import Allocate, write_whole
 from ..data.arrays import ArraysOnDevice
 from ..proposal import Kind, Proposal
 from ..samplers import BaseSampler
@@ -57,7 +57,7 @@ class TrainingReport:
             `device_data` keeps the training set.
     """
 
-    def __init__(self, n: int | None, batch_size: int):
+    def __init__(self, n: int | None, batch_size: int, allocate: Allocate = np.zeros):
         self.batch_size = batch_size
         self.steps: dict[str, int] = {}
         self.seconds: dict[str, float] = {}
@@ -68,7 +68,7 @@ class TrainingReport:
         self.examples = 0
         self.choices: list[dict[str, Any]] = []
         self.rows_read: Literal["host", "device"] = "host"
-        self._draws = None if n is None else DrawCounts(n)
+        self._draws = None if n is None else DrawCounts(n, allocate)
         self._costs = StepCosts(batch_size)
         self._noise = 0.0
         self._gains = 0.0
@@ -95,7 +95,7 @@ class TrainingReport:
         Returns:
             A `TrainingReport`.
         """
-        report = cls(dataset_length(sampler.dataset), batch_size)
+        report = cls(dataset_length(sampler.dataset), batch_size, sampler.allocate)
         report.choices = getattr(sampler, "choices", report.choices)
         if isinstance(sampler.dataset, ArraysOnDevice):
             report.rows_read = "device"

@@ -70,7 +70,7 @@ class Restorer(keras.callbacks.Callback):
                 f"Process 0 goes on from {path}, which process {processes.rank} cannot see: the "
                 "folder must be one that all processes share."
             )
-        state = load_state(path)
+        state = load_state(path, self.saved.loop.sampler.allocate)
         self.saved.check(state, path)
         return state
 
