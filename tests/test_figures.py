@@ -329,6 +329,9 @@ def _history_card():
     yield f"steps took {friedman['cost']:.2f} (Friedman's function)"
     yield f"and {plane['cost']:.2f} (points in the plane) of the time of uniform ones"
     assert friedman["ms"] < 1.5 and plane["ms"] < 1
+    large = json.loads((RESULTS / "stored_scores_100m.json").read_text())["rows"]
+    peak = large["HistoryMixtureSampler"]["mebibytes"] * 2**20 / 1e9
+    yield f"**A hundred million examples** take {peak:.1f} GB at the peak"
 
 
 def _approximate_card():
