@@ -52,6 +52,9 @@ def test_two_processes_do_as_one(tmp_path):
     assert first["resumed"] < 1e-5
     assert first["weights"] == second["weights"]
     for each in found:
+        # Half of seven pools of 32, the last of which is scored ahead, and of six batches drawn;
+        # a few rows are looked at before.
+        assert 0 < each["rows read"]["gnorm"] <= 5 + 1 + 32 + 7 * 16 + 6 * 8
         assert "ValueError: Process 1 of 2" in each["other data"]
         assert "NotImplementedError: 2 processes" in each["eager"]
         # Whichever of them wants to stop, both do.

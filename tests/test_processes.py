@@ -38,12 +38,21 @@ def found(tmp_path_factory):
 
 def test_two_processes_do_as_one(found):
     ways = found["ways"]
-    assert {"gnorm", "batch sizes", "masked", "svrg", "sum"} <= set(ways)
+    assert {"gnorm", "batch sizes", "masked", "svrg", "sum", "by index"} <= set(ways)
     uniform = {way for way, share in found["by score"].items() if not share}
     # Two have not begun to draw by score after so few steps, the others never do.
     expected = {"constant time", "constant variance", "svrg", "masked svrg", "katyusha"}
     assert uniform <= expected
     assert all(apart < 1e-5 for apart in ways.values()), ways
+
+
+def test_each_reads_its_own_rows(found):
+    alone, *both = found["rows read"]
+    # Six steps of a pool of 32, of which 16 are trained on; a few rows are looked at beforehand.
+    few = 5 + 5 + 1
+    assert alone >= 6 * 32
+    # What was drawn of a pool may be rows that the other process has scored.
+    assert all(read <= few + 6 * (16 + 8) for read in both)
 
 
 def test_state_goes_on_with_another_number_of_processes(found):

@@ -26,6 +26,20 @@ kept = rng.random(N).astype("float32")
 words = rng.integers(1, 9, (N, 5)) * (np.arange(5) < rng.integers(1, 6, (N, 1)))
 
 
+class Watched(np.memmap):
+    """Counts the rows that are read by index."""
+
+    read = 0
+
+    def __getitem__(self, index):
+        if isinstance(index, np.ndarray):
+            Watched.read += len(index)
+        return super().__getitem__(index)
+
+
+x = x.view(Watched)
+
+
 def network(**arguments):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8,))
@@ -121,7 +135,7 @@ rank, port, folder = int(sys.argv[1]), sys.argv[2], Path(sys.argv[3])
 distribution.initialize(f"127.0.0.1:{port}", 2, rank)
 # "auto" decides by measured times, by which the processes must not differ.
 ways = [name for name in WAYS if name != "auto"] if full() else ["gnorm"]
-found = {"ways": {}, "weights": {}}
+found = {"ways": {}, "weights": {}, "rows read": {}}
 alone = {}
 if rank == 0:
     # Before a distribution is set, a process is alone.
@@ -136,7 +150,9 @@ for name in ways:
     net, rows = make()
     # The seed of the other process does not count.
     training = way(net, 1 + rank)
+    before = Watched.read
     together = fit(training, rows)
+    found["rows read"][name] = Watched.read - before
     found["weights"][name] = [w.tolist() for w in together[2]]
     if rank == 0:
         found["ways"][name] = apart(alone[name], together)

@@ -23,6 +23,7 @@ from spread import full
 
 from importance_sampling import model_wrappers, reweighting
 from importance_sampling import training as trainings
+from importance_sampling.datasets import IndexedExamples
 from importance_sampling.proposal import Kind, Proposal
 
 # The last batch of a pass has one row, so that one of the processes has none.
@@ -91,6 +92,21 @@ class OwnStep(keras.Sequential):
         return {"loss": loss.detach()}
 
 
+class Examples:
+    """Rows by index; notes which were read."""
+
+    def __init__(self):
+        self.read = []
+
+    def __len__(self):
+        return N
+
+    def __getitem__(self, index):
+        self.read.append(index)
+        return x[index], y[index]
+
+
+EXAMPLES = Examples()
 BOTH = {"x": x, "y": {"label": y, "value": x[:, :2]}}
 WEIGHTED = {**BOTH, "sample_weight": {"label": kept, "value": kept}}
 LABELS = {"x": x, "y": y}
@@ -126,6 +142,7 @@ WAYS = {
     "batch sizes": (lambda: one_output(optimizer=accumulating()), variance, LABELS),
     "masked": (tagger, lambda net: trainings.BiasedImportanceTraining(net, seed=1), TAGS),
     "svrg": (two_outputs, lambda net: trainings.SVRG(net, 0, B_over_b=2, seed=1), WEIGHTED),
+    "by index": (one_output, lambda net: pools(net, seed=1), {"x": IndexedExamples(EXAMPLES)}),
     "sum": (lambda: one_output("sum"), lambda net: pools(net, score="loss", seed=1), LABELS),
 }
 MORE = {
@@ -381,12 +398,16 @@ def weights_apart(run, other):
 def together(folder, rank, found, alone):
     """What both processes do."""
     join(folder, rank, "first")
+    found["rows read"] = [len(EXAMPLES.read)]
     for way in WAYS | MORE if full() else WAYS:
         run = Run(way)
         same = same_everywhere(run)
         if alone:
             found["by score"][way] = run.logs["importance_sampling"][-1]
             found["ways"][way] = run.difference(alone[way]) if same else float("nan")
+    read = [None, None]
+    dist.all_gather_object(read, len(EXAMPLES.read) - found["rows read"][0])
+    found["rows read"] += read
     for way in MEASURED if full() else ():
         same = same_everywhere(Run(way, epochs=12))
         if alone:

@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import keras
 import numpy as np
-from numpy.typing import ArrayLike
 
+from .._pending_rows import PendingRows, read_rows
 from .base import Tensor
 
 
@@ -31,7 +31,7 @@ def distribution() -> Any:
     return found
 
 
-def lay_out_rows(found: Any, array: ArrayLike) -> Any:
+def lay_out_rows(found: Any, array: Any) -> Any:
     """Rows split among the devices, as the distribution splits data; as they are if they cannot be.
 
     Args:
@@ -39,22 +39,25 @@ def lay_out_rows(found: Any, array: ArrayLike) -> Any:
         array: `(n, ...)`; a number of rows that the devices cannot share evenly, as the last batch
             of a pass may have, is left to each of them as a whole.
     """
-    shape = jax.numpy.shape(array)
-    if not shape:
+    if not isinstance(array, np.ndarray | jax.Array | PendingRows):
+        array = np.asarray(array)
+    if not array.shape:
         return array
-    layout = found.get_data_layout(shape)
+    layout = found.get_data_layout(array.shape)
     mesh = layout.device_mesh
     names = layout.axes[0]
     parts = 1
     for name in [names] if isinstance(names, str) else names or ():
         parts *= mesh.shape[mesh.axis_names.index(name)]
-    if shape[0] % parts:
-        return array
+    if array.shape[0] % parts:
+        return read_rows(array)
     if jax.process_count() > 1:
-        # A process sends its own devices their rows, and no others.
-        whole = np.asarray(array)
-        return jax.make_array_from_callback(shape, layout.backend_layout, lambda own: whole[own])
-    return keras.distribution.distribute_tensor(array, layout)
+        # A process sends its own devices their rows, and no others, nor does it read others.
+        def part(own: tuple[slice, ...]) -> np.ndarray:
+            return np.asarray(array[own[0]])[(slice(None), *own[1:])]
+
+        return jax.make_array_from_callback(array.shape, layout.backend_layout, part)
+    return keras.distribution.distribute_tensor(read_rows(array), layout)
 
 
 def whole_everywhere(found: Any, outputs: Any) -> Any:

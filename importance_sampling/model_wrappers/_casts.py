@@ -8,6 +8,7 @@ import keras
 import numpy as np
 
 from .._arrays import Nested, map_arrays
+from .._pending_rows import PendingRows
 
 
 def cast_floats(data: Nested) -> Nested:
@@ -21,7 +22,7 @@ def cast_array(array: Any) -> Any:
     Raises:
         ValueError: for strings, where the backend has no tensors of them.
     """
-    if not isinstance(array, np.ndarray):
+    if not isinstance(array, np.ndarray | PendingRows):
         return array
     if array.dtype.kind == "f":
         return array.astype(keras.config.floatx(), copy=False)

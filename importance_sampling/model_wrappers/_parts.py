@@ -20,6 +20,7 @@ import numpy as np
 from keras import ops
 
 from .._arrays import Nested, flatten, take_rows
+from .._pending_rows import PendingRows, read_rows
 from ..backend.base import Tensor
 from ..backend.processes import Share
 from ..proposal import Proposal
@@ -111,7 +112,7 @@ class PartsOfSteps:
             sample_weight: the user's own weights, or None.
             share: this process' rows.
         """
-        part = take_rows((x, y, sample_weight), share.rows)
+        part = read_rows(take_rows((x, y, sample_weight), share.rows))
         with self._runtime.sharing(share):
             found = self._compiled.score_alone(*part)
         given = [ops.convert_to_tensor(found.scores, "float32")]
@@ -249,7 +250,7 @@ def _rows_of(proposal: Proposal, rows: slice) -> Proposal:
     return dataclasses.replace(
         proposal,
         idxs=proposal.idxs[rows],
-        rows=take_rows(proposal.rows, rows),
+        rows=read_rows(take_rows(proposal.rows, rows)),
         weights=proposal.weights[rows],
         scores=part(proposal.scores),
         metric_weights=part(proposal.metric_weights),
@@ -262,8 +263,8 @@ def _checksum(proposal: Proposal) -> int:
     found = zlib.crc32(proposal.idxs.tobytes())
     found = zlib.crc32(proposal.weights.astype(np.float32).tobytes(), found)
     for array in flatten(proposal.rows):
-        # The indices of a stream only count its rows.
-        if getattr(array.dtype, "kind", "") in "biufc":
+        # The indices of a stream only count its rows; what is read by index follows from them.
+        if not isinstance(array, PendingRows) and getattr(array.dtype, "kind", "") in "biufc":
             row = array.reshape(len(array), -1)
             few = row[:, :: max(1, row.shape[1] // _SAMPLED)]
             found = zlib.crc32(few.tobytes(), found)

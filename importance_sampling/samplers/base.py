@@ -8,6 +8,7 @@ import numpy as np
 from blinker import signal
 
 from .._arrays import dataset_length, take_rows
+from .._pending_rows import read_rows
 from .._state import Stateful
 from .._weights import unbiased_weights
 from ..proposal import Kind, Pool, Proposal, StepRecord, check_scores
@@ -338,6 +339,7 @@ def announced(proposal: Proposal) -> Proposal:
     channel = signal("is.sample")
     if channel.receivers:
         idxs, rows, weights = proposal
+        rows = read_rows(rows)
         scores = proposal.predicted_scores
         channel.send({"idxs": idxs, "xy": rows, "w": weights, "predicted_scores": scores})
     return proposal

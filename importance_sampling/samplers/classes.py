@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .._pending_rows import read_rows
 from ..proposal import Pool, StepRecord
 from ..protocols import Dataset
 from ._stored_base import length_or_refuse
@@ -26,6 +27,7 @@ def class_ids(y: object, classes: int) -> np.ndarray:
     Raises:
         ValueError: for targets that are no classes.
     """
+    y = read_rows(y)
     if not isinstance(y, np.ndarray):
         raise ValueError(
             f"Expected the targets of one output, got a {type(y).__name__} of arrays. This sampler "

@@ -14,6 +14,7 @@ from .._files import Allocate, AnyPath
 from ..backend.processes import current
 from ..data import RowsByIndex, StreamDataset
 from ..data import arrays as _data
+from ..data.when_needed import RowsWhenNeeded, whole_of
 from ..model_wrappers import OracleWrapper, Score, ScoreDtype
 from ..protocols import Dataset
 from ..reweighting import ReweightingPolicy
@@ -192,6 +193,13 @@ class BaseTraining(FitMethods, ModelMethods, KnownSettings):
         if validation is not None:
             self.model.dry_run("validation_data", *validation.first_rows())
         with on_device(self.model, dataset, device_data) as dataset:
+            if (
+                processes is not None
+                and length is not None
+                and getattr(dataset, "reads_ahead", False)
+            ):
+                # Each process reads its own part, and nothing ahead: it cannot know which.
+                dataset = RowsWhenNeeded(dataset)
             sampler = self.sampler(dataset, batch_size, steps_per_epoch, epochs)
             self._restore_history(sampler, batch_size)
             suits = steps_for(self.model, sampler, first_rows, batch_size, steps_per_epoch, epochs)
@@ -307,7 +315,7 @@ class BaseTraining(FitMethods, ModelMethods, KnownSettings):
             last is not None
             and type(last[0]) is type(sampler)
             and last[1] == batch_size
-            and _data.same_data(last[0].dataset, sampler.dataset)
+            and _data.same_data(whole_of(last[0].dataset), whole_of(sampler.dataset))
         ):
             sampler.restore_history(last[0])
         self._last = sampler, batch_size

@@ -16,6 +16,7 @@ from .. import __version__
 from .._arrays import dataset_length, flatten
 from .._files import make_directory
 from ..data.arrays import ArrayDataset
+from ..data.when_needed import whole_of
 from ..model_wrappers.model_state import load_model_state, model_state
 from ..samplers import BaseSampler
 from ..state_files import save_state
@@ -233,7 +234,7 @@ def _element(array: np.ndarray, sampler: BaseSampler) -> list[Any]:
 
 def _hash_of_rows(sampler: BaseSampler) -> str | None:
     """A hash of some rows in memory; others may be read in an order of their own."""
-    dataset = sampler.dataset
+    dataset = whole_of(sampler.dataset)
     if not isinstance(dataset, ArrayDataset):
         return None
     n = len(dataset.train_data)
