@@ -10,7 +10,7 @@ import jax
 import keras
 import numpy as np
 
-from .._pending_rows import PendingRows, read_rows
+from .._pending_rows import read_rows
 from .base import Tensor
 
 
@@ -36,12 +36,10 @@ def lay_out_rows(found: Any, array: Any) -> Any:
 
     Args:
         found: Keras' distribution.
-        array: `(n, ...)`; a number of rows that the devices cannot share evenly, as the last batch
-            of a pass may have, is left to each of them as a whole.
+        array: `(n, ...)`, an array or `PendingRows`; a number of rows that the devices cannot share
+            evenly, as the last batch of a pass may have, is left to each of them as a whole.
     """
-    if not isinstance(array, np.ndarray | jax.Array | PendingRows):
-        array = np.asarray(array)
-    if not array.shape:
+    if not getattr(array, "shape", ()):
         return array
     layout = found.get_data_layout(array.shape)
     mesh = layout.device_mesh
