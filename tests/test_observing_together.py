@@ -92,6 +92,37 @@ def test_moments_of_many_batches_are_those_of_each(size):
 
 @any_backend
 @exact
+@pytest.mark.parametrize("n", [N, N + 5])
+def test_a_choosing_sampler_makes_its_first_pass_in_calls(n):
+    """Draws and what was learnt are those of single steps, each observed after the next draw."""
+
+    def course(most):
+        sampler = AutoSampler(numbered(n), UNBIASED, None, steps=10_000, rng=3)
+        drawn, pending, calls = [], [], []
+        while len(drawn) < 80:
+            ahead = min(most, max(1, sampler.batches_ahead(BATCH)), 80 - len(drawn))
+            calls.append(ahead)
+            for record in pending[:-1]:
+                sampler.observe(record)
+            proposals = sampler.propose_many(BATCH, ahead)
+            for record in pending[-1:]:
+                sampler.observe(record)
+            pending = []
+            for proposal in proposals:
+                scores = np.random.default_rng(len(drawn)).gamma(0.3, size=len(proposal.idxs))
+                pending.append(StepRecord(proposal, GivenScores(scores), seconds=0.5))
+                drawn.append(proposal.idxs.tolist())
+        for record in pending:
+            sampler.observe(record)
+        return drawn, flat(sampler.state_dict()), calls
+
+    one, many = course(1), course(32)
+    assert one[:2] == many[:2]
+    assert many[2][:3] == [1, 32, 31]
+
+
+@any_backend
+@exact
 def test_whoever_learns_in_a_way_of_his_own_is_told_step_by_step():
     told = []
 

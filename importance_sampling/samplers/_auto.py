@@ -354,6 +354,7 @@ class AutoSampler(BaseSampler):
             self._estimates.add_time(step.proposal, step.seconds, step.steps_in_call)
             self._estimates.add_moments(*moments)
             self._history.learn_scores(step.proposal.idxs, step.scores)
+            self._scored += len(step.proposal.idxs)
 
     # -- deciding ---------------------------------------------------------------------------
 
