@@ -208,7 +208,7 @@ class AutoSampler(BaseSampler):
             # What the history would be worth is estimated by what it expects at each step, once
             # it knows all examples.
             expected = (
-                self._history.steps_to_refit
+                self._history.steps_to_refit(batch_size)
                 if self._knows_all_examples
                 else -(-(n - self._seen) // batch_size)
             )

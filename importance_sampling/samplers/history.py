@@ -376,14 +376,23 @@ class HistoryMixtureSampler(StoredScoreSampler):
                 steps = np.full(len(idxs), self._step, np.int32)
                 self._learn(idxs, scores, steps, 1)
 
-    @property
-    def steps_to_refit(self) -> int:
-        """How many steps there are until all expectations are worked out anew; 0 if it is due."""
-        return max(self._next_refit - self._step, 0)
+    def steps_to_refit(self, batch_size: int) -> int:
+        """How many steps there are until all expectations are worked out anew; at least one.
+
+        Where that is due now, it is done before the first of these steps.
+
+        Args:
+            batch_size: int, examples of a uniform step.
+        """
+        left = self._next_refit - self._step
+        return left if left > 0 else self._refit_interval(batch_size)
+
+    def _refit_interval(self, batch_size: int) -> int:
+        return max(1, self._tree.n // (_REFITS * batch_size))
 
     def _refit(self, batch_size: int) -> None:
         self._learn_pending()
-        self._next_refit = self._step + max(1, self._tree.n // (_REFITS * batch_size))
+        self._next_refit = self._step + self._refit_interval(batch_size)
 
         def ages(piece: slice) -> np.ndarray:
             seen = self._seen[piece]
