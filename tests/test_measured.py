@@ -139,6 +139,16 @@ def test_auto_compiles_for_smaller_batches_where_that_pays(steps, tried):
     assert (sampler._strategy.kind.value == "history") is tried
 
 
+def test_auto_tries_the_history_whatever_a_busy_machine_said_of_scores():
+    sampler = auto(SKEWED)
+    for _ in range(200):
+        proposal = sampler.propose(BATCH)
+        # Uniform steps that read scores met something else at work.
+        busy = proposal.reads_scores and proposal.kind.value == "uniform"
+        observe(sampler, proposal, SKEWED[proposal.idxs], 9.0 if busy else 1.0)
+    assert sampler.choices[0]["kind"] == "history"
+
+
 def test_auto_stays_uniform_where_nothing_is_gained():
     sampler = auto(FLAT)
     kinds = drive(sampler, FLAT, 200, {"uniform": 1.0, "history": 1.01, "batch": 0.3})

@@ -33,6 +33,8 @@ HISTORY = Strategy(Kind.HISTORY)
 # calls of the smallest, so that a compiled function sees one shape.
 POOLS = (3, 6, 9)
 REUSES = (1, 2, 4)
+# What reading the scores of a batch may cost, in units of a uniform step, before it was tried.
+_MOST_FOR_SCORES = 1.25
 # Steps of the smallest pool that say what scoring costs.
 _SCORED = 3
 _HISTORY_OF = "history of "
@@ -220,8 +222,10 @@ class StrategyEstimates(Stateful):
         cost = self.costs.get(_history_of(size))
         if cost is None:
             # Before there was any such step: one that reads its scores, but draws uniformly. What
-            # smaller batches save is hoped to be all, until it is tried.
-            cost = max(self.costs.get("uniform, scored", 1.0), 1.0) * size / sizes[0]
+            # smaller batches save is hoped to be all, until it is tried. A few steps that met a
+            # busy machine must not rule it out for good; trying costs a few more.
+            scored = np.clip(self.costs.get("uniform, scored", 1.0), 1.0, _MOST_FOR_SCORES)
+            cost = float(scored) * size / sizes[0]
         return float(np.sqrt(ratio * size / sizes[0])), cost
 
     def pool_reduction(self, pool: int, reuse: int) -> float:
