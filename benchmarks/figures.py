@@ -124,6 +124,32 @@ def _stream_cost(files: Files, options: dict[str, str]) -> Rows:
     return table
 
 
+def _dense_cost(files: Files, options: dict[str, str]) -> Rows:
+    """Times relative to `fit`: with single steps, as many in a call as are chosen, and with 32."""
+    ways = ["off", "history", "auto"]
+    table = [["network, backend", "fit", "fit, 32 in a call", "history, one by one", *ways]]
+    table[0].append("off, 32 in a call")
+    for name, rows in files.items():
+        for row in rows:
+            keys = ["fit x32", "history", *(f"{way} chosen" for way in ways), "off x32"]
+            cells = [f"{row[f'{key} / fit']:.2f}" if f"{key} / fit" in row else "" for key in keys]
+            table.append([f"{row['model']}, {_backend(name)}", f"{row['fit_ms']:.2f} ms", *cells])
+    return table
+
+
+def _many_devices(files: Files, options: dict[str, str]) -> Rows:
+    table = [["engine, network, devices", "fit", "off", "history", "pool", "forward"]]
+    table[0] += ["off", "history", "pool"]
+    for stored in files.values():
+        for row in stored["rows"]:
+            name = f"{_BACKENDS[row['engine']]}, {row['model']}, {row['devices']}"
+            kinds = ("fit", "off", "history", "pool", "forward")
+            cells = [f"{row[f'{kind}_ms']:.1f} ms" for kind in kinds]
+            cells += [f"{row[f'{kind} of fit']:.2f}" for kind in ("off", "history", "pool")]
+            table.append([name, *cells])
+    return table
+
+
 def _memory(files: Files, options: dict[str, str]) -> Rows:
     table = [["backend", "`model.fit`", "importance sampling, off", "ratio"]]
     for name, (row,) in files.items():
@@ -208,10 +234,12 @@ KINDS: dict[str, Callable[[Files, dict[str, str]], Rows]] = {
     "demo": _demo,
     "exact_norms": _exact_norms,
     "gradient_quality": _gradient_quality,
+    "many_devices": _many_devices,
     "memory": _memory,
     "results": _examples,
     "same_epochs": _same_epochs,
     "step_cost": _step_cost,
+    "step_cost_dense": _dense_cost,
     "step_cost_stream": _stream_cost,
     "stored_scores": _stored_scores,
     "svrg_convergence": _svrg,

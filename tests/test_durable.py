@@ -492,7 +492,7 @@ def test_sigterm_before_the_first_step(tmp_path, monkeypatch, capsys):
 
 def test_a_network_with_dropout_goes_on_exactly(tmp_path):
     """Also where dropout draws by a generator that belongs to the backend."""
-    names = ("small_dropout", "oracle-loss", "model", "unweighted", "canevet-icml2016")
+    names = ("small_nn", "oracle-loss", "model", "unweighted", "canevet-icml2016")
     from importance_sampling import models
 
     def network(input_shape, output_size):
@@ -511,7 +511,7 @@ def test_a_network_with_dropout_goes_on_exactly(tmp_path):
     original = models.get
 
     def get(name):
-        return network if name == "small_dropout" else original(name)
+        return network if name == names[0] else original(name)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(models, "get", get)

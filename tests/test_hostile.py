@@ -144,7 +144,7 @@ CASES = {
     "layer a name": (make(layer="dense"), "`layer` must be None, an index .* got 'dense'"),
     "seed a string": (make(seed="a"), "`seed` must be an integer of at least 0, got 'a'"),
     "seed negative": (make(seed=-1), "`seed` must be an integer of at least 0, got -1"),
-    "unknown option": (make(presamples=3), "unexpected keyword argument 'presamples'"),
+    "unknown option": (make(presamples=3), "no argument 'presamples'. Did you mean 'presample'"),
     "biased: presample 0": (
         make(BiasedImportanceTraining, presample=0),
         "`presample` must be an integer of at least 1, got 0",
