@@ -345,7 +345,7 @@ CASES = {
     ),
     "stream with weights": (
         lambda m: ImportanceTraining(m).fit(Batches(X, Y, 8), sample_weight=Y),
-        "`sample_weight` cannot be given with a Batches.*yield",
+        "`sample_weight` cannot be given with a Batches.*let it give",
     ),
     "two sets of weights in a stream": (
         generator((X, Y, np.ones(64)), class_weight={0: 1.0}),
