@@ -81,7 +81,7 @@ def map_arrays(function: Callable[[Any], Any], data: Nested) -> Any:
         return like_dict(data, ((key, map_arrays(function, v)) for key, v in data.items()))
     if isinstance(data, list | tuple):
         return _like_list(data, [map_arrays(function, value) for value in data])
-    if isinstance(data, RowsAt):
+    if type(data) is RowsAt:
         return map_arrays(function, data.read())
     return function(data)
 
@@ -106,7 +106,7 @@ def join_arrays(function: Callable[[Sequence[Any]], Any], parts: Sequence[Any]) 
     if isinstance(first, list | tuple):
         values = [join_arrays(function, [p[i] for p in parts]) for i in range(len(first))]
         return _like_list(first, values)
-    if isinstance(first, RowsAt):
+    if type(first) is RowsAt:
         return join_arrays(function, [tuple(part) for part in parts])
     return function(parts)
 
@@ -144,7 +144,7 @@ def take_rows(data: Nested, idxs: np.ndarray | slice) -> Any:
         Arrays with these rows, in the structure of `data`; of a slice, views. Of `RowsAt`, the
         same, not read yet.
     """
-    if isinstance(data, RowsAt):
+    if type(data) is RowsAt:
         return data.take(idxs)
     if isinstance(idxs, slice):
         return map_arrays(lambda a: a[idxs], data)

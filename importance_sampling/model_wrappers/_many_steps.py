@@ -28,7 +28,7 @@ def are_alike(proposals: Sequence[Proposal]) -> bool:
 
 def _signature(proposal: Proposal) -> Any:
     leaves: Sequence[Any] = proposal.rows
-    if isinstance(leaves, RowsAt):
+    if type(leaves) is RowsAt:
         # Of one kind in all batches, whatever data they are of: that of one training.
         kinds = [(a.shape[1:], a.dtype) for a in flatten(leaves.arrays)]
         return len(leaves.idxs), kinds, proposal.weights.shape, proposal.metric_weights is None
