@@ -225,6 +225,16 @@ def test_what_the_picture_shows():
     assert "no data" in [text.get_text() for text in panel.texts]
 
 
+def test_the_picture_of_examples_drawn_equally_often():
+    report = TrainingReport(16, 16)
+    times_of(report, Kind.UNIFORM, 16, 6, 1.0)
+    # None of them was drawn most, and the line lies within the axes, between ticks.
+    *_, draws = training_report(report, np.zeros((16, 4, 4, 1))).axes
+    assert draws.get_title("left") == "How often each example was drawn"
+    assert draws.get_ylim()[1] > 6.5
+    assert [tick for tick in draws.get_yticks() if 4 <= tick <= draws.get_ylim()[1]]
+
+
 def test_logs_tell_the_variance_reduction_that_was_used():
     x, y = data(64)
     training = ImportanceTraining(adam_mlp(), tau_th=1e6, seed=0)

@@ -84,7 +84,8 @@ def training_report(report: Report, x: ArrayLike | None = None) -> Figure:
     drawn = report.draws
     if drawn is not None and drawn.any():
         panels.append(lambda axes: _draws(axes, drawn))
-        if x is not None and np.ndim(x) == 4:
+        # Of examples drawn equally often none are those drawn most.
+        if x is not None and np.ndim(x) == 4 and drawn.min() < drawn.max():
             shown = np.asarray(x)
             panels.append(lambda axes: _images(axes, shown, report.most_drawn(_SHOWN), "most"))
             panels.append(lambda axes: _images(axes, shown, report.least_drawn(_SHOWN), "least"))
@@ -144,14 +145,17 @@ def _draws(axes: Axes, draws: np.ndarray) -> None:
     share, mean = np.linspace(0, 100, len(ordered)), float(ordered.mean())
     axes.plot(share, ordered, "-", color=COLOURS[0], linewidth=1.8)
     axes.axhline(mean, color=COLOURS[1], linestyle="--")
-    axes.set_yscale("symlog", linthresh=1)
+    # As many times each, or nearly, are told apart by no power of ten.
+    logarithmic = ordered[0] >= 10
+    if logarithmic:
+        axes.set_yscale("symlog", linthresh=1)
     axes.set(
         xlabel="examples, drawn most often first (%)",
         ylabel="times drawn",
         title="How often each example was drawn",
         xlim=(0, 100),
     )
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, None if logarithmic else 1.2 * ordered[0])
     axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     name_at_right(
         axes,
