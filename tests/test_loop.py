@@ -428,6 +428,17 @@ def test_own_scorers_and_samplers_may_ask_the_model(kind):
     assert training.report().steps == {"pool": 4}
 
 
+@exact
+@pytest.mark.any_backend
+def test_a_sampler_that_was_not_returned_is_named():
+    class Forgetful(ImportanceTraining):
+        def make_sampler(self, dataset, batch_size, steps_per_epoch, epochs):
+            UniformSampler(dataset, self.reweighting)
+
+    with pytest.raises(TypeError, match=r"Forgetful\.make_sampler\(\) returned None"):
+        Forgetful(mlp()).fit(*data(64), batch_size=16, verbose=0)
+
+
 @end_to_end
 @pytest.mark.one_backend("jax")
 def test_hooks_may_ask_the_model():

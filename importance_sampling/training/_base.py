@@ -153,7 +153,10 @@ class BaseTraining(FitMethods, ModelMethods, KnownSettings):
             steps_per_epoch: int or None.
             epochs: int.
         """
-        return self.make_sampler(dataset, batch_size, steps_per_epoch, epochs)
+        made: BaseSampler | None = self.make_sampler(dataset, batch_size, steps_per_epoch, epochs)
+        if made is None:
+            raise TypeError(f"{type(self).__name__}.make_sampler() returned None, not a sampler.")
+        return made
 
     def _run(
         self,
