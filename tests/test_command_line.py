@@ -18,7 +18,9 @@ from processes import run
 
 from importance_sampling.datasets import CanevetICML2016
 from importance_sampling.experiment import cli
-from importance_sampling.experiment.arms import RandomSubsetTraining
+from importance_sampling.experiment.arm_names import UNIFORM
+from importance_sampling.experiment.arms import ARMS, RandomSubsetTraining
+from importance_sampling.experiment.commands.demo import note_on
 from importance_sampling.samplers import ModelSampler
 
 ROOT = Path(__file__).parents[1]
@@ -199,6 +201,31 @@ REFUSED = (
     (("compare", "run", "--errors", "-5"), "--errors are in percent, from 0 to 100, got -5."),
     (("compare", "run", "--errors", "nan"), "--errors are in percent, from 0 to 100, got nan."),
 )
+
+
+@pytest.mark.any_backend
+def test_a_directory_with_a_run_is_refused_before_a_backend_is_loaded(tmp_path):
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "run.json").write_text("{}")
+    code = (
+        "import sys\n"
+        "from importance_sampling.experiment.cli import main\n"
+        "assert main(['run', *'small_nn oracle-loss uniform unweighted mnist a'.split()]) == 2\n"
+        f"loaded = [name for name in {HEAVY} if name in sys.modules]\n"
+        "sys.exit(f'loaded {loaded}' if loaded else 0)\n"
+    )
+    result = run("-c", code, cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert "a holds a run already. Pass --resume" in result.stderr
+
+
+@pytest.mark.any_backend
+def test_the_demo_says_what_drew_nothing_by_score():
+    results = [{"arm": arm, "share_on": 0.0} for arm in ARMS]
+    note = note_on(results)
+    assert note.startswith("No step was drawn by score: importance sampling, history of scores")
+    assert UNIFORM not in note.split(".")[0].split(": ")[1]
+    assert note_on([result | {"share_on": 0.5} for result in results]) is None
 
 
 @pytest.mark.any_backend

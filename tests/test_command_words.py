@@ -296,13 +296,20 @@ def test_the_clock_leaves_compiling_out(tmp_path, monkeypatch):
         train_data = range(4)
 
     monkeypatch.setattr("time.perf_counter", lambda: next(now))
-    recorder = Recorder(Loop, Logs(), {}, None, lambda *_: None, Dataset)
+    shown = []
+
+    def bar(_, values):
+        shown.append(values.get("samples/s"))
+
+    recorder = Recorder(Loop, Logs(), {}, None, bar, Dataset)
     recorder.on_train_begin()
     for kind, size in kinds:
         Loop.logs.last = kind, size, kind == "pool"
         recorder.on_train_batch_end(0, {"loss": 1.0, "variance_reduction": 1.0})
     assert written == [0.0, 1.0, 1.0, 3.0, 3.0]
     assert recorder.seconds == 3.0 and recorder.compiling == 7.0 + 5.0 + 3.0
+    # Before there is a time, there is no speed.
+    assert shown[0] is None and shown[1] == 2 * 32 / 1.0
 
 
 @end_to_end

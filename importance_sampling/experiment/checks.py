@@ -6,8 +6,9 @@ import argparse
 import math
 import sys
 from collections.abc import Container
+from pathlib import Path
 
-from . import registry
+from . import registry, resume
 from .hyperparams import parse
 from .registry import Hyperparams
 from .registry.general import MOMENTUM, OPTIMIZER, SEED
@@ -97,6 +98,20 @@ def check_experiment(options: argparse.Namespace) -> None:
     if hasattr(options, "random_seed"):
         SEED.but(name="--random_seed").check(options.random_seed)
     check(named(options), parse(options.hyperparams))
+
+
+def check_run(options: argparse.Namespace) -> None:
+    """Refuses arguments of `run` that cannot work, and a directory that holds a run.
+
+    Args:
+        options: the command's arguments.
+
+    Raises:
+        ValueError: says what is wrong with which.
+    """
+    check_experiment(options)
+    if not (options.resume or options.overwrite):
+        resume.refuse_another(Path(options.output_directory))
 
 
 def check_variance_reduction(options: argparse.Namespace) -> None:

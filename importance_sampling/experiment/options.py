@@ -253,7 +253,7 @@ COMMANDS: dict[str, Command] = {
         "commands.run",
         f"small_cnn oracle-gnorm model predicted mnist {_RUN} --train_for 2000 "
         "--hyperparams 'batch_size=i128;lr=f0.003;presample=i640'",
-        check=checks.check_experiment,
+        check=checks.check_run,
     ),
     "compare": Command(
         "a table over runs",

@@ -124,7 +124,10 @@ class Recorder(keras.callbacks.Callback):
         self.logs.write("clock.txt", [(f"{self.seconds:.6f}",)])
         estimate = float(self.loop.logs.estimate)
         self.logs.write("sampling.txt", [(self.loop.logs.mean_score, estimate, int(by_score))])
-        values = {"loss": loss, "vr": estimate if by_score else 1.0, "samples/s": self._speed()}
+        values = {"loss": loss, "vr": estimate if by_score else 1.0}
+        if self.seconds:
+            # While all steps have compiled something there is no time to divide by.
+            values["samples/s"] = self.steps * self.loop.batch_size / self.seconds
         if self.metric:
             accuracy = "accuracy" in self.metric
             name, value = ("error", 1.0 - metric) if accuracy else (self.metric, metric)
@@ -134,9 +137,6 @@ class Recorder(keras.callbacks.Callback):
             self.deadline is not None and self.seconds >= self.deadline
         ):
             self.model.stop_training = True
-
-    def _speed(self) -> float:
-        return self.steps * self.loop.batch_size / max(self.seconds, 1e-9)
 
     @contextlib.contextmanager
     def interruptible(self) -> Iterator[None]:

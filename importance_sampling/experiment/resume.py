@@ -59,10 +59,7 @@ def state_to_resume(
         # Nothing, or what a run had begun when it was killed before its first step.
         return None
     if not resume:
-        raise ValueError(
-            f"{directory} holds a run already. Pass --resume to go on with it, --overwrite to "
-            "begin anew, or another directory."
-        )
+        refuse_another(directory)
     try:
         before = read_description(found)["settings"]
     except FileNotFoundError:
@@ -84,6 +81,22 @@ def state_to_resume(
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 300 else f"{text[:300]}..."
+
+
+def refuse_another(directory: Path) -> None:
+    """Refuses a directory that holds a run, for one that is neither to go on nor to begin anew.
+
+    Args:
+        directory: where the run is to be.
+
+    Raises:
+        ValueError: if there is a run.
+    """
+    if (directory / RUN).exists() or _has_rows(directory):
+        raise ValueError(
+            f"{directory} holds a run already. Pass --resume to go on with it, --overwrite to "
+            "begin anew, or another directory."
+        )
 
 
 def _has_rows(directory: Path) -> bool:

@@ -256,6 +256,25 @@ def rows_of(results: list[dict[str, Any]]) -> list[list[str]]:
     ]
 
 
+def note_on(results: list[dict[str, Any]]) -> str | None:
+    """What is to be said of arms that drew no step by score, or nothing.
+
+    Args:
+        results: of all arms.
+
+    Returns:
+        A sentence or two; None if there is no such arm.
+    """
+    uniform = [r["arm"] for r in results if r["arm"] in BY_SCORE and not r["share_on"]]
+    if not uniform:
+        return None
+    return (
+        f"No step was drawn by score: {', '.join(uniform)}. These rows are uniform training with "
+        "the work of looking for a gain. Draws by score begin after the first pass over the data, "
+        "or once pools promise enough: take more --steps or --seconds."
+    )
+
+
 def main(options: argparse.Namespace) -> int:
     """Runs the demo."""
     _requirements.require("matplotlib", "plots", "The demo's picture")
@@ -282,6 +301,10 @@ def main(options: argparse.Namespace) -> int:
         results.append(result)
     print()
     print_table(HEAD, rows_of(results))
+    note = note_on(results)
+    if note:
+        print()
+        print_paragraph(note)
     settings = {"dataset": options.dataset, "seed": options.seed, "seconds": options.seconds}
     settings |= {"steps": steps, "backend": keras.backend.backend()}
     drawn = what_was_drawn(options.dataset, dataset, counts)
