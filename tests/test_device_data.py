@@ -38,6 +38,12 @@ def several():
     return model, {"b": b, "a": x.astype("float64")}, {"d": x[:, :1], "c": y}
 
 
+def backwards():
+    """Views that run backwards, as those of flipped pictures."""
+    model, x, y = plain()
+    return model, x[:, ::-1], y[::-1]
+
+
 def masked():
     inputs = keras.Input((3, 6))
     model = keras.Sequential([inputs, layers.Masking(), layers.Dense(4, activation="softmax")])
@@ -93,6 +99,16 @@ def test_results_are_the_same(case, options):
     for name in there:
         np.testing.assert_allclose(there[name], here[name], rtol=1e-5)
     np.testing.assert_array_equal(one.report().draws, other.report().draws)
+
+
+@exact
+@pytest.mark.one_backend("torch")
+def test_views_that_run_backwards():
+    (one, _), (other, _) = train(backwards, True), train(backwards, False)
+    for a, b in zip(
+        one.original_model.get_weights(), other.original_model.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
 
 
 @exact

@@ -5,10 +5,10 @@ import warnings
 import keras
 import numpy as np
 import pytest
-from helpers import data
+from helpers import data, mlp
 from keras import layers, ops
 
-from importance_sampling import ImportanceTraining
+from importance_sampling import HistoryImportanceTraining, ImportanceTraining
 
 pytestmark = pytest.mark.two_backends
 
@@ -121,3 +121,26 @@ def test_a_model_of_one_batch_size_is_scored_in_such_batches():
     training = ImportanceTraining(model, tau_th=0.0, seed=0)
     history = training.fit(x, x[:, 0, :1], batch_size=4, epochs=3, verbose=0).history
     assert history["importance_sampling"][-1] == 1
+
+
+@pytest.mark.exact
+@pytest.mark.one_backend("torch")
+def test_a_hook_that_evaluates_the_model_does_not_change_what_the_epoch_logs():
+    x, y = data(24)
+
+    def train(*callbacks):
+        keras.utils.set_random_seed(1)
+        model, calls = mlp(), []
+
+        def hook(sampler, scores):
+            calls.append(1)
+            if len(calls) == 3:
+                # After the last step, before the epoch's logs.
+                model.evaluate(x[:4], y[:4], verbose=0)
+
+        training = HistoryImportanceTraining(model, seed=2)
+        options = {"callbacks": [*callbacks], "on_scores": hook, "verbose": 0}
+        return training.fit(x, y, batch_size=8, **options).history["loss"]
+
+    reads_logs = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
+    np.testing.assert_allclose(train(), train(reads_logs), rtol=1e-6)

@@ -146,6 +146,9 @@ class Runtime(base.Runtime):
         def held(array: np.ndarray) -> Tensor:
             if array.dtype not in _SAME_TYPES or not array.flags.writeable:
                 return keras.ops.convert_to_tensor(array)
+            if min(array.strides, default=0) < 0:
+                # A view that runs backwards, as `x[::-1]`, which no tensor can share.
+                array = array.copy()
             return torch.from_numpy(array).to(device)
 
         return map_arrays(held, data)

@@ -173,8 +173,10 @@ class Loop(Stepper):
     ) -> bool:
         """Runs one epoch; True if the data ended with it."""
         heard = anybody_hears_batches(callbacks)
-        # Other processes' parts of the metrics come with the step.
-        runtime.reads_logs = heard or self.processes is not None
+        # Other processes' parts of the metrics come with the step. Code of the user's may evaluate
+        # the model, which resets the metrics, before anybody reads them.
+        own = self._runs_own_code or self._is_watched(callbacks)
+        runtime.reads_logs = heard or own or self.processes is not None
         while not self._is_over(self.steps_of_epoch, steps):
             step = self.steps_of_epoch
             if exposed:
