@@ -182,13 +182,18 @@ def _lengths_checker(name: str) -> Callable[[Any, int], None]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    lists = pa.types.is_list, pa.types.is_large_list, pa.types.is_fixed_size_list
     # The first length of each nesting of lists.
     known: list[int] = []
 
     def check(column: Any, start: int) -> None:
         _check_values(column, name, start)
         depth = 0
-        while pa.types.is_list(column.type) or pa.types.is_large_list(column.type):
+        if isinstance(column.type, pa.ExtensionType):
+            # Arrays of two axes and more are kept as lists of lists.
+            stored = [chunk.storage for chunk in column.chunks]
+            column = pa.chunked_array(stored, type=column.type.storage_type)
+        while any(is_kind(column.type) for is_kind in lists):
             lengths = pc.list_value_length(column)
             if not len(lengths):
                 return

@@ -174,3 +174,17 @@ def test_the_kind_is_known():
     for data_set in (rows, rows["image"], [rows["image"], rows["weight"]], {"a": rows["image"]}):
         assert find_kind(data_set) is HuggingFaceAdapter
     assert find_kind(X) is not HuggingFaceAdapter
+
+
+@pytest.mark.parametrize("kind", ["fixed", "two axes"])
+def test_values_that_lack_in_lists_of_one_length_are_found(kind):
+    rows = X.reshape(N, -1).tolist()
+    rows[40][1] = None
+    feature = datasets.List(datasets.Value("float32"), length=len(rows[0]))
+    if kind == "two axes":
+        rows = [[row] for row in rows]
+        feature = datasets.Array2D((1, len(rows[0][0])), "float32")
+    features = datasets.Features({"image": feature, "label": datasets.Value("int64")})
+    lacking = datasets.Dataset.from_dict({"image": rows, "label": Y}, features=features)
+    with pytest.raises(ValueError, match="'image' lacks values"):
+        trained(lacking, "label")
