@@ -217,6 +217,8 @@ class IndexedExamplesAdapter(IndexedAdapter):
     def __init__(self, data: Any, options: Options):
         self._source = data.source if isinstance(data, IndexedExamples) else data
         self._what = f"{type(self._source).__name__} of {options.role} data"
+        # How many parts the first example has that is read.
+        self._length: int | None = None
         rows = RowsByIndex(self._read, range(len(self._source)), origin=(self._source,))
         super().__init__(self._what, rows, options)
 
@@ -238,6 +240,13 @@ class IndexedExamplesAdapter(IndexedAdapter):
                 raise ValueError(
                     f"The {self._what} must give (x, y) or (x, y, sample_weight) for an index, got "
                     f"{said} for {place}.{gap}"
+                )
+            if self._length is None:
+                self._length = len(example)
+            elif len(example) != self._length:
+                raise ValueError(
+                    f"The {self._what} must give tuples of one length, got {self._length} parts "
+                    f"first and {len(example)} for index {place}."
                 )
         examples = [tuple(example) for example in examples]
         rows = join_arrays(lambda parts: self._stacked(parts, places), examples)

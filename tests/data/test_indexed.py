@@ -161,3 +161,11 @@ def test_what_cannot_be_read_is_refused():
     ):
         with pytest.raises(error, match=said):
             call(HistoryImportanceTraining(adam_mlp()).fit)
+
+
+@pytest.mark.parametrize("more", [slice(0, 48), slice(48, None)])
+def test_weights_with_some_of_the_examples_are_refused(more):
+    examples = list(zip(X, Y, strict=True))
+    examples[more] = [(*example, np.float32(50.0)) for example in examples[more]]
+    with pytest.raises(ValueError, match="must give tuples of one length"):
+        HistoryImportanceTraining(adam_mlp()).fit(IndexedExamples(examples), batch_size=16)
