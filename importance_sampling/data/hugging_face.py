@@ -42,15 +42,16 @@ class HuggingFaceAdapter(IndexedAdapter):
 
     def __init__(self, x: Nested, y: Nested, sample_weight: Nested, options: Options):
         data = _dataset_of(x)
-        names = functools.partial(_names_of, data)
+        known = _columns_of(data)
+        names = functools.partial(_names_of, data, known)
         targets, weights = names(y, "y"), names(sample_weight, "sample_weight")
         if targets is None and options.needs_targets:
             raise ValueError(
                 "`y` is None: name the column of the targets, as in fit(dataset, y='label'). "
-                f"The columns are {data.column_names}."
+                f"The columns are {known}."
             )
         used = flatten((targets, weights))
-        inputs = _inputs(data, used, options) if x is data else names(x, "x")
+        inputs = _inputs(known, used, options) if x is data else names(x, "x")
         columns = (inputs, targets) if weights is None else (inputs, targets, weights)
         used = list(dict.fromkeys(flatten(columns)))
         given = data.format
@@ -113,13 +114,20 @@ def _dataset_of(x: Nested) -> datasets.Dataset:
     return first.source
 
 
-def _names_of(data: datasets.Dataset, given: Nested, argument: str) -> Nested:
+def _columns_of(data: datasets.Dataset) -> list[str]:
+    """The names of what a row holds: the columns, or what a transform makes of them."""
+    if data.format["type"] == "custom" and len(data) > 0:
+        return list(data[:1])
+    return list(data.column_names)
+
+
+def _names_of(data: datasets.Dataset, known: list[str], given: Nested, argument: str) -> Nested:
     """The names of columns, each checked, in the structure of what was given."""
 
     def name_of(value: Any) -> str:
         if isinstance(value, str):
-            if value not in data.column_names:
-                raise unknown("column", value, data.column_names)
+            if value not in known:
+                raise unknown("column", value, known)
             return value
         if not _is_column(value):
             raise TypeError(
@@ -136,9 +144,9 @@ def _names_of(data: datasets.Dataset, given: Nested, argument: str) -> Nested:
     return map_arrays(name_of, given)
 
 
-def _inputs(data: datasets.Dataset, used: list[str], options: Options) -> Nested:
+def _inputs(known: list[str], used: list[str], options: Options) -> Nested:
     """The columns that are inputs: those named as the model's, or the only one that is left."""
-    rest = [name for name in data.column_names if name not in used]
+    rest = [name for name in known if name not in used]
     named = [name for name in options.inputs or () if name in rest]
     if named and len(named) == len(options.inputs or ()):
         return named[0] if len(named) == 1 else {name: name for name in named}
@@ -148,7 +156,7 @@ def _inputs(data: datasets.Dataset, used: list[str], options: Options) -> Nested
         f"Which of the columns {rest} are the inputs? Give them, as in fit(dataset['image'], "
         "dataset['label']); or name the model's inputs as the columns are named."
         if rest
-        else f"No column is left for the inputs: the columns are {data.column_names}."
+        else f"No column is left for the inputs: the columns are {known}."
     )
 
 

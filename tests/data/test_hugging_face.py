@@ -46,6 +46,10 @@ def one_by_one(rows):
     return {"image": np.asarray(rows["image"], "float32"), "label": np.asarray(rows["label"])}
 
 
+def new_columns(rows):
+    return {"pixels": np.asarray(rows["image"], "float32"), "classes": np.asarray(rows["label"])}
+
+
 FORMATS = {
     "columns": lambda rows: (rows["image"], rows["label"]),
     "name of the targets": lambda rows: (rows.select_columns(["label", "image"]), "label"),
@@ -55,6 +59,7 @@ FORMATS = {
         "label",
     ),
     "transform": lambda rows: (rows.with_transform(one_by_one)["image"], "label"),
+    "transform to other columns": lambda rows: (rows.with_transform(new_columns), "classes"),
     "shuffled": lambda rows: (rows.select(np.argsort(rows["label"]))["image"], "label"),
 }
 
@@ -188,3 +193,8 @@ def test_values_that_lack_in_lists_of_one_length_are_found(kind):
     lacking = datasets.Dataset.from_dict({"image": rows, "label": Y}, features=features)
     with pytest.raises(ValueError, match="'image' lacks values"):
         trained(lacking, "label")
+
+
+def test_columns_that_a_transform_makes_are_the_ones_to_name():
+    with pytest.raises(ValueError, match=r"no column .label.*pixels.*classes"):
+        trained(table().with_transform(new_columns), "label")
