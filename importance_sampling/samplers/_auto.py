@@ -14,7 +14,7 @@ from ..protocols import Dataset, ScoringModel
 from ._pool import ModelSampler
 from ._reuse import PoolReuseSampler
 from ._strategies import POOLS, UNIFORM, Strategy, StrategyEstimates
-from .ahead import batches_by_score
+from .ahead import batches_by_score, observe_one_by_one
 from .base import BaseSampler
 from .batch_size import Constant
 from .drawing import Resampling
@@ -345,9 +345,7 @@ class AutoSampler(BaseSampler):
         if all(s.proposal.kind is Kind.HISTORY and s.proposal.reads_scores for s in steps):
             table = batches_by_score(steps)
         if table is None or self._history is None:
-            for step in steps:
-                before(step)
-                self.observe(step)
+            observe_one_by_one(self, steps, before)
             return
         for step, moments in zip(steps, self._estimates.moments(*table), strict=True):
             before(step)

@@ -53,6 +53,19 @@ def observe_together(
             return
         if not _LEARNS.isdisjoint(vars(kind)):
             break
+    observe_one_by_one(sampler, steps, before)
+
+
+def observe_one_by_one(
+    sampler: BaseSampler, steps: Sequence[StepRecord], before: Callable[[StepRecord], None]
+) -> None:
+    """Tells a sampler of one step after the other.
+
+    Args:
+        sampler: the sampler.
+        steps: the steps.
+        before: called with each step before it is learnt from.
+    """
     for step in steps:
         before(step)
         sampler.observe(step)

@@ -15,7 +15,7 @@ from ..protocols import Dataset, ScoringModel
 from ._history_store import DrawnBatches, PendingScores, Refresher, batches_at_once
 from ._model_scores import score_rows
 from ._stored_base import StoredScoreSampler
-from .ahead import batches_by_score
+from .ahead import batches_by_score, observe_one_by_one
 from .batch_size import BatchSizer, Constant, batch_sizes, check_constant
 from .drawing import Resampling, split_rows, uniforms_for
 from .score_cells import ScoreCells, expected_scores, score_bin
@@ -426,9 +426,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
         """
         table = batches_by_score(steps)
         if table is None:
-            for step in steps:
-                before(step)
-                self.observe(step)
+            observe_one_by_one(self, steps, before)
             return
         moments = self._reduction.moments(*table)
         for step, uniform, weighted in zip(steps, *map(np.ndarray.tolist, moments), strict=True):

@@ -199,13 +199,6 @@ class BaseTraining(FitMethods, ModelMethods, KnownSettings):
             # Each process reads its own part of a batch, and nothing ahead: it cannot know which.
             dataset = RowsWhenNeeded(dataset)
         with on_device(self.model, dataset, device_data) as dataset:
-            if (
-                processes is not None
-                and length is not None
-                and getattr(dataset, "reads_ahead", False)
-            ):
-                # Each process reads its own part, and nothing ahead: it cannot know which.
-                dataset = RowsWhenNeeded(dataset)
             sampler = self.sampler(dataset, batch_size, steps_per_epoch, epochs)
             self._restore_history(sampler, batch_size)
             suits = steps_for(self.model, sampler, first_rows, batch_size, steps_per_epoch, epochs)
