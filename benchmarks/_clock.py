@@ -1,4 +1,4 @@
-"""The callback that times a run, decays its learning rate and takes turns with other runs."""
+"""The callback that times a run and takes turns with other runs; its learning rate."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from typing import Any
 
 # Up to this share of training the learning rate is constant; then it falls to zero.
 _CONSTANT = 0.5
-# Setting it is not free on every backend.
-_POINTS = 100
 
 
 def wait_for_turn(state: dict[str, Any]) -> float:
@@ -20,15 +18,32 @@ def wait_for_turn(state: dict[str, Any]) -> float:
     return float(sys.stdin.readline())
 
 
-def make_clock(rate: float, epochs: int, total: int | None) -> Any:
+def make_schedule(rate: float, total: int) -> Any:
+    """The learning rate by optimizer steps, as the optimizer itself computes it.
+
+    Args:
+        rate: at the start.
+        total: optimizer steps of the training.
+    """
+    import keras
+
+    constant = int(_CONSTANT * total)
+    return keras.optimizers.schedules.CosineDecay(
+        rate, total - constant, warmup_target=rate, warmup_steps=constant
+    )
+
+
+def make_clock(rate: float, epochs: int, by_epoch: bool) -> Any:
     """The callback.
+
+    It looks at whole epochs only: where somebody looks at single steps, they cannot go to the
+    device together.
 
     Args:
         rate: the learning rate at the start.
-        epochs: epochs of the run.
-        total: optimizer steps after which the run ends, by which the learning rate is decayed.
-            None for arms whose epochs differ in length: they are decayed by epochs and, within
-            an epoch, by steps, as many as the epoch before had.
+        epochs: epochs of the run; the last may be in parts.
+        by_epoch: whether the learning rate is set at the beginning of every epoch, to what it is
+            in the middle of it, because nobody knows how many steps there will be.
     """
     import keras
 
@@ -38,59 +53,41 @@ def make_clock(rate: float, epochs: int, total: int | None) -> Any:
 
         def __init__(self):
             super().__init__()
-            self.steps = self.timed_steps = 0
-            self.timed = self.whole = 0.0
-            self.epoch = self.in_epoch = 0
-            self.length: int | None = None
-            self.point = -1
-            self.target = 0.0
+            self.epochs_done = 0.0
+            self.epoch_seconds: list[float] = []
+            # Of an epoch, how much one call of `fit` makes.
+            self.part = 1.0
+            self.target: float | None = None
 
         @property
         def seconds(self) -> float:
-            """Of all steps, the first ones of epochs counted as a mean one of the others."""
-            return self.timed / max(self.timed_steps, 1) * self.steps
+            """All of `fit` that its callbacks see, but for waiting."""
+            return sum(self.epoch_seconds)
 
         def on_train_begin(self, logs: Any = None) -> None:
-            self.target = wait_for_turn(self.state())
-            self.mark = time.perf_counter()
-
-        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
-            self.epoch, self.in_epoch = epoch, 0
-
-        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-            self.length = self.in_epoch
-
-        def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
-            # Read, so that the step has been made when the clock is, whatever the device.
-            loss = float(logs["loss"])
-            passed = time.perf_counter() - self.mark
-            self.whole += passed
-            if self.in_epoch:
-                self.timed += passed
-                self.timed_steps += 1
-            self.steps += 1
-            self.in_epoch += 1
-            if not math.isfinite(loss):
-                raise FloatingPointError(f"The loss is {loss} at step {self.steps}.")
-            share = self.share()
-            if int(_POINTS * share) != self.point:
-                self.point = int(_POINTS * share)
-                decay = max(0.0, (share - _CONSTANT) / (1.0 - _CONSTANT))
-                self.model.optimizer.learning_rate = rate * 0.5 * (1 + math.cos(math.pi * decay))
-            if self.steps == total:
-                self.model.stop_training = True
-            elif share >= self.target:
+            if self.target is None:
                 self.target = wait_for_turn(self.state())
             self.mark = time.perf_counter()
 
-        def share(self) -> float:
-            """How much of its training is done."""
-            if total is not None:
-                return self.steps / total
-            length = self.length or (self.params or {}).get("steps") or self.in_epoch
-            return (self.epoch + min(self.in_epoch / length, 1.0)) / epochs
+        def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+            if by_epoch:
+                share = (epoch + 0.5) / epochs
+                decay = max(0.0, (share - _CONSTANT) / (1.0 - _CONSTANT))
+                self.model.optimizer.learning_rate = rate * 0.5 * (1 + math.cos(math.pi * decay))
+
+        def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+            # Read, so that the steps have been made when the clock is, whatever the device.
+            loss = float(logs["loss"])
+            self.epoch_seconds.append(time.perf_counter() - self.mark)
+            self.epochs_done += self.part
+            if not math.isfinite(loss):
+                raise FloatingPointError(f"The loss is {loss} in epoch {epoch + 1}.")
+            share = self.epochs_done / epochs
+            if self.target <= share < 1.0:
+                self.target = wait_for_turn(self.state())
+            self.mark = time.perf_counter()
 
         def state(self) -> dict[str, Any]:
-            return {"steps": self.steps, "seconds": self.seconds}
+            return {"share": self.epochs_done / epochs, "seconds": self.seconds}
 
     return Clock()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from _arms import BY_EPOCH, SMALLER, make_training
-from _clock import make_clock
+from _clock import make_clock, make_schedule
 
 # What a report holds beside plain numbers and choices is too much to keep of every run.
 _LEFT_OUT = ("course", "most_drawn", "least_drawn")
@@ -23,7 +23,7 @@ def _outputs(model: Any, x: np.ndarray) -> np.ndarray:
     return np.concatenate(parts).astype(np.float64)
 
 
-def warm_up(model: Any, training: Any, task: Any, batch_size: int) -> float:
+def warm_up(model: Any, training: Any, task: Any, batch_size: int, epochs: int) -> float:
     """Compiles what the run will need and puts the model back to its start; the seconds."""
     import keras
 
@@ -40,7 +40,7 @@ def warm_up(model: Any, training: Any, task: Any, batch_size: int) -> float:
         model.fit(x[:few], y[:few], **options)
     else:
         training.fit(x[:few], y[:few], **options)
-        _train_sizes(training, x, y, batch_size)
+        _train_sizes(training, task, batch_size, epochs)
         for pool in (3 * batch_size, 8 * batch_size):
             training.model.score(x[:pool], y[:pool], batch_size=pool)
     for variable, value in zip(variables, start, strict=True):
@@ -48,15 +48,23 @@ def warm_up(model: Any, training: Any, task: Any, batch_size: int) -> float:
     return time.perf_counter() - began
 
 
-def _train_sizes(training: Any, x: np.ndarray, y: np.ndarray, batch_size: int) -> None:
-    """A step of each size that the sampler may draw."""
+def _train_sizes(training: Any, task: Any, batch_size: int, epochs: int) -> None:
+    """A step of each size that the sampler may draw, and a call of as many as the run's."""
     from importance_sampling.datasets import InMemoryDataset
+    from importance_sampling.training._steps_per_call import steps_for
 
+    x, y = task.train
     dataset = InMemoryDataset(x, y, x[:1], y[:1], categorical=False)
-    sampler = training.sampler(dataset, batch_size, len(x) // batch_size, 1)
+    steps = len(x) // batch_size
+    sampler = training.sampler(dataset, batch_size, steps, epochs)
+    together = steps_for(training.model, sampler, (x[:8], y[:8]), batch_size, steps, epochs)
     for size in sampler.batch_sizes(batch_size):
         weights = np.ones((size, training.reweighting.weight_size))
         training.model.train_batch(x[:size], y[:size], weights)
+        if together > 1:
+            rows = together * size
+            options = {"batch_size": size, "epochs": 2, "verbose": 0}
+            training.fit(x[:rows], y[:rows], steps_per_execution=together, **options)
 
 
 def run_one(order: dict[str, Any]) -> dict[str, Any]:
@@ -69,32 +77,44 @@ def run_one(order: dict[str, Any]) -> dict[str, Any]:
         task.shrink(order["examples_kept"])
     train = task.train
     keras.utils.set_random_seed(order["seed"])
-    model = task.compiled()
-    training = make_training(order["arm"], model, order["seed"])
     epochs, size = order["epochs"], order.get("batch_size", task.batch_size)
     # As many steps as uniform training, whatever the size of the batches.
     total = epochs * (len(task.train[0]) // task.batch_size)
+    by_epoch = order["arm"] in BY_EPOCH
+    model = task.compiled(None if by_epoch else make_schedule(task.rate, total))
+    training = make_training(order["arm"], model, order["seed"])
     if order["arm"] == SMALLER:
         task.cut(size)
-        epochs = -(-total // (len(task.train[0]) // size))
-    compiling = warm_up(model, training, task, size)
+    per_epoch = len(task.train[0]) // size
+    compiling = warm_up(model, training, task, size, epochs)
     # What is drawn and dropped, whatever the warm-up has drawn.
     keras.utils.set_random_seed(order["seed"])
     begin = sum(float(np.abs(w).sum(dtype=np.float64)) for w in model.get_weights())
-    clock = make_clock(task.rate, epochs, None if order["arm"] in BY_EPOCH else total)
-    options = {"batch_size": size, "epochs": epochs, "verbose": 0, "callbacks": [clock]}
-    history = (model if training is None else training).fit(*task.train, **options).history
+    whole, rest = (epochs, 0) if by_epoch else divmod(total, per_epoch)
+    clock = make_clock(task.rate, whole + rest / per_epoch, by_epoch)
+    options = {"batch_size": size, "verbose": 0, "callbacks": [clock]}
+    fit = (model if training is None else training).fit
+    history = fit(*task.train, epochs=whole, **options).history
+    if rest:
+        # The control's last epoch ends with the last step of the others.
+        clock.part = rest / per_epoch
+        fit(
+            *(a[: rest * size] for a in task.train),
+            epochs=whole + 1,
+            initial_epoch=whole,
+            **options,
+        )
     result = {
         **order,
         "batch_size": size,
-        "steps": clock.steps,
+        "steps": int(model.optimizer.iterations),
         "seconds": clock.seconds,
-        "whole_seconds": clock.whole,
+        "epoch_seconds": clock.epoch_seconds,
         "compile_seconds": compiling,
         "start": begin,
     }
     if training is None:
-        result["examples"] = clock.steps * size
+        result["examples"] = result["steps"] * size
     else:
         report = training.report().to_dict()
         result["examples"] = report.get("examples", int(training.report().draws.sum()))

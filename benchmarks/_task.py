@@ -59,12 +59,16 @@ class Task:
             setattr(self, part, (x[rows], y[rows]))
         self.cut(self.batch_size)
 
-    def compiled(self) -> Any:
-        """A fresh network."""
+    def compiled(self, rate: Any = None) -> Any:
+        """A fresh network.
+
+        Args:
+            rate: learning rate or schedule; that of the task if left out.
+        """
         import keras
 
         model = self.build()
-        model.compile(keras.optimizers.Adam(self.rate), self.loss)
+        model.compile(keras.optimizers.Adam(self.rate if rate is None else rate), self.loss)
         return model
 
 

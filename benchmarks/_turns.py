@@ -7,13 +7,11 @@ import os
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-# Seconds that the slowest arm's turn is meant to take.
-_TURN = 1.0
-_FIRST_SHARE, _LARGEST_SHARE = 0.002, 0.05
+# Of its training, what an arm does in a turn; a whole epoch at least.
+_SHARE = 0.05
 # The reference goes this part of the way.
 _REFERENCE_SHARE = 0.25
 
@@ -63,8 +61,9 @@ def take_turns(
 ) -> list[dict[str, Any]]:
     """Carries out orders in turns; the results in the order of the orders.
 
-    In a turn every arm does the same share of its training, so that all of them begin and end
-    together, however fast they are, and a change in the machine's speed meets all alike.
+    In a turn every arm does the same share of its training, to the end of an epoch, so that all of
+    them begin and end together, however fast they are, and a change in the machine's speed meets
+    all alike.
 
     Args:
         orders: what to run.
@@ -82,23 +81,19 @@ def take_turns(
             # Compiles while nobody else does, before anybody's clock starts.
             begun[-1].wait()
         runs = begun[: len(orders)]
-        share, size = 0.0, _FIRST_SHARE
+        share = 0.0
         while any(run.result is None for run in runs):
-            share += size
-            longest = 0.0
+            share += _SHARE
             for run in begun:
-                if run.result is None:
-                    began = time.perf_counter()
-                    part = _REFERENCE_SHARE if run not in runs else 1.0
-                    run.go(part * share)
-                    longest = max(longest, time.perf_counter() - began)
-            size = min(max(size * _TURN / longest, 0.5 * size), 2.0 * size, _LARGEST_SHARE)
+                to = share if run in runs else _REFERENCE_SHARE * share
+                if run.result is None and run.state["share"] < to:
+                    run.go(to)
         results = [run.result for run in runs]
         if reference is None:
             seconds = next(r["seconds"] for r in results if r["arm"] == "model.fit")
         else:
             timed = begun[-1].state
-            seconds = timed["seconds"] / timed["steps"] * results[0]["uniform_steps"]
+            seconds = timed["seconds"] / timed["share"]
     finally:
         for run in begun:
             run.process.kill()

@@ -3,18 +3,16 @@
 For each seed every arm trains the same network from the same weights for the same epochs, by Adam
 with a learning rate that is constant for the first half of the steps and then falls to zero along a
 cosine. All arms take as many optimizer steps, but for those that leave examples out (InfoBatch,
-Selective Backprop): their learning rate goes by their own steps within each epoch.
+Selective Backprop): their learning rate is set for each epoch.
 
 Each arm runs in a process of its own, and the processes take turns, so that only one of them works
 at a time and has the machine to itself. It is as alternating in one process, without the state that
-arms would share there. In a turn of about a second every arm does the same share of its training,
-so that a change in the machine's speed meets all of them alike.
+arms would share there. In a turn every arm does the same share of its training, a whole epoch at
+least, so that a change in the machine's speed meets all of them alike.
 
-The clock is that of `fit`. Beside it stand compiling (done before, for every batch size, and
-reported), evaluation of what was trained, setting the learning rate, waiting, and the first step of
-every epoch, which counts as a mean one: before it `model.fit` on TensorFlow makes an iterator, for
-as long as many steps take, which would flatter the library. `whole_seconds` in the file has these
-first steps as they were.
+The clock is that of `fit` from its first callback to its last. Beside it stand compiling (done
+before, for every batch size, and reported), waiting, and evaluation of what was trained. Nobody
+looks at single steps: the library makes many in one call where it would for a user.
 
 "uniform, smaller batch" is the control: `model.fit` with a constant batch size, the multiple of 8
 that comes nearest to the examples that "same noise" trained on with the same seed, and as many

@@ -6,7 +6,6 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from ._names import nearest
-from ._requirements import check_backend
 
 if TYPE_CHECKING:
     from .training import (
@@ -56,9 +55,6 @@ _ROOMS = (
     "transparent",
     "utils",
 )
-
-
-check_backend()
 
 
 def __getattr__(name: str) -> Any:

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from ._requirements import check_backend
+
+# Before Keras, whose own error does not say what to install.
+check_backend()
+
 import contextlib
 from collections.abc import Iterator, Sequence
 from typing import Any

@@ -301,10 +301,20 @@ def test_a_missing_backend_names_the_command(tmp_path):
     code = (
         "import importlib.util as u; find = u.find_spec\n"
         "u.find_spec = lambda name, *a: None if name == 'jax' else find(name, *a)\n"
-        "import importance_sampling"
+        "import importance_sampling\n"
+        "print(importance_sampling.__version__)\n"
+        "for room in ('layers', 'model_wrappers', 'models', 'pretrained', 'reweighting',\n"
+        "             'training', 'transparent'):\n"
+        "    try:\n"
+        "        __import__(f'importance_sampling.{room}')\n"
+        "    except ImportError as error:\n"
+        "        assert 'keras-importance-sampling[jax]' in str(error), room\n"
+        "    else:\n"
+        "        raise AssertionError(room)\n"
+        "importance_sampling.ImportanceTraining"
     )
     result = run("-c", code, cwd=tmp_path, KERAS_BACKEND="jax")
-    assert result.returncode == 1
+    assert result.returncode == 1 and result.stdout.startswith("1.")
     assert 'pip install "keras-importance-sampling[jax]"' in result.stderr
 
 

@@ -157,11 +157,15 @@ def test_paths_with_commas_are_no_slip():
 
 
 @exact
-def test_unknown_backends_are_named_with_what_there_is(monkeypatch):
+def test_unknown_backends_are_named_with_what_there_is(monkeypatch, capsys):
     monkeypatch.setenv("KERAS_BACKEND", "tensorflw")
     message = "'tensorflw', which is no backend. Did you mean 'tensorflow'. Set .* jax or torch"
     with pytest.raises(ImportError, match=message):
         _requirements.check_backend()
+    # One line of what to do, and nothing of it where no backend is needed.
+    told = said(capsys, "demo", "--steps", "1")
+    assert "Did you mean 'tensorflow'" in told and "Traceback" not in told
+    assert "holds no run" in said(capsys, "compare", "nowhere")
     # Nothing is trained with it, but what runs wrote can be read.
     monkeypatch.setenv("KERAS_BACKEND", "numpy")
     _requirements.check_backend()

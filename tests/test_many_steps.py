@@ -435,3 +435,20 @@ def test_how_many_steps_a_call_makes():
     calls = StepsPerCall(plain())
     calls.allow(True)
     assert (calls.told, calls.most) == (1, 1)
+
+
+@pytest.mark.one_backend("tensorflow")
+def test_more_sizes_of_batches_than_programs_of_their_own():
+    """TensorFlow traces one for all shapes then, which does not know how many steps there are."""
+    weights = []
+    for together in (1, 5):
+        keras.utils.set_random_seed(0)
+        training = HistoryImportanceTraining(functional(layers.Dense(8), optimizer=adam()), seed=0)
+        for size in range(2, 13):
+            x, y = data(5 * size)
+            options = {"batch_size": size, "epochs": 1, "verbose": 0}
+            # Calls of five steps and of four have programs of their own, too.
+            training.fit(x, y, steps_per_execution=min(together, 4 + size % 2), **options)
+        weights.append(training.model.model.get_weights())
+    for one_by_one, at_once in zip(*weights, strict=True):
+        np.testing.assert_allclose(at_once, one_by_one, atol=1e-6)

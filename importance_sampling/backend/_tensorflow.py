@@ -209,7 +209,9 @@ def _with_rows(shape: tf.TensorShape, rows: int | None) -> tf.TensorShape:
 
 def _loop(step: Callable[..., Any], count: Tensor, held: Any, tensors: Sequence[Any]) -> Any:
     """Makes `count` steps with the rows of tensors, in a loop inside the traced function."""
-    room = next(t for t in tf.nest.flatten(tensors) if t is not None).shape[0]
+    first = next(t for t in tf.nest.flatten(tensors) if t is not None)
+    # Not known to what was traced for many shapes.
+    room = tf.shape(first)[0] if first.shape[0] is None else first.shape[0]
     whole: list[Tensor] = []
     arguments = tensors
     if held is not None:

@@ -1,5 +1,10 @@
 """Keras layers: per-sample loss, gradient norm, metric and triplet loss; normalizations."""
 
+from .._requirements import check_backend
+
+# Before Keras, whose own error does not say what to install.
+check_backend()
+
 from ._normalization import (
     BatchRenormalization,
     GroupNormalization,

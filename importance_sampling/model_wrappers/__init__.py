@@ -1,5 +1,10 @@
 """What a network says: compiled scores, training steps and evaluation."""
 
+from .._requirements import check_backend
+
+# Before Keras, whose own error does not say what to install.
+check_backend()
+
 from ._base import ModelWrapper
 from ._decorator import ModelWrapperDecorator
 from ._katyusha import KatyushaWrapper

@@ -9,6 +9,11 @@ model = models.get("small_cnn")((28, 28, 1), 10)
 
 from __future__ import annotations
 
+from .._requirements import check_backend
+
+# Before Keras, whose own error does not say what to install.
+check_backend()
+
 from collections.abc import Callable
 
 import keras

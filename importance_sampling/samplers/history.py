@@ -24,8 +24,9 @@ from .variance import MeasuredReduction, momentum_over
 if TYPE_CHECKING:
     from ..reweighting import ReweightingPolicy
 
-# Batches that keep one size, where it is chosen for the noise.
-_MOST_OF_A_SIZE = 8
+# Batches that keep one size, where it is chosen for the noise: so many, or this share of an epoch.
+_RUN_OF_A_SIZE = 8
+_RUNS_OF_AN_EPOCH = 40
 # How often per epoch all examples' expected scores are worked out anew.
 _REFITS = 4
 
@@ -300,11 +301,13 @@ class HistoryMixtureSampler(StoredScoreSampler):
     def _at_once(self, size: int) -> int:
         """How many batches of a size are drawn and learnt from at once.
 
-        Fewer at constant variance: what batches were spared is measured on those before, and a size
-        that turns out too small should not be kept for long.
+        Fewer at constant variance, unless an epoch has very many: what batches were spared is
+        measured on those before, and a size that turns out too small should not be kept for long.
         """
         batches = batches_at_once(self._tree.n, size)
-        return min(batches, _MOST_OF_A_SIZE) if self.constant == "variance" else batches
+        if self.constant == "batch_size":
+            return batches
+        return min(batches, max(_RUN_OF_A_SIZE, self._window // _RUNS_OF_AN_EPOCH))
 
     def _draw_stored(self, size: int) -> tuple[np.ndarray, np.ndarray, float]:
         if self._drawn.size == size:

@@ -1,5 +1,10 @@
 """Trainings: wrap a compiled Keras model and call `fit` on the wrapper."""
 
+from .._requirements import check_backend
+
+# Before Keras, whose own error does not say what to install.
+check_backend()
+
 from ._base import BaseTraining
 from ._history import HistoryImportanceTraining, RobustImportanceTraining
 from ._importance import ImportanceTraining
