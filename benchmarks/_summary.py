@@ -109,7 +109,7 @@ def table(rows: list[dict[str, Any]]) -> str:
 
 
 def draw(
-    rows: list[dict[str, Any]], path: Path, arms: tuple[str, ...] = (SAME_NOISE, SMALLER)
+    rows: list[dict[str, Any]], path: Path, arms: tuple[str, ...] = ("auto", SAME_NOISE, SMALLER)
 ) -> None:
     """Time and error against `model.fit`'s: a line per task, a mark per arm with its interval.
 
@@ -126,7 +126,7 @@ def draw(
         others = dict.fromkeys(row["arm"] for row in rows if row["arm"] != UNIFORM)
         arms = tuple(others)[:2]
     with plots.style():
-        size = (9, 1.6 + 0.55 * len(names))
+        size = (9, 1.6 + 0.65 * len(names))
         figure = plots.Picture(figsize=size, layout="constrained")
         left, right = figure.subplots(1, 2, sharey=True)
         for i, name in enumerate(names):
@@ -135,7 +135,7 @@ def draw(
                 row = found.get((*name, arm))
                 if row is None:
                     continue
-                y = i + 0.3 * (j - (len(arms) - 1) / 2)
+                y = i + 0.25 * (j - (len(arms) - 1) / 2)
                 look = {"fmt": plots.MARKERS[j], "color": plots.COLOURS[j], "capsize": 2, "ms": 5}
                 left.errorbar(row["time"], y, xerr=row["time_ci"] or 0.0, **look)
                 if uniform is not None and "minus_uniform" in row:

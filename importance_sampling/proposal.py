@@ -16,6 +16,15 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import ArrayLike
 
+_NOT_FINITE = (
+    "Check these rows of the data for NaN and infinity, lower the learning rate, or clip the "
+    "gradients."
+)
+_NEGATIVE = (
+    "Probabilities are proportional to scores: a score of your own must say how much an example "
+    "matters, as its absolute value may; a loss that can be negative is none, 'gnorm' is."
+)
+
 
 class InvalidScores(ValueError):
     """Scores that nothing can be drawn by: NaN, infinite or negative ones."""
@@ -52,9 +61,8 @@ def check_scores(scores: ArrayLike, idxs: np.ndarray | None = None) -> np.ndarra
     which = rows[:5] if idxs is None else np.asarray(idxs)[rows[:5]]
     raise InvalidScores(
         f"{len(rows)} of {len(scores)} scores are NaN, infinite or negative; the first belong to "
-        f"the examples with index {which.tolist()} (scores {scores[rows[:5]].tolist()}). Check "
-        "these rows of the data for NaN and infinity, lower the learning rate, or clip the "
-        "gradients."
+        f"the examples with index {which.tolist()} (scores {scores[rows[:5]].tolist()}). "
+        + (_NEGATIVE if np.isfinite(scores).all() else _NOT_FINITE)
     )
 
 

@@ -136,6 +136,27 @@ def test_only_the_drawn_rows_of_a_known_score_are_read():
 
 
 @pytest.mark.exact
+@pytest.mark.parametrize(
+    ("found", "error", "words"),
+    [
+        (np.ones(N), TypeError, "Own.candidates returned ndarray; it must return a Pool"),
+        ((np.arange(N), np.ones(N), None), TypeError, r"returned tuple; .*`Pool\(idxs, scores\)`"),
+        (Pool(np.arange(N), np.ones(N - 1)), ValueError, "returned 60 indices and 59 scores"),
+        (Pool(np.arange(N), np.arange(N) - 2.0), ValueError, r"index \[0, 1\] .*absolute value"),
+        (Pool(np.arange(N), np.full(N, np.nan)), ValueError, "Check these rows of the data"),
+    ],
+    ids=["array", "tuple", "too few", "negative", "NaN"],
+)
+def test_what_candidates_return_is_checked(found, error, words):
+    class Own(BaseSampler):
+        def candidates(self, batch_size):
+            return found
+
+    with pytest.raises(error, match=words):
+        Own(dataset(), NoReweightingPolicy(), rng=0).propose(BATCH)
+
+
+@pytest.mark.exact
 def test_overlap_is_declared_and_inherited():
     class Inherits(ModelSampler):
         pass

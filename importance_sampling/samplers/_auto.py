@@ -511,7 +511,8 @@ class AutoSampler(BaseSampler):
         ]
         if Kind.POOL not in self._compared:
             found.append(
-                "no pool was tried, which is done where it may win and takes less than "
+                "drawing from pools that are scored before each step was not tried: a trial is "
+                "made where the scores seen so far promise enough, and where it takes less than "
                 f"{_TRIAL_SHARE:.0%} of the training"
             )
         return "; ".join(found)

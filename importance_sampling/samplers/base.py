@@ -140,9 +140,20 @@ class BaseSampler(Stateful):
 
     def _draw(self, pool: Pool, batch_size: int) -> Proposal:
         """Draws a batch from a pool."""
+        name = type(self).__name__
+        if not isinstance(pool, Pool):
+            raise TypeError(
+                f"{name}.candidates returned {type(pool).__name__}; it must return a Pool: "
+                "`Pool(idxs, scores)`, of the indices of the candidates and their scores."
+            )
         if pool.scores is None:
             return self._draw_uniformly(pool, batch_size)
         scores = check_scores(pool.scores, pool.idxs)
+        if len(scores) != len(pool.idxs):
+            raise ValueError(
+                f"{name}.candidates returned {len(pool.idxs)} indices and {len(scores)} scores; "
+                "every candidate needs one score."
+            )
         if pool.decided_uniformly:
             if np.ptp(scores) == 0:
                 return self._draw_uniformly(pool, batch_size)
