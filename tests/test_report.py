@@ -271,12 +271,12 @@ def test_reporting_loads_no_plotting():
 def times_of(report, kind, size, count, seconds, reads_scores=True, together=1):
     """Adds steps that took so long, the first call of them much longer, as where it compiles."""
     scores = None if kind is Kind.UNIFORM else np.ones(size)
-    for i in range(count):
+    for i in range(0, count, together):
         proposal = Proposal(
             np.arange(size), (), np.ones((size, 1)), scores, None, kind, None, reads_scores
         )
-        took = 50.0 if i < together else seconds
-        report.add(proposal, took, drawing=0.0, reduction=2.0, steps_in_call=together)
+        took = 50.0 if i == 0 else seconds
+        report.add_call([proposal] * together, took, drawing=0.0, reduction=2.0)
 
 
 def test_the_gain_is_variance_reduction_over_time():

@@ -101,15 +101,7 @@ class TrainingReport:
             report.rows_read = "device"
         return report
 
-    def add(
-        self,
-        proposal: Proposal,
-        seconds: float,
-        drawing: float,
-        reduction: float,
-        steps_in_call: int = 1,
-        effective: float | None = None,
-    ) -> None:
+    def add(self, proposal: Proposal, seconds: float, drawing: float, reduction: float) -> None:
         """Counts a step in.
 
         Args:
@@ -117,31 +109,8 @@ class TrainingReport:
             seconds: how long the step took in all.
             drawing: how long the draw took.
             reduction: the present estimate of the variance reduction of draws by score.
-            steps_in_call: int, how many steps were made in the call that it was one of.
-            effective: the effective sample size of a draw by score, as a share of the batch; None
-                to work it out.
         """
-        kind = proposal.kind.value
-        self.steps[kind] = self.steps.get(kind, 0) + 1
-        self.seconds[kind] = self.seconds.get(kind, 0.0) + seconds
-        self.drawing_seconds += drawing
-        self.possible_variance_reduction = reduction
-        size = len(proposal.idxs)
-        self.examples += size
-        self._costs.add(proposal, seconds, steps_in_call)
-        used = 1.0
-        if proposal.by_score:
-            if effective is None:
-                effective = float(_effective_shares(proposal.importance_weights))
-            used = reduction
-            self._reductions += reduction
-            self._noise += self.batch_size / (size * reduction**2)
-            self._gains += reduction * (size / self.batch_size) ** 0.5
-            self._sizes += effective
-        if self._draws is not None:
-            self._draws.add(proposal.idxs)
-        share = 1.0 if effective is None else effective
-        self._course.add(used, reduction, share, float(proposal.by_score), size)
+        self.add_call([proposal], seconds, drawing, reduction)
 
     def add_call(
         self, proposals: Sequence[Proposal], seconds: float, drawing: float, reduction: float
@@ -149,17 +118,32 @@ class TrainingReport:
         """Counts the steps of one call of the device in.
 
         Args:
-            proposals: what was drawn, step by step.
+            proposals: what was drawn, step by step; all of one kind and size.
             seconds: how long each step took in all.
             drawing: how long each draw took.
             reduction: as for `add`.
         """
-        shares: list[float | None] = [None] * len(proposals)
-        size = len(proposals[0].idxs)
-        if len(proposals) > 1 and all(p.by_score and len(p.idxs) == size for p in proposals):
-            shares = _effective_shares(np.stack([p.importance_weights for p in proposals])).tolist()
-        for proposal, share in zip(proposals, shares, strict=True):
-            self.add(proposal, seconds, drawing, reduction, len(proposals), share)
+        first, count = proposals[0], len(proposals)
+        kind, size = first.kind.value, len(first.idxs)
+        self.steps[kind] = self.steps.get(kind, 0) + count
+        self.seconds[kind] = self.seconds.get(kind, 0.0) + count * seconds
+        self.drawing_seconds += count * drawing
+        self.possible_variance_reduction = reduction
+        self.examples += count * size
+        self._costs.add(first, seconds, count)
+        used, effective = 1.0, [1.0] * count
+        if first.by_score:
+            weights = np.stack([proposal.importance_weights for proposal in proposals])
+            effective = _effective_shares(weights).tolist()
+            used = reduction
+            self._reductions += count * reduction
+            self._noise += count * self.batch_size / (size * reduction**2)
+            self._gains += count * reduction * (size / self.batch_size) ** 0.5
+            self._sizes += sum(effective)
+        for proposal, share in zip(proposals, effective, strict=True):
+            if self._draws is not None:
+                self._draws.add(proposal.idxs)
+            self._course.add(used, reduction, share, float(first.by_score), size)
 
     @contextlib.contextmanager
     def ending_with(self, sampler: BaseSampler) -> Iterator[None]:

@@ -36,10 +36,10 @@ class _Times:
     last: int = 0
     steps: int = 0
 
-    def add(self, seconds: float, step: int) -> None:
-        if step - self.last > _NEAR:
+    def add(self, seconds: float, step: int, count: int) -> None:
+        if step - count + 1 - self.last > _NEAR:
             self.recent.clear()
-        self.recent.append(seconds)
+        self.recent.extend([seconds] * count)
         self.last = step
 
     def near(self, step: int) -> bool:
@@ -63,48 +63,49 @@ class StepCosts:
         self._batch_size = batch_size
         self._times: dict[_Key, _Times] = {}
         self._last: _Key | None = None
-        # Steps of a call that compiles: those still to come, and the calls there were.
-        self._compiling = 0
+        # Numbers of steps for which a call was made.
         self._compiled: set[tuple[_Key, int]] = set()
         self._step = 0
 
-    def add(self, proposal: Proposal, seconds: float, steps_in_call: int = 1) -> None:
-        """Learns from a step.
+    def add(self, proposal: Proposal, seconds: float, count: int = 1) -> None:
+        """Learns from the steps of a call.
 
         Args:
-            proposal: what was trained on.
-            seconds: how long the step took.
-            steps_in_call: int, how many steps were made in the call that it was one of.
+            proposal: what one of them was trained on; the others are of its kind and size.
+            seconds: how long each step took.
+            count: int, how many there were.
         """
-        self._step += 1
+        self._step += count
         uniform = proposal.kind is Kind.UNIFORM
         key = _Key(proposal.kind, len(proposal.idxs), uniform and proposal.reads_scores)
         times = self._times.setdefault(key, _Times())
-        times.steps += 1
-        if (key, steps_in_call) not in self._compiled:
-            self._compiled.add((key, steps_in_call))
-            self._compiling = steps_in_call
-        if self._compiling:
-            self._compiling -= 1
-        elif key == self._last:
+        times.steps += count
+        if (key, count) not in self._compiled:
+            self._compiled.add((key, count))
+            known = 0
+        else:
+            known = count - (key != self._last)
+        if known:
             if not uniform:
-                self._compare(key, times, seconds)
-            times.add(seconds, self._step)
+                self._compare(key, times, seconds, known)
+            times.add(seconds, self._step, known)
         self._last = key
 
-    def _compare(self, key: _Key, times: _Times, seconds: float) -> None:
+    def _compare(self, key: _Key, times: _Times, seconds: float, count: int) -> None:
+        first = self._step - count + 1
         units = (
             self._times.get(_Key(Kind.UNIFORM, self._batch_size, reads)) for reads in (False, True)
         )
-        unit = next((u for u in units if u is not None and u.near(self._step)), None)
+        unit = next((u for u in units if u is not None and u.near(first)), None)
         if unit is not None:
-            times.costs.append(seconds / max(statistics.median(unit.recent), 1e-12))
+            cost = seconds / max(statistics.median(unit.recent), 1e-12)
+            times.costs.extend([cost] * count)
         elif len(times.costs) < _ENOUGH:
             for other, known in self._times.items():
-                if other != key and len(known.costs) >= _ENOUGH and known.near(self._step):
+                if other != key and len(known.costs) >= _ENOUGH and known.near(first):
                     there = statistics.median(known.recent)
                     cost = statistics.median(known.costs)
-                    times.costs.append(cost * seconds / max(there, 1e-12))
+                    times.costs.extend([cost * seconds / max(there, 1e-12)] * count)
                     break
 
     def seconds(self, kind: Kind) -> float | None:

@@ -148,6 +148,12 @@ def validation_freq(cell):
         assert len(history["val_loss"]) == count
 
 
+@works("`device_data=True`", "the arrays lie on the device, where rows are gathered; same results")
+def device_data(cell):
+    x, y = data(64)
+    cell.fit_alike(adam_mlp, ((x, y), {"device_data": False}), ((x, y), {"device_data": True}))
+
+
 @works("`sample_weight`: one per example", "multiplied with the importance weights; in the scores")
 def sample_weight(cell):
     x, y = data(64)
