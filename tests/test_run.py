@@ -43,13 +43,22 @@ def texts(directory):
 
 
 @pytest.mark.one_backend
+def test_a_run_of_less_than_a_pass_says_that_nothing_was_drawn_by_score(tmp_path, capsys):
+    names = ("small_nn", "oracle-loss", "mixture", "predicted")
+    assert run(tmp_path / "run", names=names, train_for=2) == 0
+    out = " ".join(capsys.readouterr().out.split())
+    assert "0 of the steps were drawn by score, which begins after a pass over the data" in out
+
+
+@pytest.mark.one_backend
 def test_a_run_writes_the_documented_files(tmp_path, capsys):
     directory = tmp_path / "new" / "run"
     more = ("--save_predictions", "--save_scores", "--save_train_scores", "--save_model")
     assert run(directory, *more, snapshot_period=10) == 0
     out = capsys.readouterr().out
     assert "small_nn on canevet-icml2016: 2745 training examples, sampler model" in out
-    assert "20 steps in" in out and "test error" in out
+    assert "20 steps in" in out and "20 of the steps were drawn by score;" in out
+    assert "test error" in out
     lines = {name: text.splitlines() for name, text in texts(directory).items()}
     lines["clock.txt"] = (directory / "clock.txt").read_text().splitlines()
     assert lines["train.txt"][0] == lines["val_eval.txt"][0] == "Crossent Accuracy"

@@ -55,7 +55,7 @@ class Recorder(keras.callbacks.Callback):
     ):
         super().__init__()
         self.loop, self.logs, self.hp, self.metric, self.bar = loop, logs, hp, metric, bar
-        self.steps = 0
+        self.steps = self.steps_by_score = 0
         self.seconds = 0.0
         self.compiling = 0.0
         self._compiled: set[tuple[str, int]] = set()
@@ -118,6 +118,7 @@ class Recorder(keras.callbacks.Callback):
             self.compiling += now - self._since
         self._since = now
         self.steps += 1
+        self.steps_by_score += bool(by_score)
         loss = float(logs["loss"])
         metric = float(logs[self.metric]) if self.metric else 0.0
         self.logs.write("train.txt", [(loss, metric)])
@@ -197,11 +198,13 @@ class Recorder(keras.callbacks.Callback):
     def state_dict(self) -> dict[str, Any]:
         """What changes, as plain numbers and arrays."""
         times = {"seconds": self.seconds, "compiling": self.compiling}
-        return {"steps": self.steps, **times, "draws": self.draws.copy()}
+        counts = {"steps": self.steps, "steps_by_score": self.steps_by_score}
+        return {**counts, **times, "draws": self.draws.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Goes back to where `state_dict` was taken."""
         self.steps, self.seconds = state["steps"], state["seconds"]
+        self.steps_by_score = state["steps_by_score"]
         self.compiling = state["compiling"]
         self.draws[:] = state["draws"]
 
