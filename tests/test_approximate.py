@@ -41,7 +41,7 @@ def test_predictions_follow_the_true_losses_on_mnist(mnist, log):
                 BiasedReweightingPolicy(0.5),
                 presample=200,
                 log=log,
-                **self._sampler_options,
+                **self.sampler_options,
             )
             return self.used
 

@@ -280,7 +280,7 @@ class Uniform(BaseTraining):
         super().__init__(model, BiasedReweightingPolicy(1.0), seed=seed)
 
     def make_sampler(self, dataset, batch_size, steps_per_epoch, epochs):
-        return UniformSampler(dataset, self.reweighting, **self._sampler_options)
+        return UniformSampler(dataset, self.reweighting, **self.sampler_options)
 
 
 @pytest.mark.one_backend("tensorflow", "jax")

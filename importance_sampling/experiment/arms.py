@@ -36,7 +36,7 @@ class UniformTraining(BaseTraining):
             steps_per_epoch: int or None.
             epochs: int.
         """
-        return UniformSampler(dataset, self.reweighting, **self._sampler_options)
+        return UniformSampler(dataset, self.reweighting, **self.sampler_options)
 
 
 class _IgnoredScores(ModelSampler):
@@ -75,7 +75,7 @@ class RandomSubsetTraining(UniformTraining):
         """
         pool = int(self._presample * batch_size)
         return _IgnoredScores(
-            dataset, self.reweighting, self.model, pool, pool, **self._sampler_options
+            dataset, self.reweighting, self.model, pool, pool, **self.sampler_options
         )
 
 

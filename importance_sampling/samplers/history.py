@@ -47,9 +47,9 @@ class HistoryMixtureSampler(StoredScoreSampler):
     k = 1 the mean step is the full one however wrong the expectations are.
 
     No forward pass but training's own is made unless `refresh` asks for some. A step costs
-    O(b log N), the store 9 bytes per example. Up to 32 batches (8 at constant variance), at most
-    an eighth of an epoch, are drawn by the same probabilities, independently, which costs little
-    more than drawing one.
+    O(b log N), the store 9 bytes per example. Up to 32 batches, at most an eighth of
+    an epoch, are drawn by the same probabilities, independently, which costs little more than
+    drawing one; at constant variance 8, or a fortieth of an epoch where that is more.
 
     With `constant="variance"` draws hold no more examples than it takes for the noise of a
     uniform batch (`BatchSizer`), by the ratio of second moments measured over the last epoch.

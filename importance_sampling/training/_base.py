@@ -123,7 +123,8 @@ class BaseTraining(FitMethods, ModelMethods, KnownSettings):
         return 1 if self._saved is None else self._saved.loop.calls.most
 
     @property
-    def _sampler_options(self) -> dict[str, Any]:
+    def sampler_options(self) -> dict[str, Any]:
+        """What every sampler is made with: the generator of the seed, and whether to shuffle."""
         return {"rng": self._rng, "shuffle": self._shuffle}
 
     def make_sampler(

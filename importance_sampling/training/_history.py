@@ -139,7 +139,7 @@ class HistoryImportanceTraining(BaseTraining):
             constant=self._constant,
             min_batch_size=smallest,
             memory_map=self._memory_map,
-            **self._sampler_options,
+            **self.sampler_options,
         )
 
 

@@ -210,7 +210,7 @@ class ImportanceTraining(BaseTraining):
                 resampling=self._resampling,
                 constant=constant,
                 min_batch_size=smallest,
-                **self._sampler_options,
+                **self.sampler_options,
             )
         pool = max(int(self._presample * batch_size), batch_size)
         sampler = ModelSampler(
@@ -220,7 +220,7 @@ class ImportanceTraining(BaseTraining):
             large_batch=pool,
             forward_batch_size=self._forward_batch_size or pool,
             resampling=self._resampling,
-            **self._sampler_options,
+            **self.sampler_options,
         )
         # The condition sees raw scores, smoothing only what is drawn by.
         condition = self._condition(pool, batch_size)

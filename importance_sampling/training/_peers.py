@@ -105,7 +105,7 @@ class InfoBatchTraining(BaseTraining):
             anneal=self._anneal,
             epochs=epochs,
             epoch_size=covered,
-            **self._sampler_options,
+            **self.sampler_options,
         )
 
     @staticmethod
@@ -203,7 +203,7 @@ class SelectiveBackpropTraining(BaseTraining):
             beta=self._beta,
             history=self._history,
             steps_per_epoch=steps_per_epoch,
-            **self._sampler_options,
+            **self.sampler_options,
         )
 
     @staticmethod

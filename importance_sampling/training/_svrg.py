@@ -90,5 +90,5 @@ class SVRG(BaseTraining):
             B=max(1, round(self._B * batch_size)) if self._B else 0,
             B_over_b=self._B_over_b,
             B_rate=self._B_rate,
-            **self._sampler_options,
+            **self.sampler_options,
         )

@@ -80,7 +80,7 @@ class BiasedImportanceTraining(BaseTraining):
             self.model,
             large_batch=self._presample,
             forward_batch_size=self._forward_batch_size,
-            **self._sampler_options,
+            **self.sampler_options,
         )
         return with_smoothing(sampler, self._smooth, self._adaptive_smoothing)
 
@@ -142,7 +142,7 @@ class ApproximateImportanceTraining(BaseTraining):
             NotImplementedError: for a stream.
         """
         sampler = LSTMSampler(
-            dataset, self.reweighting, presample=self._presample, **self._sampler_options
+            dataset, self.reweighting, presample=self._presample, **self.sampler_options
         )
         return with_smoothing(sampler, self._smooth, self._adaptive_smoothing)
 
@@ -203,7 +203,7 @@ class ConstantVarianceImportanceTraining(BaseTraining):
             self.model,
             backward_time=self._backward_time,
             extra_samples=self._extra_samples,
-            **self._sampler_options,
+            **self.sampler_options,
         )
 
 
@@ -258,5 +258,5 @@ class ConstantTimeImportanceTraining(BaseTraining):
             self.reweighting,
             self.model,
             backward_time=self._backward_time,
-            **self._sampler_options,
+            **self.sampler_options,
         )
