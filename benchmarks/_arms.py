@@ -7,6 +7,8 @@ from typing import Any
 
 UNIFORM = "model.fit"
 SMALLER = "uniform, smaller batch"
+# What Keras itself gains by making steps together; PyTorch knows no such thing.
+TOGETHER = "model.fit, 32 in a call"
 SAME_NOISE = "same noise"
 # Their epochs have a number of steps that nobody knows beforehand.
 BY_EPOCH = {"InfoBatch", "Selective Backprop"}
@@ -32,6 +34,7 @@ def _random_subset(t: Any, model: Any, seed: int) -> Any:
 ARMS: dict[str, Callable[[Any, Any, int], Any]] = {
     UNIFORM: lambda t, model, seed: None,
     SMALLER: lambda t, model, seed: None,
+    TOGETHER: lambda t, model, seed: None,
     SAME_NOISE: lambda t, model, seed: t.HistoryImportanceTraining(
         model, constant="variance", seed=seed
     ),

@@ -6,7 +6,7 @@ import time
 from typing import Any
 
 import numpy as np
-from _arms import BY_EPOCH, SMALLER, make_training
+from _arms import BY_EPOCH, SMALLER, TOGETHER, make_training
 from _clock import make_clock, make_schedule
 
 # What a report holds beside plain numbers and choices is too much to keep of every run.
@@ -28,8 +28,9 @@ def warm_up(model: Any, training: Any, task: Any, batch_size: int, epochs: int) 
     import keras
 
     began = time.perf_counter()
-    x, y = (a[: 8 * batch_size] for a in task.train)
-    few = 3 * batch_size
+    x, y = (a[: 40 * batch_size] for a in task.train)
+    # More than one call of the device.
+    few = (3 if model.steps_per_execution == 1 else 40) * batch_size
     model(x[:1])
     model.optimizer.build(model.trainable_variables)
     variables = [*model.variables, *model.optimizer.variables]
@@ -81,7 +82,8 @@ def run_one(order: dict[str, Any]) -> dict[str, Any]:
     # As many steps as uniform training, whatever the size of the batches.
     total = epochs * (len(task.train[0]) // task.batch_size)
     by_epoch = order["arm"] in BY_EPOCH
-    model = task.compiled(None if by_epoch else make_schedule(task.rate, total))
+    together = 32 if order["arm"] == TOGETHER else 1
+    model = task.compiled(None if by_epoch else make_schedule(task.rate, total), together)
     training = make_training(order["arm"], model, order["seed"])
     if order["arm"] == SMALLER:
         task.cut(size)

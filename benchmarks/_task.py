@@ -59,16 +59,18 @@ class Task:
             setattr(self, part, (x[rows], y[rows]))
         self.cut(self.batch_size)
 
-    def compiled(self, rate: Any = None) -> Any:
+    def compiled(self, rate: Any = None, together: int = 1) -> Any:
         """A fresh network.
 
         Args:
             rate: learning rate or schedule; that of the task if left out.
+            together: Keras' `steps_per_execution`.
         """
         import keras
 
         model = self.build()
-        model.compile(keras.optimizers.Adam(self.rate if rate is None else rate), self.loss)
+        optimizer = keras.optimizers.Adam(self.rate if rate is None else rate)
+        model.compile(optimizer, self.loss, steps_per_execution=together)
         return model
 
 

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 import pytest
+from spread import full
 
 from importance_sampling import models
 from importance_sampling.training import ImportanceTraining
@@ -76,13 +77,18 @@ def test_every_name_trains_by_importance_and_saves(name, tmp_path):
     assert all(np.isfinite(w).all() for w in after)
     assert any((a != b).any() for a, b in zip(after, before, strict=True))
     assert history["importance_sampling"][-1] > 0
-    model.save(tmp_path / "model.keras")
-    again = keras.saving.load_model(tmp_path / "model.keras")
+    if heavy and not full():
+        # What is in the file beside hundreds of megabytes of weights.
+        config = keras.saving.serialize_keras_object(model)
+        again = keras.saving.deserialize_keras_object(config)
+    else:
+        model.save(tmp_path / "model.keras")
+        again = keras.saving.load_model(tmp_path / "model.keras")
+        for old, new in zip(after, again.get_weights(), strict=True):
+            np.testing.assert_array_equal(new, old)
     kinds = [[(type(layer), layer.name) for layer in m.layers] for m in (model, again)]
     assert kinds[0] == kinds[1]
     assert again.optimizer.get_config() == model.optimizer.get_config()
-    for old, new in zip(after, again.get_weights(), strict=True):
-        np.testing.assert_array_equal(new, old)
     if not heavy:
         expected, got = (m.predict(x, verbose=0) for m in (model, again))
         np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-6)
