@@ -7,9 +7,12 @@ import statistics
 from pathlib import Path
 from typing import Any
 
-from _arms import SAME_NOISE, SMALLER, UNIFORM
+from _arms import SAME_NOISE, SMALLER, TOGETHER, UNIFORM
 from _words import task_name
 
+# What pictures show: the recommended way, what it chooses, and the two controls.
+_DRAWN = ("auto", SAME_NOISE, SMALLER, TOGETHER)
+_BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 # Student's t: the factor of a 95 % confidence interval of a mean, by number of seeds.
 _STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306}
 _STUDENT[10] = 2.262
@@ -42,7 +45,9 @@ def summary(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     for run in runs:
         groups.setdefault(tuple(run[name] for name in names), []).append(run)
     rows = []
-    for where, found in groups.items():
+    # What was run later stands beside its task's other arms.
+    tasks = list(dict.fromkeys(where[:-1] for where in groups))
+    for where, found in sorted(groups.items(), key=lambda group: tasks.index(group[0][:-1])):
         uniform = {run["seed"]: run for run in groups.get((*where[:-1], UNIFORM), [])}
         row = dict(zip(names, where, strict=True))
         row |= {"seeds": len(found), "error": found[0]["error"]}
@@ -108,9 +113,7 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines).lstrip("\n")
 
 
-def draw(
-    rows: list[dict[str, Any]], path: Path, arms: tuple[str, ...] = ("auto", SAME_NOISE, SMALLER)
-) -> None:
+def draw(rows: list[dict[str, Any]], path: Path, arms: tuple[str, ...] = _DRAWN) -> None:
     """Time and error against `model.fit`'s: a line per task, a mark per arm with its interval.
 
     Errors have the unit of their task, so that the axis has them as a share of uniform
@@ -135,7 +138,7 @@ def draw(
                 row = found.get((*name, arm))
                 if row is None:
                     continue
-                y = i + 0.25 * (j - (len(arms) - 1) / 2)
+                y = i + 0.2 * (j - (len(arms) - 1) / 2)
                 look = {"fmt": plots.MARKERS[j], "color": plots.COLOURS[j], "capsize": 2, "ms": 5}
                 left.errorbar(row["time"], y, xerr=row["time_ci"] or 0.0, **look)
                 if uniform is not None and "minus_uniform" in row:
@@ -161,7 +164,7 @@ def _named(name: tuple[str, str, int], found: dict[tuple[Any, ...], dict[str, An
     backend, task, epochs = name
     seeds = max(row["seeds"] for where, row in found.items() if where[:3] == name)
     several = len({where[0] for where in found}) > 1
-    more = f", {backend}" if several else ""
+    more = f", {_BACKENDS[backend]}" if several else ""
     return f"{task_name(task)}\n{epochs} epochs, {seeds} seed{'s' * (seeds > 1)}{more}"
 
 
