@@ -43,8 +43,9 @@ def texts(directory):
 
 
 @pytest.mark.one_backend
-def test_a_run_of_less_than_a_pass_says_that_nothing_was_drawn_by_score(tmp_path, capsys):
-    names = ("small_nn", "oracle-loss", "mixture", "predicted")
+@pytest.mark.parametrize("sampler", ["mixture", "vr-model"])
+def test_a_run_that_drew_nothing_by_score_says_so(sampler, tmp_path, capsys):
+    names = ("small_nn", "oracle-loss", sampler, "predicted")
     assert run(tmp_path / "run", names=names, train_for=2) == 0
     out = " ".join(capsys.readouterr().out.split())
     assert "0 of the steps were drawn by score, which begins after a pass over the data" in out

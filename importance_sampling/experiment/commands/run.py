@@ -26,7 +26,7 @@ from ..lock import locked
 from ..logs import Logs
 from ..options import SNAPSHOT_PERIOD
 from ..recorder import Recorder
-from ..registry import SAMPLERS, forward_batch_size
+from ..registry import find_sampler, forward_batch_size
 from ..registry.general import BATCH_SIZE, SEED
 from ..results import RUN
 from ..resume import (
@@ -306,7 +306,7 @@ class _Run:
         r = self.recorder
         text = f"{r.steps} steps in {r.seconds:.1f} s of training"
         text += f", and {r.compiling:.1f} s of compiling that the clock leaves out"
-        if SAMPLERS.look_up(self.settings["sampler"]).by_score:
+        if find_sampler(self.settings["sampler"]).base.by_score:
             text += f"; {r.steps_by_score} of the steps were drawn by score"
             if not r.steps_by_score:
                 text += ", which begins after a pass over the data, or once pools promise enough"
