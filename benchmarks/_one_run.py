@@ -81,6 +81,11 @@ def run_one(order: dict[str, Any]) -> dict[str, Any]:
     epochs, size = order["epochs"], order.get("batch_size", task.batch_size)
     # As many steps as uniform training, whatever the size of the batches.
     total = epochs * (len(task.train[0]) // task.batch_size)
+    if total < 2:
+        raise ValueError(
+            f"There are {total} steps of {task.batch_size} examples: keep more --examples, or make "
+            "more --epochs."
+        )
     by_epoch = order["arm"] in BY_EPOCH
     together = 32 if order["arm"] == TOGETHER else 1
     model = task.compiled(None if by_epoch else make_schedule(task.rate, total), together)

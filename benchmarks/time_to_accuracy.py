@@ -103,6 +103,8 @@ def run_all(options: argparse.Namespace, target: Path) -> dict[str, Any]:
     )
     if stored["backend"] != options.backend:
         raise SystemExit(f"{target} holds runs of {stored['backend']}; name another file.")
+    if any("epoch_seconds" not in run for run in stored["runs"]):
+        raise SystemExit(f"{target} holds runs timed by an earlier clock; name another file.")
     settings = {k: v for k, v in vars(options).items() if k not in ("one", "show", "output")}
     stored["made"].append(header(options.backend) | {"settings": settings})
     seeds = range(options.first_seed, options.first_seed + options.seeds)

@@ -312,16 +312,15 @@ def _scores():
 def _gallery():
     demo = _demo()
     milliseconds = 1e3 * demo["uniform"]["seconds"] / demo["uniform"]["steps"]
-    yield f"beside a step of {milliseconds:.1f} ms"
+    yield f"Beside a step of {milliseconds:.1f} ms"
     noise = demo["same noise, less work"]
     assert noise["time"] == min(row["time"] for row in demo.values())
-    assert 0.2 < noise["share"] < 0.3
-    yield "The same noise is done first, on about a quarter of the examples"
-    assert abs(demo["importance sampling"]["time"] - 2) < 0.1
-    assert 1.5 < demo["history of scores"]["time"] < 1.7
-    yield "cost twice the time and the history in whole batches more than half as much again"
-    errors = [row["test_error"] for row in demo.values()]
-    assert max(errors) - min(errors) < 0.001
+    assert abs(noise["share"] - 1 / 3) < 0.02
+    yield "The same noise is done first, on about a third of the examples"
+    history = demo["history of scores"]
+    yield f"in whole batches takes {history['time']:.2f} times uniform training's time"
+    assert history["test_error"] == min(row["test_error"] for row in demo.values())
+    yield f"scored pools take {demo['importance sampling']['time']:.2f} times"
     examples = json.loads((ROOT / "examples" / "results.json").read_text())["runs"]
     long_tailed = examples["long_tailed_mnist"]
     assert long_tailed["by score"]["accuracy"] < long_tailed["uniform"]["accuracy"]

@@ -48,7 +48,10 @@ def test_a_run_that_drew_nothing_by_score_says_so(sampler, tmp_path, capsys):
     names = ("small_nn", "oracle-loss", sampler, "predicted")
     assert run(tmp_path / "run", names=names, train_for=2) == 0
     out = " ".join(capsys.readouterr().out.split())
-    assert "0 of the steps were drawn by score, which begins after a pass over the data" in out
+    assert (
+        "0 of the steps were drawn by score, which begins later: by the history, after a pass"
+        in out
+    )
 
 
 @pytest.mark.one_backend

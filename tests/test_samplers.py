@@ -141,19 +141,35 @@ def test_only_the_drawn_rows_of_a_known_score_are_read():
     [
         (np.ones(N), TypeError, "Own.candidates returned ndarray; it must return a Pool"),
         ((np.arange(N), np.ones(N), None), TypeError, r"returned tuple; .*`Pool\(idxs, scores\)`"),
-        (Pool(np.arange(N), np.ones(N - 1)), ValueError, "returned 60 indices and 59 scores"),
+        (Pool(np.arange(N), np.ones(N - 1)), ValueError, r"60 indices and scores of shape \(59,\)"),
+        (Pool(np.arange(N), np.ones((30, 2))), ValueError, r"scores of shape \(30, 2\)"),
+        (Pool(list(range(N)), np.ones(N)), TypeError, "returned a Pool of list; .* numpy arrays"),
+        (Pool(np.arange(0), np.ones(0)), ValueError, "returned no candidates"),
         (Pool(np.arange(N), np.arange(N) - 2.0), ValueError, r"index \[0, 1\] .*absolute value"),
         (Pool(np.arange(N), np.full(N, np.nan)), ValueError, "Check these rows of the data"),
     ],
-    ids=["array", "tuple", "too few", "negative", "NaN"],
+    ids=["array", "tuple", "too few", "a table", "list", "none", "negative", "NaN"],
 )
 def test_what_candidates_return_is_checked(found, error, words):
     class Own(BaseSampler):
         def candidates(self, batch_size):
             return found
 
-    with pytest.raises(error, match=words):
-        Own(dataset(), NoReweightingPolicy(), rng=0).propose(BATCH)
+    own = Own(dataset(), NoReweightingPolicy(), rng=0)
+    for sampler in (own, AdditiveSmoothingSampler(own), PowerSmoothingSampler(own)):
+        with pytest.raises(error, match=words):
+            sampler.propose(BATCH)
+
+
+@pytest.mark.exact
+def test_what_the_old_name_of_candidates_returns_is_checked():
+    class Old(BaseSampler):
+        def _get_samples_with_scores(self, batch_size):
+            return np.arange(N), np.ones(N)
+
+    message = r"Old\._get_samples_with_scores must return three things: .* got tuple"
+    with pytest.raises(TypeError, match=message):
+        Old(dataset(), NoReweightingPolicy(), rng=0).propose(BATCH)
 
 
 @pytest.mark.exact

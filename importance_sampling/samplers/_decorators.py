@@ -7,11 +7,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from ..proposal import Pool, Proposal, StepRecord
+from ..proposal import Pool, Proposal, StepRecord, check_scores
 from ._history_store import batches_at_once
 from ._pool import UniformSampler
 from .ahead import batches_ahead
-from .base import BaseSampler
+from .base import BaseSampler, check_pool
 from .conditions import (
     Condition,
     MeasuredReductionCondition,
@@ -62,7 +62,10 @@ class SamplerDecorator(BaseSampler):
         Args:
             batch_size: int, how many will be drawn.
         """
-        return self.transform(self.sampler.candidates(batch_size))
+        pool = check_pool(self.sampler.candidates(batch_size), self.sampler)
+        if pool.scores is not None:
+            check_scores(pool.scores, pool.idxs)
+        return self.transform(pool)
 
     @property
     def _leaves_pools_alone(self) -> bool:

@@ -28,6 +28,38 @@ if TYPE_CHECKING:
     from ..reweighting import ReweightingPolicy
 
 
+def check_pool(pool: Any, sampler: Any) -> Pool:
+    """What `candidates` returned, if a batch can be drawn from it.
+
+    Args:
+        pool: what was returned.
+        sampler: whose `candidates` it was.
+
+    Raises:
+        TypeError: if it is no `Pool`, or its indices are no array.
+        ValueError: if there are no candidates, or not one score for each.
+    """
+    name = type(sampler).__name__
+    if not isinstance(pool, Pool) or not isinstance(pool.idxs, np.ndarray):
+        what = f"a Pool of {type(pool.idxs).__name__}" if isinstance(pool, Pool) else pool
+        what = what if isinstance(what, str) else type(what).__name__
+        raise TypeError(
+            f"{name}.candidates returned {what}; it must return a Pool: `Pool(idxs, scores)`, "
+            "numpy arrays of the indices of the candidates and their scores."
+        )
+    if not len(pool.idxs):
+        raise ValueError(f"{name}.candidates returned no candidates.")
+    if pool.scores is None:
+        return pool
+    shape = np.shape(pool.scores)
+    if shape not in ((len(pool.idxs),), (len(pool.idxs), 1)):
+        raise ValueError(
+            f"{name}.candidates returned {len(pool.idxs)} indices and scores of shape {shape}; "
+            "every candidate needs one score."
+        )
+    return pool
+
+
 class BaseSampler(Stateful):
     """Decides which examples to train on next.
 
@@ -140,20 +172,10 @@ class BaseSampler(Stateful):
 
     def _draw(self, pool: Pool, batch_size: int) -> Proposal:
         """Draws a batch from a pool."""
-        name = type(self).__name__
-        if not isinstance(pool, Pool):
-            raise TypeError(
-                f"{name}.candidates returned {type(pool).__name__}; it must return a Pool: "
-                "`Pool(idxs, scores)`, of the indices of the candidates and their scores."
-            )
+        pool = check_pool(pool, self)
         if pool.scores is None:
             return self._draw_uniformly(pool, batch_size)
         scores = check_scores(pool.scores, pool.idxs)
-        if len(scores) != len(pool.idxs):
-            raise ValueError(
-                f"{name}.candidates returned {len(pool.idxs)} indices and {len(scores)} scores; "
-                "every candidate needs one score."
-            )
         if pool.decided_uniformly:
             if np.ptp(scores) == 0:
                 return self._draw_uniformly(pool, batch_size)

@@ -119,7 +119,14 @@ def _candidates(get_samples: Any) -> Any:
     def candidates(self: Any, batch_size: int) -> Pool:
         """The candidates of the class's own `_get_samples_with_scores`."""
         _asked.uniform = False
-        idxs, scores, rows = get_samples(self, batch_size)
+        found = get_samples(self, batch_size)
+        if not isinstance(found, tuple | list | Pool) or len([*found]) != 3:
+            raise TypeError(
+                f"{type(self).__name__}._get_samples_with_scores must return three things: "
+                f"indices, scores and rows (or None), got {type(found).__name__}."
+            )
+        idxs, scores, rows = found
+        idxs = np.asarray(idxs)
         uniform = _asked.uniform and scores is not None
         return Pool(idxs, scores, rows, decided_uniformly=uniform)
 

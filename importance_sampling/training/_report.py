@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
 import os
 from collections.abc import Iterator, Sequence
@@ -30,6 +31,10 @@ def _effective_shares(weights: np.ndarray) -> Any:
     """Effective sample sizes over the last axis, as a share of the batch."""
     total, squares = np.add.reduce(weights, axis=-1), np.add.reduce(weights**2, axis=-1)
     return total**2 / (weights.shape[-1] * squares)
+
+
+def _kind_and_size(proposal: Proposal) -> tuple[Any, ...]:
+    return proposal.kind, proposal.by_score, len(proposal.idxs), proposal.reads_scores
 
 
 class TrainingReport:
@@ -118,11 +123,17 @@ class TrainingReport:
         """Counts the steps of one call of the device in.
 
         Args:
-            proposals: what was drawn, step by step; all of one kind and size.
+            proposals: what was drawn, step by step.
             seconds: how long each step took in all.
             drawing: how long each draw took.
             reduction: as for `add`.
         """
+        for _, alike in itertools.groupby(proposals, _kind_and_size):
+            self._add_alike(list(alike), seconds, drawing, reduction)
+
+    def _add_alike(
+        self, proposals: Sequence[Proposal], seconds: float, drawing: float, reduction: float
+    ) -> None:
         first, count = proposals[0], len(proposals)
         kind, size = first.kind.value, len(first.idxs)
         self.steps[kind] = self.steps.get(kind, 0) + count
@@ -205,10 +216,10 @@ class TrainingReport:
     def relative_time(self) -> float | None:
         """Time of all steps in units of as many uniform ones; None if it was not measured.
 
-        Steps by score are compared with uniform ones made at most 64 steps before, by medians,
-        without those that compile: `presample="auto"` and `tau_th="measured"` make both in turns,
-        other trainings when they switch. What no uniform steps stand beside is compared with what
-        was, if that is near.
+        Steps by score are compared with uniform ones made at most 64 calls of the device before, by
+        medians, without those that compile: `presample="auto"` and `tau_th="measured"` make both
+        in turns, other trainings when they switch. What no uniform steps stand beside is compared
+        with what was, if that is near.
         """
         return self._costs.relative_time
 

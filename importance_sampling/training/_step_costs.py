@@ -9,8 +9,10 @@ from typing import NamedTuple
 
 from ..proposal import Kind, Proposal
 
-# Machines change their speed: only steps no further apart than this are compared.
+# Machines change their speed: only steps no more calls of the device apart than this are compared.
 _NEAR = 64
+# Of the steps of one call, which share their time, so many are remembered.
+_OF_A_CALL = 5
 # Steps of a kind that are remembered, and those by which a time or a cost is known.
 _WINDOW = 21
 _ENOUGH = 3
@@ -36,18 +38,18 @@ class _Times:
     last: int = 0
     steps: int = 0
 
-    def add(self, seconds: float, step: int, count: int) -> None:
-        if step - count + 1 - self.last > _NEAR:
+    def add(self, seconds: float, call: int, count: int) -> None:
+        if call - self.last > _NEAR:
             self.recent.clear()
         self.recent.extend([seconds] * count)
-        self.last = step
+        self.last = call
 
-    def near(self, step: int) -> bool:
-        return len(self.recent) >= _ENOUGH and step - self.last <= _NEAR
+    def near(self, call: int) -> bool:
+        return len(self.recent) >= _ENOUGH and call - self.last <= _NEAR
 
 
 class StepCosts:
-    """The time of steps by score in units of uniform ones made at most 64 steps before.
+    """The time of steps by score in units of uniform ones made at most 64 calls before.
 
     The first step after a change of kind or size is left out: it may compile something, and where
     the device works asynchronously its time is that of the step before. So are all steps of the
@@ -65,7 +67,7 @@ class StepCosts:
         self._last: _Key | None = None
         # Numbers of steps for which a call was made.
         self._compiled: set[tuple[_Key, int]] = set()
-        self._step = 0
+        self._call = 0
 
     def add(self, proposal: Proposal, seconds: float, count: int = 1) -> None:
         """Learns from the steps of a call.
@@ -75,7 +77,7 @@ class StepCosts:
             seconds: how long each step took.
             count: int, how many there were.
         """
-        self._step += count
+        self._call += 1
         uniform = proposal.kind is Kind.UNIFORM
         key = _Key(proposal.kind, len(proposal.idxs), uniform and proposal.reads_scores)
         times = self._times.setdefault(key, _Times())
@@ -84,25 +86,24 @@ class StepCosts:
             self._compiled.add((key, count))
             known = 0
         else:
-            known = count - (key != self._last)
+            known = min(count - (key != self._last), _OF_A_CALL)
         if known:
             if not uniform:
                 self._compare(key, times, seconds, known)
-            times.add(seconds, self._step, known)
+            times.add(seconds, self._call, known)
         self._last = key
 
     def _compare(self, key: _Key, times: _Times, seconds: float, count: int) -> None:
-        first = self._step - count + 1
         units = (
             self._times.get(_Key(Kind.UNIFORM, self._batch_size, reads)) for reads in (False, True)
         )
-        unit = next((u for u in units if u is not None and u.near(first)), None)
+        unit = next((u for u in units if u is not None and u.near(self._call)), None)
         if unit is not None:
             cost = seconds / max(statistics.median(unit.recent), 1e-12)
             times.costs.extend([cost] * count)
         elif len(times.costs) < _ENOUGH:
             for other, known in self._times.items():
-                if other != key and len(known.costs) >= _ENOUGH and known.near(first):
+                if other != key and len(known.costs) >= _ENOUGH and known.near(self._call):
                     there = statistics.median(known.recent)
                     cost = statistics.median(known.costs)
                     times.costs.extend([cost * seconds / max(there, 1e-12)] * count)

@@ -309,7 +309,7 @@ class _Run:
         if find_sampler(self.settings["sampler"]).base.by_score:
             text += f"; {r.steps_by_score} of the steps were drawn by score"
             if not r.steps_by_score:
-                text += ", which begins after a pass over the data, or once pools promise enough"
+                text += ", which begins later: by the history, after a pass over the data"
         if self.last:
             loss, metric = self.last["loss"], self.last["metric"]
             accuracy = self.metric is not None and "accuracy" in self.metric
