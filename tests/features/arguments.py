@@ -148,10 +148,14 @@ def validation_freq(cell):
         assert len(history["val_loss"]) == count
 
 
-@works("`device_data=True`", "the arrays lie on the device, where rows are gathered; same results")
+@works(
+    "`device_data=True`",
+    "the arrays lie on the device, where rows are gathered; same results",
+    kind="held",
+)
 def device_data(cell):
     x, y = data(64)
-    cell.fit_alike(adam_mlp, ((x, y), {"device_data": False}), ((x, y), {"device_data": True}))
+    cell.fit_alike(adam_mlp, ((x, y), {"device_data": True}), ((x, y), {"device_data": False}))
 
 
 @works("`sample_weight`: one per example", "multiplied with the importance weights; in the scores")

@@ -123,7 +123,7 @@ REFUSED_KINDS = {
     "robust": _NO_STREAM,
     "same-noise": _NO_STREAM | {"sum": "reduction='sum'"},
     "infobatch": _NO_STREAM,
-    "svrg": {"sum": "reduction='sum'"},
+    "svrg": {"sum": "reduction='sum'", "held": "needs steps that take their rows from one device"},
 }
 CLASS_NAMES = {
     "approximate": "ApproximateImportanceTraining",
