@@ -52,7 +52,8 @@ def check_backend() -> None:
 
 
 def check_trains() -> None:
-    """Raises an ImportError, with what to do, if Keras' backend computes no gradients."""
+    """As `check_backend`; also if Keras' backend computes no gradients."""
+    check_backend()
     name = configured_backend()
     if name in _WITHOUT_TRAINING:
         raise ImportError(

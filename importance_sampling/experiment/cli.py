@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .._names import nearest
-from .._requirements import check_backend, check_trains
+from .._requirements import check_trains
 from .argument_types import Parser, hint_for
 from .hyperparams import KNOWN
 from .options import COMMANDS, PAPERS
@@ -95,7 +95,6 @@ def main(arguments: Sequence[str] | None = None, script: tuple[str, str] | None 
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         command.check(options)
         if command.loads_backend:
-            check_backend()
             check_trains()
             load_backend()
         module = importlib.import_module(f".{command.module}", __package__)
