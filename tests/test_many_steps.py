@@ -254,6 +254,8 @@ def test_pools_are_trained_on_one_by_one():
 @pytest.mark.one_backend("tensorflow", "jax")
 @exact
 def test_batches_of_one_pool_go_together(monkeypatch):
+    if keras.backend.backend() == "torch":
+        pytest.skip("steps are made one by one")
     pools = {"make": ImportanceTraining, "presample": 8.0, "reuse": 5, "epochs": 1}
     one = train(plain, tau_th=1.01, **pools)
     calls = []

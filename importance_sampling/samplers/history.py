@@ -24,9 +24,10 @@ from .variance import MeasuredReduction, momentum_over
 if TYPE_CHECKING:
     from ..reweighting import ReweightingPolicy
 
-# Batches that keep one size, where it is chosen for the noise: so many, or this share of an epoch.
+# Batches that keep one size, where it is chosen for the noise: so many, or about this share of an
+# epoch; a power of two, as calls of many steps are.
 _RUN_OF_A_SIZE = 8
-_RUNS_OF_AN_EPOCH = 40
+_RUNS_OF_AN_EPOCH = 14
 # How often per epoch all examples' expected scores are worked out anew.
 _REFITS = 4
 
@@ -49,7 +50,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
     No forward pass but training's own is made unless `refresh` asks for some. A step costs
     O(b log N), the store 9 bytes per example. Up to 32 batches, at most an eighth of
     an epoch, are drawn by the same probabilities, independently, which costs little more than
-    drawing one; at constant variance 8, or a fortieth of an epoch where that is more.
+    drawing one; at constant variance 8, or in long epochs the power of two below a 14th of one.
 
     With `constant="variance"` draws hold no more examples than it takes for the noise of a
     uniform batch (`BatchSizer`), by the ratio of second moments measured over the last epoch.
@@ -307,7 +308,8 @@ class HistoryMixtureSampler(StoredScoreSampler):
         batches = batches_at_once(self._tree.n, size)
         if self.constant == "batch_size":
             return batches
-        return min(batches, max(_RUN_OF_A_SIZE, self._window // _RUNS_OF_AN_EPOCH))
+        run = max(_RUN_OF_A_SIZE, self._window // _RUNS_OF_AN_EPOCH)
+        return min(batches, 1 << run.bit_length() - 1)
 
     def _draw_stored(self, size: int) -> tuple[np.ndarray, np.ndarray, float]:
         if self._drawn.size == size:
