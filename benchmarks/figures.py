@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shlex
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -213,7 +214,7 @@ def _head(found: dict[str, Any]) -> list[str]:
         machine = f"{machine['processor']}, {machine['cores']} cores"
     versions = found.get("versions", found)
     told = ", ".join(f"{k} {versions[k]}" for k in ("keras", *_BACKENDS) if k in versions)
-    command = " ".join(map(str, found.get("command", [])[1:]))
+    command = shlex.join(map(str, found.get("command", [])[1:]))
     return [machine, told, found.get("commit", ""), f"`{command}`" if command else ""]
 
 
