@@ -24,14 +24,20 @@ class MappedArrays:
     so that a disk that is too small is an error here, not a crash when they are written to.
 
     Args:
-        folder: where they lie; it is made if it is not there.
+        folder: where they lie; it is made if it is not there. A `~` in front is the user's home.
 
     Raises:
         OSError: if the folder cannot be written to.
+        ValueError: if no folder is named.
     """
 
     def __init__(self, folder: AnyPath):
-        self.folder = make_directory(Path(folder))
+        if not os.fspath(folder):
+            raise ValueError("`memory_map` must name a folder, got ''; the present one is '.'.")
+        path = Path(folder).expanduser()
+        if path.exists() and not path.is_dir():
+            raise NotADirectoryError(f"`memory_map` must be a folder; {path} is a file.")
+        self.folder = make_directory(path)
 
     def __call__(self, shape: tuple[int, ...], dtype: Any) -> np.ndarray:
         """An array of zeros; of less than 64 KiB in memory.

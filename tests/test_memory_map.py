@@ -142,10 +142,20 @@ def test_a_full_disk_is_told_before_the_first_step(tmp_path, monkeypatch):
 @exact
 def test_what_cannot_work_is_refused(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(FileExistsError):
+    with pytest.raises(NotADirectoryError, match=r"must be a folder; .*file is a file"):
         HistoryImportanceTraining(adam_mlp(), memory_map=tmp_path / "file")
+    with pytest.raises(ValueError, match="`memory_map` must name a folder"):
+        HistoryImportanceTraining(adam_mlp(), memory_map="")
     with pytest.raises(ValueError, match="`refresh` looks for"):
         HistoryImportanceTraining(adam_mlp(), memory_map=tmp_path, refresh=0.5)
+
+
+@exact
+def test_a_folder_at_home_is_found(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    MappedArrays("~/scores")
+    assert (tmp_path / "scores").is_dir()
 
 
 @exact

@@ -69,7 +69,10 @@ def check_type(array: np.ndarray, where: str) -> np.ndarray:
     """
     kind = array.dtype.kind
     if kind in "biufcUS":
-        return array
+        if array.dtype.isnative or isinstance(array, np.memmap):
+            # Of a file no more than the rows of a batch are turned around.
+            return array
+        return array.astype(array.dtype.newbyteorder("="))
     if array.dtype.name in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
         return array.astype(np.float32)
     if kind in "OT" and array.size:
@@ -86,7 +89,8 @@ def check_type(array: np.ndarray, where: str) -> np.ndarray:
             )
         raise ValueError(
             f"`{where}` is an array of Python objects ({names}), which no network can read. If "
-            "its rows differ in length, pad them to one; otherwise convert it to a numeric type."
+            "its rows differ in length or size, pad them to one; otherwise convert it to a "
+            "numeric type."
         )
     raise ValueError(
         f"`{where}` has the type {array.dtype}, which no network can read. Convert it to floating "

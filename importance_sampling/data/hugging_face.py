@@ -152,6 +152,11 @@ def _inputs(known: list[str], used: list[str], options: Options) -> Nested:
         return named[0] if len(named) == 1 else {name: name for name in named}
     if len(rest) == 1:
         return rest[0]
+    if rest and not used and options.role == "validation":
+        raise ValueError(
+            f"Which of the columns {rest} of the validation data are the inputs? Name the column "
+            "of the targets, as in fit(..., validation_data=(dataset, 'label'))."
+        )
     raise ValueError(
         f"Which of the columns {rest} are the inputs? Give them, as in fit(dataset['image'], "
         "dataset['label']); or name the model's inputs as the columns are named."
@@ -177,6 +182,14 @@ def _check_rows(data: datasets.Dataset, used: list[str], weights: Nested) -> Non
 
 
 def _check_finite(column: Any, name: str, start: int) -> None:
+    import pyarrow as pa
+
+    kinds = pa.types.is_floating, pa.types.is_integer, pa.types.is_boolean
+    if not any(is_kind(column.type) for is_kind in kinds):
+        raise ValueError(
+            f"The weights in the column {name!r} must be numbers, one for each row, got "
+            f"{column.type}."
+        )
     bad = ~np.isfinite(column.to_numpy().astype(np.float64))
     if bad.any():
         raise ValueError(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -206,6 +206,18 @@ class IndexedExamples:
         self.source = source
 
 
+def _form(value: Any) -> str:
+    """How arrays are nested, in words: `({image: array}, array)`."""
+    if value is None:
+        return "None"
+    if isinstance(value, dict):
+        items = sorted((str(key), _form(part)) for key, part in value.items())
+        return f"{{{', '.join(f'{key}: {form}' for key, form in items)}}}"
+    if isinstance(value, tuple | list):
+        return f"({', '.join(map(_form, value))})"
+    return "array"
+
+
 class IndexedExamplesAdapter(IndexedAdapter):
     """Single examples by index: an `IndexedExamples`, or a map-style `Dataset` of PyTorch.
 
@@ -219,6 +231,8 @@ class IndexedExamplesAdapter(IndexedAdapter):
         self._what = f"{type(self._source).__name__} of {options.role} data"
         # How many parts the first example has that is read.
         self._length: int | None = None
+        # And what dicts, lists and arrays they are.
+        self._form: str | None = None
         rows = RowsByIndex(self._read, range(len(self._source)), origin=(self._source,))
         super().__init__(self._what, rows, options)
 
@@ -231,6 +245,8 @@ class IndexedExamplesAdapter(IndexedAdapter):
         places = idxs.tolist()
         together = getattr(self._source, "__getitems__", None)
         examples = together(places) if together else [self._source[i] for i in places]
+        if together:
+            examples = self._check_together(examples, len(places))
         for place, example in zip(places, examples, strict=True):
             is_tuple = isinstance(example, tuple | list)
             if not is_tuple or len(example) not in (1, 2, 3):
@@ -248,9 +264,29 @@ class IndexedExamplesAdapter(IndexedAdapter):
                     f"The {self._what} must give tuples of one length, got {self._length} parts "
                     f"first and {len(example)} for index {place}."
                 )
+            form = _form(example)
+            if self._form is None:
+                self._form = form
+            elif form != self._form:
+                raise ValueError(
+                    f"The {self._what} must give examples of one structure, got {self._form} first "
+                    f"and {form} for index {place}."
+                )
         examples = [tuple(example) for example in examples]
         rows = join_arrays(lambda parts: self._stacked(parts, places), examples)
         return check_batch(rows, self._what, needs_targets=False)
+
+    def _check_together(self, examples: Any, count: int) -> list[Any]:
+        """What `__getitems__` returned, as a list of examples; raises if it is none."""
+        said = (
+            f"The `__getitems__` of {self._what} must return a list with an example for each index"
+        )
+        if not isinstance(examples, Iterable):
+            raise TypeError(f"{said}, got {type(examples).__name__}.")
+        examples = list(examples)
+        if len(examples) != count:
+            raise ValueError(f"{said}, got {len(examples)} for {count} indices.")
+        return examples
 
     def _stacked(self, parts: Sequence[Any], places: list[int]) -> np.ndarray:
         arrays = [

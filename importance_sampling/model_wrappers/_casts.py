@@ -17,7 +17,7 @@ def cast_floats(data: Nested) -> Nested:
 
 
 def cast_array(array: Any) -> Any:
-    """Casts a numpy array to Keras' float type if it is of floating point.
+    """Casts a numpy array to Keras' float type if it is of floating point, to native byte order.
 
     Raises:
         ValueError: for strings, where the backend has no tensors of them.
@@ -31,4 +31,7 @@ def cast_array(array: Any) -> Any:
             f"Got an array of strings ({array.dtype}), of which only TensorFlow makes "
             "tensors. Encode them as integers first, or set KERAS_BACKEND=tensorflow."
         )
+    if not array.dtype.isnative:
+        # As files of other machines have them; frameworks take none.
+        return array.astype(array.dtype.newbyteorder("="))
     return array

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from helpers import adam_mlp, data
 
-from importance_sampling import ImportanceTraining
+from importance_sampling import HistoryImportanceTraining, ImportanceTraining
 from importance_sampling._arrays import take_rows
 
 pytestmark = pytest.mark.two_backends
@@ -36,6 +36,26 @@ def test_rows_of_a_view_are_taken_without_copying_the_rest(view):
     tracemalloc.stop()
     assert rows[0].tolist() == rows[1].tolist() == expected
     assert peak < 50_000 < data.nbytes
+
+
+@exact
+@pytest.mark.parametrize("mapped", [False, True])
+def test_byte_order_of_other_machines_makes_no_difference(mapped, tmp_path):
+    """Frameworks read numbers of this machine's order alone; files may have another."""
+    x, y = data(64)
+    turned = x.astype(x.dtype.newbyteorder()), y.astype(y.dtype.newbyteorder())
+    assert not any(array.dtype.isnative for array in turned)
+    if mapped:
+        for name, array in zip("xy", turned, strict=True):
+            np.save(tmp_path / f"{name}.npy", array)
+        turned = tuple(np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in "xy")
+    models = [adam_mlp() for _ in range(2)]
+    models[1].set_weights(models[0].get_weights())
+    for model, rows in zip(models, ((x, y), turned), strict=True):
+        held = {} if mapped else {"validation_data": rows}
+        HistoryImportanceTraining(model, seed=1).fit(*rows, 16, epochs=3, verbose=0, **held)
+    for a, b in zip(*(model.get_weights() for model in models), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @exact

@@ -139,6 +139,7 @@ def test_what_cannot_be_read_is_refused_before_the_first_step():
     uneven = datasets.Dataset.from_dict({"image": [[1.0, 2.0], [3.0]], **words})
     deep = datasets.Dataset.from_dict({"image": [[[1.0], [2.0]], [[3.0], [4.0, 5.0]]], **words})
     dicts = datasets.Dataset.from_dict({"image": [{"a": 1.0}, {"a": 2.0}], **words})
+    strings = table(bad=[str(w) for w in W])
     infinite = table(bad=np.where(np.arange(N) == 70, np.inf, 1.0))
     for call, said in (
         (lambda fit: fit(rows["image"], "lable"), "no column 'lable'. Did you mean 'label'?"),
@@ -159,6 +160,14 @@ def test_what_cannot_be_read_is_refused_before_the_first_step():
         (
             lambda fit: fit(X, Y, validation_data=(rows["image"], "lable")),
             "no column 'lable'. Did you mean",
+        ),
+        (
+            lambda fit: fit(rows["image"], "label", validation_data=rows),
+            r"validation data are the inputs\? Name .* validation_data=\(dataset, 'label'\)",
+        ),
+        (
+            lambda fit: fit(strings["image"], "label", sample_weight="bad"),
+            "weights in the column 'bad' must be numbers, one for each row, got string",
         ),
     ):
         model = adam_mlp()

@@ -163,6 +163,62 @@ def test_what_cannot_be_read_is_refused():
             call(HistoryImportanceTraining(adam_mlp()).fit)
 
 
+class Together:
+    """Examples that are asked for together."""
+
+    def __init__(self, give):
+        self.__getitems__ = give
+
+    def __len__(self):
+        return N
+
+    def __getitem__(self, index):
+        return X[index], Y[index]
+
+
+@pytest.mark.parametrize(
+    ("give", "error", "said"),
+    [
+        (lambda idxs: [(X[i], Y[i]) for i in idxs[1:]], ValueError, "got 4 for 5 indices"),
+        (lambda idxs: (X[idxs], Y[idxs]), ValueError, "a list with an example for each index"),
+        (lambda idxs: None, TypeError, "__getitems__. of Together of training data .* NoneType"),
+    ],
+)
+def test_slips_of_examples_asked_for_together_are_named(give, error, said):
+    with pytest.raises(error, match=said):
+        HistoryImportanceTraining(adam_mlp()).fit(IndexedExamples(Together(give)))
+
+
+def test_examples_asked_for_together_may_come_one_by_one():
+    source = Together(lambda idxs: ((X[i], Y[i]) for i in idxs))
+    history = HistoryImportanceTraining(adam_mlp()).fit(IndexedExamples(source), verbose=0).history
+    assert np.isfinite(history["loss"]).all()
+
+
+@pytest.mark.parametrize(
+    ("other", "said"),
+    [
+        ({"image": X[0]}, r"\({extra: array, image: array}, array\) first and \({image: array}"),
+        (
+            {"image": X[0], "extra": X[0], "more": X[0]},
+            r"{extra: array, image: array, more: array}",
+        ),
+        (X[0], r"\(array, array\) for index 70"),
+        ([X[0], X[0]], r"\(\(array, array\), array\) for index 70"),
+    ],
+)
+def test_examples_of_another_structure_are_named(other, said):
+    """One of them, which is drawn after others: in the first pass at the latest."""
+    examples = [({"image": x, "extra": x}, y) for x, y in zip(X, Y, strict=True)]
+    examples[70] = (other, Y[70])
+    image, extra = keras.Input((6,), name="image"), keras.Input((6,), name="extra")
+    out = keras.layers.Dense(4, "softmax")(keras.layers.Add()([image, extra]))
+    model = keras.Model({"image": image, "extra": extra}, out)
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    with pytest.raises(ValueError, match="of one structure, got .*" + said):
+        HistoryImportanceTraining(model).fit(IndexedExamples(examples), batch_size=16, verbose=0)
+
+
 @pytest.mark.parametrize("more", [slice(0, 48), slice(48, None)])
 def test_weights_with_some_of_the_examples_are_refused(more):
     examples = list(zip(X, Y, strict=True))
