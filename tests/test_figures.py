@@ -287,9 +287,8 @@ def _train_loss(row):
 
 
 def _choosing():
-    names = ("conv16", "conv16_torch", "rare", "tasks", "jax", "small_cnn_5", "mlp", "text", "text_jax")
-    files = [f"same_epochs_{name}" for name in names]
-    rows = [r for f in files for r in json.loads((RESULTS / f"{f}.json").read_text())["summary"]]
+    files = RESULTS.glob("same_epochs_*.json")
+    rows = [row for file in files for row in json.loads(file.read_text())["summary"]]
     most = max(row["time"] for row in rows if row["arm"] == "auto")
     yield f"trained to their end it took at most {most:.2f} of the time of `model.fit`"
     most = max(_equal(task, "auto")["cost"] for task in ("friedman", "canevet", "mnist_mlp"))
