@@ -126,6 +126,17 @@ def like_dict(data: dict, items: Iterable[tuple[Any, Any]]) -> dict:
     return (OrderedDict if isinstance(data, OrderedDict) else dict)(items)
 
 
+def native(array: Any) -> Any:
+    """A numpy array in this machine's byte order, in which alone frameworks read numbers.
+
+    Args:
+        array: of a batch, for it is copied if it has another; anything else is left as it is.
+    """
+    if not isinstance(array, np.ndarray) or array.dtype.isnative:
+        return array
+    return array.astype(array.dtype.newbyteorder("="))
+
+
 def flatten(data: Nested) -> list[Any]:
     """The arrays in nested lists, tuples and dicts, in order, without None."""
     found: list[Any] = []

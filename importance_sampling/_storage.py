@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import mmap
 import os
 import tempfile
@@ -34,7 +35,10 @@ class MappedArrays:
     def __init__(self, folder: AnyPath):
         if not os.fspath(folder):
             raise ValueError("`memory_map` must name a folder, got ''; the present one is '.'.")
-        path = Path(folder).expanduser()
+        path = Path(folder)
+        with contextlib.suppress(RuntimeError):
+            # Without such a user the name is that of a folder.
+            path = path.expanduser()
         if path.exists() and not path.is_dir():
             raise NotADirectoryError(f"`memory_map` must be a folder; {path} is a file.")
         self.folder = make_directory(path)

@@ -12,7 +12,7 @@ from .._arrays import Nested
 if TYPE_CHECKING:
     from scipy import sparse
 
-from .._arrays import flatten, like_dict, map_arrays
+from .._arrays import flatten, like_dict, map_arrays, native
 from ..backend import array_types
 from ._checks import check_not_distributed
 
@@ -69,10 +69,7 @@ def check_type(array: np.ndarray, where: str) -> np.ndarray:
     """
     kind = array.dtype.kind
     if kind in "biufcUS":
-        if array.dtype.isnative or isinstance(array, np.memmap):
-            # Of a file no more than the rows of a batch are turned around.
-            return array
-        return array.astype(array.dtype.newbyteorder("="))
+        return array
     if array.dtype.name in ("bfloat16", "float8_e4m3fn", "float8_e5m2"):
         return array.astype(np.float32)
     if kind in "OT" and array.size:
@@ -183,7 +180,9 @@ def check_batch(item: Nested, name: str, needs_targets: bool = True) -> tuple[An
             f"The {name} must yield (x, y) or (x, y, sample_weight), got a tuple of length "
             f"{len(item)}."
         )
-    batch = map_arrays(lambda leaf: to_array(leaf, f"a batch of the {name}"), (*item, None)[:3])
+    batch = map_arrays(
+        lambda leaf: native(to_array(leaf, f"a batch of the {name}")), (*item, None)[:3]
+    )
     batch = batch if len(item) == 3 else batch[:2]
     if not flatten(batch[0]):
         raise ValueError(f"The {name} must yield inputs and targets, got a batch without inputs.")

@@ -81,10 +81,11 @@ class ArrayAdapter(DataAdapter):
         return map_arrays(densify, take_rows(self._arrays, slice(0, TRIED_ROWS)))
 
     def keras_arguments(self) -> dict[str, Any] | None:
-        """The arrays as Keras takes them; a `DatasetSequence` if some are no numpy arrays."""
+        """The arrays as Keras takes them; a `DatasetSequence` where it could not read some."""
         x, y, sample_weight = self._arrays
         size = self._options.batch_size
-        if all(type(array) is np.ndarray for array in flatten(self._arrays)):
+        arrays = flatten(self._arrays)
+        if all(type(array) is np.ndarray and array.dtype.isnative for array in arrays):
             return {"x": x, "y": y, "sample_weight": sample_weight, "batch_size": size}
         from .sequence import DatasetSequence
 

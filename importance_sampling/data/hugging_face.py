@@ -154,8 +154,9 @@ def _inputs(known: list[str], used: list[str], options: Options) -> Nested:
         return rest[0]
     if rest and not used and options.role == "validation":
         raise ValueError(
-            f"Which of the columns {rest} of the validation data are the inputs? Name the column "
-            "of the targets, as in fit(..., validation_data=(dataset, 'label'))."
+            f"Which of the columns {rest} of the validation data are the inputs? If one is the "
+            "targets, name it, as in fit(..., validation_data=(dataset, 'label')); otherwise give "
+            "the inputs, or name the model's inputs as the columns are named."
         )
     raise ValueError(
         f"Which of the columns {rest} are the inputs? Give them, as in fit(dataset['image'], "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -207,11 +207,11 @@ class IndexedExamples:
 
 
 def _form(value: Any) -> str:
-    """How arrays are nested, in words: `({image: array}, array)`."""
+    """How arrays are nested, in words: `({'image': array}, array)`."""
     if value is None:
         return "None"
     if isinstance(value, dict):
-        items = sorted((str(key), _form(part)) for key, part in value.items())
+        items = sorted((repr(key), _form(part)) for key, part in value.items())
         return f"{{{', '.join(f'{key}: {form}' for key, form in items)}}}"
     if isinstance(value, tuple | list):
         return f"({', '.join(map(_form, value))})"
@@ -281,9 +281,10 @@ class IndexedExamplesAdapter(IndexedAdapter):
         said = (
             f"The `__getitems__` of {self._what} must return a list with an example for each index"
         )
-        if not isinstance(examples, Iterable):
-            raise TypeError(f"{said}, got {type(examples).__name__}.")
-        examples = list(examples)
+        try:
+            examples = list(examples)
+        except TypeError as error:
+            raise TypeError(f"{said}, got {type(examples).__name__}.") from error
         if len(examples) != count:
             raise ValueError(f"{said}, got {len(examples)} for {count} indices.")
         return examples

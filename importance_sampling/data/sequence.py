@@ -8,6 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from .._arrays import map_arrays, native
 from ..protocols import Dataset
 
 
@@ -43,4 +44,4 @@ class DatasetSequence(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         rows = self._rows[self._batch_size * index : self._batch_size * (index + 1)]
         # Keras on TensorFlow takes several inputs as a tuple only.
-        return keras.tree.lists_to_tuples(self._view[np.asarray(rows)])
+        return keras.tree.lists_to_tuples(map_arrays(native, self._view[np.asarray(rows)]))

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from .._arrays import Nested, map_arrays
+from .._arrays import Nested, map_arrays, native
 from .._pending_rows import PendingRows
 
 
@@ -31,7 +31,4 @@ def cast_array(array: Any) -> Any:
             f"Got an array of strings ({array.dtype}), of which only TensorFlow makes "
             "tensors. Encode them as integers first, or set KERAS_BACKEND=tensorflow."
         )
-    if not array.dtype.isnative:
-        # As files of other machines have them; frameworks take none.
-        return array.astype(array.dtype.newbyteorder("="))
-    return array
+    return native(array)

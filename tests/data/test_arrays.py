@@ -9,6 +9,7 @@ from helpers import adam_mlp, data
 
 from importance_sampling import HistoryImportanceTraining, ImportanceTraining
 from importance_sampling._arrays import take_rows
+from importance_sampling.datasets import InMemoryDataset
 
 pytestmark = pytest.mark.two_backends
 
@@ -51,11 +52,36 @@ def test_byte_order_of_other_machines_makes_no_difference(mapped, tmp_path):
         turned = tuple(np.load(tmp_path / f"{name}.npy", mmap_mode="r") for name in "xy")
     models = [adam_mlp() for _ in range(2)]
     models[1].set_weights(models[0].get_weights())
+    losses = []
     for model, rows in zip(models, ((x, y), turned), strict=True):
-        held = {} if mapped else {"validation_data": rows}
-        HistoryImportanceTraining(model, seed=1).fit(*rows, 16, epochs=3, verbose=0, **held)
+        training = HistoryImportanceTraining(model, seed=1)
+        found = training.fit(*rows, 16, epochs=2, verbose=0, validation_data=rows).history
+        training.fit(*rows, 16, epochs=1, verbose=0, validation_split=0.25)
+        training.fit_dataset(InMemoryDataset(*rows, *rows, categorical=False), epochs=1, verbose=0)
+        batches = ((rows[0][i : i + 16], rows[1][i : i + 16]) for i in range(0, 64, 16))
+        ImportanceTraining(model, seed=1).fit(batches, epochs=1, verbose=0)
+        losses.append(found["val_loss"])
+    np.testing.assert_allclose(*losses, rtol=1e-6)
     for a, b in zip(*(model.get_weights() for model in models), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+@exact
+@pytest.mark.any_backend
+def test_what_a_callback_changes_counts_in_any_byte_order():
+    x, y = data(64)
+    turned = x.astype(x.dtype.newbyteorder())
+
+    class Empty(keras.callbacks.Callback):
+        def on_epoch_begin(self, epoch, logs=None):
+            turned[...] = 0.0
+
+    model = adam_mlp()
+    before = model.get_weights()[0]
+    training = HistoryImportanceTraining(model, seed=1)
+    training.fit(turned, y, 16, epochs=1, verbose=0, callbacks=[Empty()])
+    # Of inputs that are zero the weights behind them get no gradient.
+    np.testing.assert_array_equal(model.get_weights()[0], before)
 
 
 @exact

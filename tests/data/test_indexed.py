@@ -189,8 +189,19 @@ def test_slips_of_examples_asked_for_together_are_named(give, error, said):
         HistoryImportanceTraining(adam_mlp()).fit(IndexedExamples(Together(give)))
 
 
-def test_examples_asked_for_together_may_come_one_by_one():
-    source = Together(lambda idxs: ((X[i], Y[i]) for i in idxs))
+class OldSequence:
+    """Gone through by its indices, as Python did before there were iterators."""
+
+    def __init__(self, idxs):
+        self.idxs = idxs
+
+    def __getitem__(self, place):
+        return X[self.idxs[place]], Y[self.idxs[place]]
+
+
+@pytest.mark.parametrize("give", [lambda idxs: ((X[i], Y[i]) for i in idxs), OldSequence])
+def test_examples_asked_for_together_may_come_one_by_one(give):
+    source = Together(give)
     history = HistoryImportanceTraining(adam_mlp()).fit(IndexedExamples(source), verbose=0).history
     assert np.isfinite(history["loss"]).all()
 
@@ -198,10 +209,13 @@ def test_examples_asked_for_together_may_come_one_by_one():
 @pytest.mark.parametrize(
     ("other", "said"),
     [
-        ({"image": X[0]}, r"\({extra: array, image: array}, array\) first and \({image: array}"),
+        (
+            {"image": X[0]},
+            r"\({'extra': array, 'image': array}, array\) first and \({'image': array}",
+        ),
         (
             {"image": X[0], "extra": X[0], "more": X[0]},
-            r"{extra: array, image: array, more: array}",
+            r"{'extra': array, 'image': array, 'more': array}",
         ),
         (X[0], r"\(array, array\) for index 70"),
         ([X[0], X[0]], r"\(\(array, array\), array\) for index 70"),
