@@ -92,6 +92,20 @@ def learnt(truth, batch, passes=1, **kwargs):
     return sampler
 
 
+@pytest.mark.exact
+@pytest.mark.any_backend
+@pytest.mark.parametrize(("steps", "run"), [(100, 8), (223, 8), (224, 16), (469, 32)])
+def test_a_size_is_kept_for_a_14th_of_an_epoch(steps, run):
+    """A power of two, and eight in shorter epochs, of which they are at most an eighth."""
+    batch = 8
+    sampler = learnt(np.ones(steps * batch), batch, min_batch_size=batch)
+    while len(sampler._drawn):
+        sampler.sample(batch)
+    assert sampler.batches_ahead(batch) == run
+    sampler.sample(batch)
+    assert sampler.batches_ahead(batch) == run - 1
+
+
 @pytest.mark.statistical
 @pytest.mark.any_backend
 def test_a_weighted_batch_has_no_more_noise_than_a_uniform_one():

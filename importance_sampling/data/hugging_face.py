@@ -46,9 +46,12 @@ class HuggingFaceAdapter(IndexedAdapter):
         names = functools.partial(_names_of, data, known)
         targets, weights = names(y, "y"), names(sample_weight, "sample_weight")
         if targets is None and options.needs_targets:
+            call = "fit(dataset, y='label')"
+            if options.role == "validation":
+                call = "fit(..., validation_data=(dataset, 'label'))"
             raise ValueError(
-                "`y` is None: name the column of the targets, as in fit(dataset, y='label'). "
-                f"The columns are {known}."
+                f"`y` of the {options.role} data is None: name the column of the targets, as in "
+                f"{call}. The columns are {known}."
             )
         used = flatten((targets, weights))
         inputs = _inputs(known, used, options) if x is data else names(x, "x")
@@ -152,12 +155,6 @@ def _inputs(known: list[str], used: list[str], options: Options) -> Nested:
         return named[0] if len(named) == 1 else {name: name for name in named}
     if len(rest) == 1:
         return rest[0]
-    if rest and not used and options.role == "validation":
-        raise ValueError(
-            f"Which of the columns {rest} of the validation data are the inputs? If one is the "
-            "targets, name it, as in fit(..., validation_data=(dataset, 'label')); otherwise give "
-            "the inputs, or name the model's inputs as the columns are named."
-        )
     raise ValueError(
         f"Which of the columns {rest} are the inputs? Give them, as in fit(dataset['image'], "
         "dataset['label']); or name the model's inputs as the columns are named."

@@ -206,16 +206,24 @@ class IndexedExamples:
         self.source = source
 
 
-def _form(value: Any) -> str:
-    """How arrays are nested, in words: `({'image': array}, array)`."""
-    if value is None:
-        return "None"
+def _form_of(value: Any) -> Any:
+    """How the arrays of an example are nested: itself, with a word in the place of each array."""
     if isinstance(value, dict):
-        items = sorted((repr(key), _form(part)) for key, part in value.items())
-        return f"{{{', '.join(f'{key}: {form}' for key, form in items)}}}"
+        return {key: _form_of(part) for key, part in value.items()}
     if isinstance(value, tuple | list):
-        return f"({', '.join(map(_form, value))})"
-    return "array"
+        return tuple(map(_form_of, value))
+    return None if value is None else "array"
+
+
+def _has_form(value: Any, form: Any) -> bool:
+    """Whether arrays are nested so; called for every example that is read."""
+    if isinstance(form, dict):
+        alike = isinstance(value, dict) and value.keys() == form.keys()
+        return alike and all(_has_form(value[key], part) for key, part in form.items())
+    if isinstance(form, tuple):
+        alike = isinstance(value, tuple | list) and len(value) == len(form)
+        return alike and all(map(_has_form, value, form))
+    return not isinstance(value, dict | tuple | list) and (value is None) == (form is None)
 
 
 class IndexedExamplesAdapter(IndexedAdapter):
@@ -229,10 +237,8 @@ class IndexedExamplesAdapter(IndexedAdapter):
     def __init__(self, data: Any, options: Options):
         self._source = data.source if isinstance(data, IndexedExamples) else data
         self._what = f"{type(self._source).__name__} of {options.role} data"
-        # How many parts the first example has that is read.
-        self._length: int | None = None
-        # And what dicts, lists and arrays they are.
-        self._form: str | None = None
+        # That of the first example that is read.
+        self._form: Any = None
         rows = RowsByIndex(self._read, range(len(self._source)), origin=(self._source,))
         super().__init__(self._what, rows, options)
 
@@ -257,20 +263,12 @@ class IndexedExamplesAdapter(IndexedAdapter):
                     f"The {self._what} must give (x, y) or (x, y, sample_weight) for an index, got "
                     f"{said} for {place}.{gap}"
                 )
-            if self._length is None:
-                self._length = len(example)
-            elif len(example) != self._length:
-                raise ValueError(
-                    f"The {self._what} must give tuples of one length, got {self._length} parts "
-                    f"first and {len(example)} for index {place}."
-                )
-            form = _form(example)
             if self._form is None:
-                self._form = form
-            elif form != self._form:
+                self._form = _form_of(example)
+            elif not _has_form(example, self._form):
                 raise ValueError(
                     f"The {self._what} must give examples of one structure, got {self._form} first "
-                    f"and {form} for index {place}."
+                    f"and {_form_of(example)} for index {place}."
                 )
         examples = [tuple(example) for example in examples]
         rows = join_arrays(lambda parts: self._stacked(parts, places), examples)

@@ -84,13 +84,7 @@ def _why_not(wrapper: OracleWrapper, dataset: Dataset) -> str | None:
             f'where they are, got {type(dataset).__name__}. Leave it at "auto".'
         )
     arrays = flatten(dataset.arrays)
-    others = [
-        array
-        for array in arrays
-        if type(array) is not np.ndarray
-        or array.dtype.kind not in "fiub"
-        or not array.dtype.isnative
-    ]
+    others = [a for a in arrays if type(a) is not np.ndarray or a.dtype.kind not in "fiub"]
     if others:
         kinds = sorted({f"{type(a).__name__} of {a.dtype}" for a in others})
         return f'needs arrays of numbers in memory, got {kinds}. Leave it at "auto".'

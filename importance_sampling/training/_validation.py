@@ -52,7 +52,10 @@ class Validation:
         self._steps = check_optional_count("validation_steps", steps)
         self._freq = check_validation_freq(freq)
         self._wrapper = wrapper
-        self._adapter = adapt_validation(data, batch_size=batch_size, inputs=inputs)
+        needs_targets = wrapper is not None and not wrapper.knows_its_targets
+        self._adapter = adapt_validation(
+            data, batch_size=batch_size, inputs=inputs, needs_targets=needs_targets
+        )
         endless = self._adapter.infinite or not self._adapter.repeats
         if endless and self._steps is None:
             raise ValueError(

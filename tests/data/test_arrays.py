@@ -56,7 +56,8 @@ def test_byte_order_of_other_machines_makes_no_difference(mapped, tmp_path):
     for model, rows in zip(models, ((x, y), turned), strict=True):
         training = HistoryImportanceTraining(model, seed=1)
         found = training.fit(*rows, 16, epochs=2, verbose=0, validation_data=rows).history
-        training.fit(*rows, 16, epochs=1, verbose=0, validation_split=0.25)
+        held = {} if mapped else {"device_data": True}
+        training.fit(*rows, 16, epochs=1, verbose=0, validation_split=0.25, **held)
         training.fit_dataset(InMemoryDataset(*rows, *rows, categorical=False), epochs=1, verbose=0)
         batches = ((rows[0][i : i + 16], rows[1][i : i + 16]) for i in range(0, 64, 16))
         ImportanceTraining(model, seed=1).fit(batches, epochs=1, verbose=0)

@@ -146,7 +146,7 @@ def test_what_cannot_be_read_is_refused_before_the_first_step():
         (lambda fit: fit(rows["image"], "label", sample_weight="wieght"), "mean 'weight'?"),
         (lambda fit: fit(rows, "label"), "Which of the columns .'image', 'weight'. are the inputs"),
         (lambda fit: fit(rows.select_columns("label"), "label"), "No column is left"),
-        (lambda fit: fit(rows), "`y` is None: name the column"),
+        (lambda fit: fit(rows), "`y` of the training data is None: name the column"),
         (lambda fit: fit(rows["image"], Y), "must be a column of the Dataset or its name"),
         (lambda fit: fit(rows["image"], table()["label"]), "of another Dataset object"),
         (lambda fit: fit(rows.to_iterable_dataset(), "label"), "is an IterableDataset"),
@@ -163,7 +163,7 @@ def test_what_cannot_be_read_is_refused_before_the_first_step():
         ),
         (
             lambda fit: fit(rows["image"], "label", validation_data=rows),
-            r"validation data are the inputs\? .* name it, .* validation_data=\(dataset, 'label'\)",
+            r"`y` of the validation data is None: name .* validation_data=\(dataset, 'label'\)",
         ),
         (
             lambda fit: fit(strings["image"], "label", sample_weight="bad"),
@@ -174,6 +174,16 @@ def test_what_cannot_be_read_is_refused_before_the_first_step():
         with pytest.raises((TypeError, ValueError), match=said):
             call(HistoryImportanceTraining(model).fit)
         assert int(model.optimizer.iterations.value) == 0
+
+
+def test_validation_without_targets_is_refused_where_the_inputs_are_clear():
+    inputs = keras.Input((6,), name="image")
+    model = keras.Model(inputs, keras.layers.Dense(4, "softmax")(inputs))
+    model.compile("sgd", "sparse_categorical_crossentropy")
+    rows = table()
+    for held_out in (rows, rows.select_columns("image"), (rows["image"], None)):
+        with pytest.raises(ValueError, match="`y` of the validation data is None"):
+            ImportanceTraining(model).fit(rows, "label", validation_data=held_out)
 
 
 def test_labels_out_of_range_are_named_when_they_are_drawn():
