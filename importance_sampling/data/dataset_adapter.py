@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
-from .._arrays import TRIED_ROWS, dataset_length, map_arrays, native, take_rows
+from .._arrays import TRIED_ROWS, dataset_length, flatten, native, take_rows
 from ..protocols import Dataset
 from ._convert import check_batch
 from .adapter import DataAdapter, Options, Rows, TrainingData
@@ -47,7 +47,9 @@ class DatasetAdapter(DataAdapter):
         """The test data as arrays where it has them, otherwise as a `DatasetSequence`."""
         if not isinstance(self._data, BaseDataset) or not self._data._reads_slices:
             return {"x": self._sequence()}
-        test = map_arrays(native, self._data.test_data[:])
+        test = self._data.test_data[:]
+        if any(native(array) is not array for array in flatten(take_rows(test, slice(0, 1)))):
+            return {"x": self._sequence()}
         arrays = zip(("x", "y", "sample_weight"), test, strict=False)
         return {**dict(arrays), "batch_size": self._options.batch_size}
 

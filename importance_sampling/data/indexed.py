@@ -280,9 +280,10 @@ class IndexedExamplesAdapter(IndexedAdapter):
             f"The `__getitems__` of {self._what} must return a list with an example for each index"
         )
         try:
-            examples = list(examples)
+            each = iter(examples)
         except TypeError as error:
             raise TypeError(f"{said}, got {type(examples).__name__}.") from error
+        examples = list(each)
         if len(examples) != count:
             raise ValueError(f"{said}, got {len(examples)} for {count} indices.")
         return examples

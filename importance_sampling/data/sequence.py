@@ -43,5 +43,9 @@ class DatasetSequence(keras.utils.PyDataset):
 
     def __getitem__(self, index: int) -> tuple[Any, ...]:
         rows = self._rows[self._batch_size * index : self._batch_size * (index + 1)]
+        batch = map_arrays(native, self._view[np.asarray(rows)])
+        if all(part is None for part in batch[1:]):
+            # On TensorFlow Keras makes a type of each part, and there is none of None.
+            batch = batch[:1]
         # Keras on TensorFlow takes several inputs as a tuple only.
-        return keras.tree.lists_to_tuples(map_arrays(native, self._view[np.asarray(rows)]))
+        return keras.tree.lists_to_tuples(batch)

@@ -9,6 +9,7 @@ from like_keras import BATCH, N
 from test_tf_data import tf_data
 
 from importance_sampling import ImportanceTraining
+from importance_sampling.datasets import IndexedExamples
 
 
 class Autoencoder(keras.Model):
@@ -39,6 +40,26 @@ def test_bare_inputs_train_a_model_whose_loss_needs_no_targets():
     ImportanceTraining(models[1], tau_th=1e9).fit(tf_data(x).batch(BATCH), epochs=2, verbose=0)
     for u, v in zip(models[0].get_weights(), models[1].get_weights(), strict=True):
         np.testing.assert_allclose(u, v, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", ["indexed", "memory map", "other byte order"])
+def test_bare_inputs_validate_a_model_whose_loss_needs_no_targets(kind, tmp_path):
+    """As arrays do; Keras on TensorFlow takes no batches with a part that is None."""
+    x, _ = data(N)
+    np.save(tmp_path / "x.npy", x)
+    held_out = {
+        "indexed": IndexedExamples([(row,) for row in x]),
+        "memory map": (np.load(tmp_path / "x.npy", mmap_mode="r"), None),
+        "other byte order": (x.astype(x.dtype.newbyteorder()), None),
+    }[kind]
+    model = Autoencoder()
+    model.compile(keras.optimizers.SGD(0.0))
+    training = ImportanceTraining(model, tau_th=1e9)
+    found, expected = (
+        training.fit(x, None, BATCH, verbose=0, validation_data=rows).history["val_loss"]
+        for rows in (held_out, (x, None))
+    )
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
 def test_bare_inputs_are_refused_for_other_models():

@@ -176,12 +176,19 @@ class Together:
         return X[index], Y[index]
 
 
+def raises_within(idxs):
+    yield X[idxs[0]], Y[idxs[0]]
+    raise TypeError("a slip within")
+
+
 @pytest.mark.parametrize(
     ("give", "error", "said"),
     [
         (lambda idxs: [(X[i], Y[i]) for i in idxs[1:]], ValueError, "got 4 for 5 indices"),
         (lambda idxs: (X[idxs], Y[idxs]), ValueError, "a list with an example for each index"),
         (lambda idxs: None, TypeError, "__getitems__. of Together of training data .* NoneType"),
+        # What the source itself raises is told as it is.
+        (raises_within, TypeError, "^a slip within$"),
     ],
 )
 def test_slips_of_examples_asked_for_together_are_named(give, error, said):
