@@ -7,7 +7,17 @@ import os
 import signal
 from pathlib import Path
 
-from spread import BACKENDS, QUICK_XLA, SMALL_NETWORKS, SPREAD, full, one_backend, two_backends
+from spread import (
+    BACKENDS,
+    COMPILING,
+    QUICK_XLA,
+    SMALL_NETWORKS,
+    SPREAD,
+    full,
+    in_part,
+    one_backend,
+    two_backends,
+)
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "agg")
@@ -53,6 +63,9 @@ def _runs_here(item):
     if full():
         return True
     name, here = item.nodeid.rsplit("/", 1)[-1], keras.backend.backend()
+    lasting = here in COMPILING or item.get_closest_marker("slow") is not None
+    if not in_part(name, lasting):
+        return False
     marks, closest = {}, None
     for node, mark in item.iter_markers_with_node():
         # What a test says for itself goes before what its file says for all.
@@ -66,7 +79,7 @@ def _runs_here(item):
 
 
 def pytest_collection_modifyitems(config, items):
-    """Tests that are marked so run on one backend."""
+    """Which of the tests run on this backend, and in this part of CI."""
     kept = [item for item in items if _runs_here(item)]
     config.hook.pytest_deselected(items=[item for item in items if not _runs_here(item)])
     items[:] = kept

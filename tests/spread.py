@@ -1,4 +1,4 @@
-"""Which tests run on which backend; `CI_FULL=1` runs all of them on every backend."""
+"""Which tests run where: `CI_FULL=1` all of them on every backend, `CI_PART=2` a part of them."""
 
 from __future__ import annotations
 
@@ -18,6 +18,9 @@ QUICK_XLA = (
 )
 # The marks that say where a test runs.
 SPREAD = ("any_backend", "one_backend", "two_backends")
+
+# Into how many parts what takes time is divided, of which one job of CI runs one.
+PARTS = 4
 
 
 def full() -> bool:
@@ -50,3 +53,25 @@ def two_backends(name: str, among: Collection[str] = BACKENDS) -> list[str]:
     # Where there is but one of them, or none, nothing is to be chosen.
     chosen = one_backend(name, compiling) if compiling else None
     return [backend for backend in among if backend == chosen or backend not in COMPILING]
+
+
+def in_part(name: str, lasting: bool) -> bool:
+    """Whether a test belongs to the part that `CI_PART` names, from 1 to `PARTS`.
+
+    Args:
+        name: what the test is called; the same part in every run.
+        lasting: whether it takes time: whatever is not long belongs to every part.
+
+    Returns:
+        True where `CI_PART` is not set, or `CI_FULL=1` asks for everything.
+
+    Raises:
+        ValueError: there is no such part.
+    """
+    part = os.environ.get("CI_PART")
+    if not part or full() or not lasting:
+        return True
+    if part not in map(str, range(1, PARTS + 1)):
+        raise ValueError(f"CI_PART={part!r}: a number from 1 to {PARTS} is expected")
+    # Not by the remainder of the same number, by which backends are chosen.
+    return zlib.crc32(name.encode()) // 2**16 % PARTS == int(part) - 1

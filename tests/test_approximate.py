@@ -17,6 +17,7 @@ def rank_correlation(a, b):
     return np.corrcoef(*ranks)[0, 1]
 
 
+@pytest.mark.slow
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("log", [False, True])
 def test_predictions_follow_the_true_losses_on_mnist(mnist, log):
@@ -56,6 +57,7 @@ def test_predictions_follow_the_true_losses_on_mnist(mnist, log):
     assert rank_correlation(predicted, true[seen]) >= 0.5
 
 
+@pytest.mark.slow
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("arguments", [{}, {"smooth": 0.5, "adaptive_smoothing": True}])
 def test_trains_without_scoring(arguments):

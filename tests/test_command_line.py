@@ -100,6 +100,7 @@ def test_demo(tmp_path, monkeypatch, capsys):
     assert arms["same noise, less work"]["examples"] < arms["uniform"]["examples"] == uniform
 
 
+@pytest.mark.slow
 @pytest.mark.one_backend("torch")
 def test_demo_on_mnist(tmp_path, data_folder):
     """In a process of its own."""
@@ -251,6 +252,7 @@ def test_bad_arguments_are_refused_before_a_backend_is_loaded(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.any_backend
 def test_the_package_is_lazy_and_complete(tmp_path):
     code = (
@@ -318,6 +320,7 @@ def test_a_missing_backend_names_the_command(tmp_path):
     assert 'pip install "keras-importance-sampling[jax]"' in result.stderr
 
 
+@pytest.mark.slow
 @pytest.mark.any_backend
 def test_intro_example(tmp_path):
     source = (ROOT / "examples" / "intro.py").read_text()
@@ -330,6 +333,7 @@ def test_intro_example(tmp_path):
     assert "Epoch 3/3" in result.stdout and "variance_reduction" in result.stdout
 
 
+@pytest.mark.slow
 @pytest.mark.any_backend
 @pytest.mark.parametrize("mode", [(), ("--uniform",)], ids=["importance", "uniform"])
 @pytest.mark.parametrize("name", ["mnist_mlp", "mnist_cnn", "mnist_svrg", "mnist_svrg_cnn"])
@@ -350,6 +354,7 @@ def test_step_cost_benchmark(tmp_path, run_here):
     assert row["off / fit"] > 0 and row["on / (pool + fit)"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.any_backend
 def test_time_to_accuracy_benchmark(tmp_path):
     """Both arms train as long from the same weights; what the file holds is not run again."""
@@ -409,6 +414,7 @@ def run_example(run_here, tmp_path):
     return run_example
 
 
+@pytest.mark.slow
 @pytest.mark.any_backend
 @pytest.mark.parametrize("name", ["cifar10_cnn", "cifar10_resnet"])
 def test_cifar_examples(run_example, few_images, name):
@@ -421,6 +427,7 @@ def test_cifar_examples(run_example, few_images, name):
         assert "variance_reduction" not in run_example(name, *more, "--uniform")[0]
 
 
+@pytest.mark.slow
 @pytest.mark.any_backend
 @pytest.mark.parametrize("name", ["reuters_mlp", "imdb_fasttext"])
 def test_text_examples(run_example, tmp_path, name):

@@ -25,6 +25,7 @@ def _open_files():
     return len(os.listdir("/proc/self/fd")) if sys.platform == "linux" else 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", [*WAYS, "generator"])
 def test_steps_leave_nothing_behind(way):
     """Hundreds of steps more leave no more objects, threads or open files."""

@@ -132,6 +132,7 @@ def test_samplers_wrappers_and_reweightings_meet_in_pairs():
         assert {name for wrapper in WRAPPERS for name in names(wrapper, policy)} == samplers
 
 
+@pytest.mark.slow
 @pytest.mark.end_to_end
 @pytest.mark.any_backend
 @pytest.mark.parametrize("wrapper", WRAPPERS)

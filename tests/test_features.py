@@ -12,14 +12,16 @@ pytestmark = pytest.mark.end_to_end
 ROWS = features.load()
 
 
-# Marked so that a short run, as on an older Keras, may leave out what only repeats a feature.
+def _marks(name, training):
+    # A short run, as on an older Keras, may leave out what only repeats a feature.
+    if training != features.MAIN:
+        yield pytest.mark.repeats_feature
+    if training in features.ON_TORCH or keras.backend.backend() in ROWS[name].once:
+        yield pytest.mark.slow
+
+
 CELLS = [
-    pytest.param(
-        name,
-        training,
-        marks=[] if training == features.MAIN else [pytest.mark.repeats_feature],
-        id=f"{name}-{training}",
-    )
+    pytest.param(name, training, marks=[*_marks(name, training)], id=f"{name}-{training}")
     for name, training in features.cells(keras.backend.backend())
 ]
 

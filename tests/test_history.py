@@ -331,6 +331,7 @@ def test_measured_reduction_is_that_of_the_draw():
 # -- the whole thing ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.end_to_end
 @pytest.mark.any_backend
 @pytest.mark.parametrize("kind", [HistoryImportanceTraining, RobustImportanceTraining])

@@ -59,6 +59,7 @@ def test_names_are_those_of_the_contract():
         models.get("smal_cnn")
 
 
+@pytest.mark.slow
 @pytest.mark.end_to_end
 @pytest.mark.any_backend
 @pytest.mark.parametrize("name", CONTRACT)

@@ -267,6 +267,7 @@ def images_run(tmp_path_factory, data_folder):
     return directory
 
 
+@pytest.mark.slow
 @pytest.mark.end_to_end
 @pytest.mark.parametrize(
     ("kind", "file"),

@@ -36,6 +36,7 @@ def found(tmp_path_factory):
     return json.loads((folder / "found.json").read_text())
 
 
+@pytest.mark.slow
 def test_two_processes_do_as_one(found):
     ways = found["ways"]
     assert {"gnorm", "batch sizes", "masked", "svrg", "sum", "by index"} <= set(ways)

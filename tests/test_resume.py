@@ -151,6 +151,7 @@ def check_every_step(make, inputs, folder, stride=1, **kwargs):
         assert sorted(set(found_rest)) == list(range(len(drawn)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", WAYS)
 def test_every_step_of_a_training_can_be_gone_on_from(way, tmp_path):
     """As Grain tests its iterators: saved after each step, restored, compared."""
@@ -229,6 +230,7 @@ STREAMS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.any_backend
 @pytest.mark.parametrize("way", ["pool", "reuse", "selective"])
 @pytest.mark.parametrize("kind", STREAMS)
@@ -377,6 +379,7 @@ PROGRAM = """
 """
 
 
+@pytest.mark.slow
 @pytest.mark.one_backend("torch")
 def test_a_killed_process_is_gone_on_with(tmp_path):
     """kill -9, between the steps that one process and the next make."""

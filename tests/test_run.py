@@ -95,6 +95,7 @@ def test_a_run_writes_the_documented_files(tmp_path, capsys):
     assert len(printed) == 2745 and printed.mean() < result.train[0, 0]
 
 
+@pytest.mark.slow
 @pytest.mark.one_backend
 @pytest.mark.parametrize(
     "names",
@@ -136,6 +137,7 @@ def test_going_on_ends_where_an_uninterrupted_run_does(tmp_path, names):
         assert len(expected["comparison.txt"].splitlines()) == 20 * 1024
 
 
+@pytest.mark.slow
 @pytest.mark.any_backend
 def test_ctrl_c_leaves_whole_files(tmp_path):
     """A run in a process of its own is interrupted, goes on, and equals one that was not."""
@@ -407,6 +409,7 @@ def test_thresholds_of_faces():
     np.testing.assert_allclose(distances(vectors, np.array([[0, 1], [0, 2]])), [2, 0])
 
 
+@pytest.mark.slow
 @pytest.mark.any_backend
 def test_lfw_commands(tmp_path, capsys):
     for name in ("Ada", "Bob"):
@@ -458,6 +461,7 @@ def test_scripts_run_under_their_old_names(script, monkeypatch, capsys):
     assert os.access(path, os.X_OK)
 
 
+@pytest.mark.slow
 @pytest.mark.any_backend
 def test_the_script_runs_an_experiment(tmp_path, data_folder):
     """The original's experiment word for word, but shorter and in a smaller network."""

@@ -314,6 +314,7 @@ def test_streams(name):
 # -- what each of them is for --------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.statistical
 @pytest.mark.parametrize(
     "name",

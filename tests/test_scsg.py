@@ -429,6 +429,7 @@ class Digits:
         return model
 
 
+@pytest.mark.slow
 @any_backend
 @pytest.mark.parametrize(("kind", "rate"), [(SVRGWrapper, 0.3), (KatyushaWrapper, 1.0)])
 def test_the_optimum_is_reached_where_sgd_stays_away(kind, rate):

@@ -3,7 +3,7 @@
 from collections import Counter
 
 import pytest
-from spread import BACKENDS, one_backend, two_backends
+from spread import BACKENDS, PARTS, in_part, one_backend, two_backends
 
 pytestmark = [pytest.mark.exact, pytest.mark.any_backend]
 
@@ -25,3 +25,36 @@ def test_shares_are_kept():
     assert abs(counts["jax"] - 50) < 5 * (200 * 3 / 16) ** 0.5
     assert {one_backend(name, ("jax",)) for name in NAMES} == {"jax"}
     assert {one_backend(name) for name in NAMES} == set(BACKENDS)
+
+
+def test_each_test_belongs_to_one_part(monkeypatch):
+    found = Counter()
+    for part in range(1, PARTS + 1):
+        monkeypatch.setenv("CI_PART", str(part))
+        monkeypatch.delenv("CI_FULL", raising=False)
+        assert all(in_part(name, lasting=False) for name in NAMES)
+        here = [name for name in NAMES if in_part(name, lasting=True)]
+        # As many as binomial draws give, within five standard deviations.
+        assert abs(len(here) - 200 / PARTS) < 5 * (200 / PARTS * (1 - 1 / PARTS)) ** 0.5
+        # Of each part some on each backend: the two choices have nothing to do with each other.
+        assert {one_backend(name) for name in here} == set(BACKENDS)
+        found.update(here)
+        monkeypatch.setenv("CI_FULL", "1")
+        assert all(in_part(name, lasting=True) for name in NAMES)
+    assert found == Counter(NAMES)
+
+
+def test_everything_runs_where_no_part_is_named(monkeypatch):
+    monkeypatch.delenv("CI_FULL", raising=False)
+    monkeypatch.setenv("CI_PART", "")
+    assert all(in_part(name, lasting=True) for name in NAMES)
+    monkeypatch.delenv("CI_PART")
+    assert all(in_part(name, lasting=True) for name in NAMES)
+
+
+@pytest.mark.parametrize("part", ["0", str(PARTS + 1), "two", "1.5"])
+def test_a_part_that_does_not_exist_is_refused(part, monkeypatch):
+    monkeypatch.delenv("CI_FULL", raising=False)
+    monkeypatch.setenv("CI_PART", part)
+    with pytest.raises(ValueError, match=f"from 1 to {PARTS}"):
+        in_part("test_1", lasting=True)

@@ -131,6 +131,7 @@ def _case(name, policy, score):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "policy", "score"), [_case(*c) for c in UNBIASED])
 def test_mean_gradient_is_the_full_gradient(name, policy, score):
     model, x, y = trained_mlp()
@@ -156,6 +157,7 @@ def test_the_test_can_fail():
     assert z > 2 * bound
 
 
+@pytest.mark.slow
 def test_bias_has_the_sign_and_order_of_the_paper():
     """With weights w^k, the mean gradient is that of sum l^(2-k), scaled (1706.00043, eq. 11).
 
@@ -188,6 +190,7 @@ def test_bias_has_the_sign_and_order_of_the_paper():
     assert on_hard[0] < on_hard[1] < on_hard[2]
 
 
+@pytest.mark.slow
 def test_variance_is_below_uniforms_and_full_gnorms_the_least():
     """Traces of covariance; their ratios have a relative error of sqrt(2/DRAWS) or so each."""
     model, x, y = trained_mlp()
@@ -210,6 +213,7 @@ def test_variance_is_below_uniforms_and_full_gnorms_the_least():
     assert traces["gnorm"] < traces["uniform"]
 
 
+@pytest.mark.slow
 def test_masked_sequences_aim_at_the_same_objective():
     """The mean over tokens of the whole set, though every batch has another number of them."""
     keras.utils.set_random_seed(1)
@@ -233,6 +237,7 @@ def test_masked_sequences_aim_at_the_same_objective():
     assert z < bound
 
 
+@pytest.mark.slow
 def test_several_outputs_and_sample_weights_stay_unbiased():
     x, y = data(N)
     inputs = keras.Input((FEATURES,))

@@ -166,6 +166,7 @@ def application(tmp_path_factory):
     return make
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_local_file_gives_the_same_features(application, name):
     source, folder = application(name)
@@ -182,6 +183,7 @@ def test_a_local_file_gives_the_same_features(application, name):
         np.testing.assert_allclose(predict(model, x).sum(1), 1, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_other_normalizations_take_the_statistics_that_they_have(application):
     source, folder = application("ResNet50")
     x = np.random.default_rng(1).random((2, *SHAPE), "float32")
@@ -194,6 +196,7 @@ def test_other_normalizations_take_the_statistics_that_they_have(application):
     assert model.layers[-1].name == "fc3"
 
 
+@pytest.mark.slow
 def test_a_file_of_its_own_gives_the_last_layer_too(application, tmp_path):
     _, folder = application("ResNet50")
     first = ResNet50(folder / "model.h5", SHAPE, 4)
@@ -227,6 +230,7 @@ def test_pretrained_errors(application, tmp_path, monkeypatch):
         ResNet50("imagenet", SHAPE, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("classes", [3, 1000])
 def test_imagenet_weights_are_those_of_keras(monkeypatch, classes):
     """Keras' own network with other weights in the place of the download."""

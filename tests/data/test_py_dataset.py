@@ -46,6 +46,7 @@ def test_batches_larger_than_the_first_are_taken_whole():
         np.testing.assert_allclose(u, v, rtol=1e-5, atol=1e-6)
 
 
+@pytest.mark.slow
 @exact
 @pytest.mark.any_backend
 @pytest.mark.parametrize("processes", [False, True])

@@ -37,6 +37,7 @@ KINDS = {
 }
 
 
+@pytest.mark.slow
 @exact
 @pytest.mark.parametrize("rank", SHAPES)
 @pytest.mark.parametrize("kind", KINDS)

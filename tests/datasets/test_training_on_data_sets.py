@@ -55,6 +55,7 @@ def test_copies_are_learnt_and_no_longer_drawn(data_folder):
     assert history["loss"][-1] < history["loss"][0]
 
 
+@pytest.mark.slow
 def test_augmented_images(data_folder):
     with np.load(data_folder / "cifar10_12k.npz") as data:
         part = [data["x_train"][:512], data["y_train"][:512], data["x_test"][:64]]
@@ -70,6 +71,7 @@ def test_augmented_images(data_folder):
     assert 0 <= history.history["val_accuracy"][-1] <= 1
 
 
+@pytest.mark.slow
 def test_triplets_of_faces(tmp_path):
     rng = np.random.default_rng(0)
     for person in (1, 2, 3, 5, 10):
@@ -99,6 +101,7 @@ def test_triplets_of_faces(tmp_path):
     assert "val_loss" in history.history
 
 
+@pytest.mark.slow
 def test_a_language_model(tmp_path):
     rng = np.random.default_rng(0)
     # the word after "a" is "b", after "b" is "c", ...; "x" may stand anywhere
