@@ -36,13 +36,14 @@ def equal_time(rows: list[dict[str, Any]]) -> list[list[str]]:
     # Enough digits for the best of them; no more for errors than they are told apart by.
     losses = 5 if min(row["train_loss"] for row in rows) < 0.1 else 3
     errors = 2 if max(row["test_error"] for row in rows) > 0.5 else 3
-    head = ["way to train", "steps", "cost of a step", "training loss", "test error"]
+    head = ["way to train", "steps", "cost of a step", "training loss", "test loss", "test error"]
     head += ["minus uniform's"] * several + ["time to uniform's error"]
     table = [head]
     for row in rows:
         own = row["arm"] == "uniform"
         cells = [_NAMES.get(row["arm"], row["arm"]), f"{row['steps']:.0f}", f"{row['cost']:.2f}"]
-        cells += [figure(row, "train_loss", losses), figure(row, "test_error", errors)]
+        cells += [figure(row, "train_loss", losses), figure(row, "test_loss", max(losses - 1, 3))]
+        cells.append(figure(row, "test_error", errors))
         if several:
             cells.append("" if own else figure(row, "against_uniform", errors, "+"))
         reached = row["reached"]

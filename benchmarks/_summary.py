@@ -23,6 +23,7 @@ _HEAD = (
     "examples (epochs)",
     "examples",
     "training loss",
+    "test loss",
     "{error}",
     "minus uniform's",
 )
@@ -61,6 +62,7 @@ def summary(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 run["examples"] / run["epoch_examples"] / epochs for run in found
             ],
             "train_loss": [run["train_loss"] for run in found],
+            "test_loss": [run["test_loss"] for run in found],
             "test_error": [run["test_error"] for run in found],
             "minus_uniform": [
                 run["test_error"] - uniform[run["seed"]]["test_error"]
@@ -106,6 +108,7 @@ def table(rows: list[dict[str, Any]]) -> str:
             f"{row['examples']:.2f}",
             f"{row['examples_relative']:.2f} x",
             _figure(row, "train_loss", ".5f"),
+            _figure(row, "test_loss", ".4f"),
             _figure(row, "test_error", ".3f"),
             "" if own else _figure(row, "minus_uniform", "+.3f"),
         ]

@@ -14,6 +14,7 @@ import argparse
 import json
 import re
 import shlex
+import statistics
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from _equal_time import before_the_end, equal_time
 from _summary import summary
 from _summary import table as same_epochs_table
+from _words import task_name
 
 ROOT = Path(__file__).parents[1]
 _MARKED = re.compile(r"(<!-- figures: (.*?) -->\n).*?(<!-- end of figures -->)", re.DOTALL)
@@ -79,6 +81,26 @@ def _gradient_quality(files: Files, options: dict[str, str]) -> Rows:
             for key in ("correlation", "rank_correlation"):
                 cells.append("" if row[key] is None else f"{row[key]:.3f}")
             table.append(cells)
+    return table
+
+
+def _history_noise(files: Files, options: dict[str, str]) -> Rows:
+    (stored,) = files.values()
+    table = [["task", "ratio of second moments", "of it ten examples"]]
+    mixes = list(stored["runs"][0]["epochs"][0]["ratios"])
+    table[0] += [f"mix {mix}" for mix in mixes]
+    for task in dict.fromkeys(run["task"] for run in stored["runs"]):
+        rows = [row for run in stored["runs"] if run["task"] == task for row in run["epochs"]]
+        ratios, largest = ([row[key] for row in rows] for key in ("ratio", "largest"))
+        cells = [
+            task_name(task),
+            f"{min(ratios):.1f} to {max(ratios):.1f}",
+            f"{min(largest):.0%} to {max(largest):.0%}",
+        ]
+        for mix in mixes:
+            shares = [row["ratios"][mix] / row["ratio"] for row in rows]
+            cells.append(f"{statistics.geometric_mean(shares):.2f}")
+        table.append(cells)
     return table
 
 
@@ -235,6 +257,7 @@ KINDS: dict[str, Callable[[Files, dict[str, str]], Rows]] = {
     "demo": _demo,
     "exact_norms": _exact_norms,
     "gradient_quality": _gradient_quality,
+    "history_noise": _history_noise,
     "many_devices": _many_devices,
     "memory": _memory,
     "results": _examples,

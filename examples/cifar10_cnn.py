@@ -14,7 +14,7 @@ from importance_sampling.training import ImportanceTraining
 from importance_sampling.utils.keras_utils import DatasetSequence
 
 if __name__ == "__main__":
-    parser = get_parser(__doc__, epochs=8, data="cifar10.npz")
+    parser = get_parser(__doc__, epochs=8, data="cifar10.npz, or its folder")
     parser.add_argument("--batch_size", type=int, default=32)
     options = parser.parse_args()
     keras.utils.set_random_seed(options.seed)

@@ -38,7 +38,7 @@ class TrainingSchedule(keras.callbacks.Callback):
 
 
 if __name__ == "__main__":
-    parser = get_parser(__doc__, epochs=10**6, data="cifar10.npz")
+    parser = get_parser(__doc__, epochs=10**6, data="cifar10.npz, or its folder")
     parser.add_argument("--depth", type=int, default=10)
     parser.add_argument("--width", type=int, default=1)
     parser.add_argument("--presample", type=float, default=3.0)

@@ -14,13 +14,14 @@ from importance_sampling.training import ImportanceTraining
 REPORTED = ("steps", "examples", "variance_reduction", "relative_time", "why_uniform")
 
 
-def get_parser(description, epochs, data="mnist.npz"):
+def get_parser(description, epochs, data="mnist.npz, or a folder that holds it"):
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter
     )
     parser.add_argument("--uniform", action="store_true", help="train with plain model.fit")
     parser.add_argument("--epochs", type=int, default=epochs, help="passes over the data")
-    parser.add_argument("--data", help=f"{data} or a folder that holds it")
+    if data is not None:
+        parser.add_argument("--data", help=data)
     parser.add_argument("--examples", type=int, help="train on the first so many")
     parser.add_argument("--seed", type=int, default=0, help="of weights and draws")
     parser.add_argument("--json", type=Path, help="file to write what came out to")

@@ -20,7 +20,7 @@ def friedman(n, rng):
 
 
 if __name__ == "__main__":
-    options = get_parser(__doc__, epochs=20, data="not used: made up").parse_args()
+    options = get_parser(__doc__, epochs=20, data=None).parse_args()
     keras.utils.set_random_seed(options.seed)
 
     rng = np.random.default_rng(options.seed)

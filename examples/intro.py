@@ -38,13 +38,14 @@ def main(epochs=10):
 
     # Train with uniform sampling
     model.optimizer.learning_rate = 0.01
-    model.fit(x_train, y_train, batch_size=64, epochs=epochs, validation_data=(x_test, y_test))
+    validation = (x_test, y_test)
+    model.fit(x_train, y_train, batch_size=64, epochs=epochs, validation_data=validation, verbose=2)
 
     # Train with importance sampling
     model.set_weights(weights)
     model.optimizer.learning_rate = 0.01
     training = ImportanceTraining(model, forward_batch_size=1024)
-    training.fit(x_train, y_train, batch_size=64, epochs=3, validation_data=(x_test, y_test))
+    training.fit(x_train, y_train, batch_size=64, epochs=3, validation_data=validation, verbose=2)
     print(training.report())
 
 

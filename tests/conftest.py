@@ -7,17 +7,7 @@ import os
 import signal
 from pathlib import Path
 
-from spread import (
-    BACKENDS,
-    COMPILING,
-    QUICK_XLA,
-    SMALL_NETWORKS,
-    SPREAD,
-    full,
-    in_part,
-    one_backend,
-    two_backends,
-)
+from spread import QUICK_XLA, full, runs_on
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("MPLBACKEND", "agg")
@@ -59,30 +49,21 @@ _FOLDERS = (
 )
 
 
-def _runs_here(item):
-    if full():
-        return True
-    name, here = item.nodeid.rsplit("/", 1)[-1], keras.backend.backend()
-    lasting = here in COMPILING or item.get_closest_marker("slow") is not None
-    if not in_part(name, lasting):
-        return False
-    marks, closest = {}, None
-    for node, mark in item.iter_markers_with_node():
-        # What a test says for itself goes before what its file says for all.
-        if mark.name in SPREAD and closest in (None, node):
-            marks[mark.name], closest = mark, node
-    if "any_backend" in marks:
-        return one_backend(name, shares=SMALL_NETWORKS) == here
-    if "one_backend" in marks:
-        return one_backend(name, marks["one_backend"].args or BACKENDS) == here
-    return "two_backends" not in marks or here in two_backends(name)
+# What was collected, as `spread.runs_on` takes it, whether it runs here or not.
+COLLECTED = pytest.StashKey[list]()
 
 
 def pytest_collection_modifyitems(config, items):
     """Which of the tests run on this backend, and in this part of CI."""
-    kept = [item for item in items if _runs_here(item)]
-    config.hook.pytest_deselected(items=[item for item in items if not _runs_here(item)])
-    items[:] = kept
+    # pytest begins with the closest marks: what a test says for itself goes before its file's.
+    found = [(item.nodeid, [(m.name, m.args) for m in item.iter_markers()]) for item in items]
+    config.stash[COLLECTED] = found
+    here = keras.backend.backend()
+    runs = [runs_on(here, *one) for one in found]
+    config.hook.pytest_deselected(
+        items=[i for i, kept in zip(items, runs, strict=True) if not kept]
+    )
+    items[:] = [item for item, kept in zip(items, runs, strict=True) if kept]
 
 
 @pytest.hookimpl(optionalhook=True)

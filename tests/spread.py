@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import zlib
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 
 BACKENDS = ("tensorflow", "jax", "torch")
 # Those that trace and compile a network before they run it.
@@ -69,9 +69,34 @@ def in_part(name: str, lasting: bool) -> bool:
         ValueError: there is no such part.
     """
     part = os.environ.get("CI_PART")
-    if not part or full() or not lasting:
+    if not part or full():
         return True
     if part not in map(str, range(1, PARTS + 1)):
         raise ValueError(f"CI_PART={part!r}: a number from 1 to {PARTS} is expected")
     # Not by the remainder of the same number, by which backends are chosen.
-    return zlib.crc32(name.encode()) // 2**16 % PARTS == int(part) - 1
+    return not lasting or zlib.crc32(name.encode()) // 2**16 % PARTS == int(part) - 1
+
+
+def runs_on(backend: str, nodeid: str, marks: Iterable[tuple[str, tuple[str, ...]]]) -> bool:
+    """Whether a test runs on a backend, in this part.
+
+    Args:
+        backend: one of `BACKENDS`.
+        nodeid: pytest's name of the test.
+        marks: names and arguments of its marks, those of the test before those of its file.
+    """
+    path, _, rest = nodeid.partition("::")
+    # Of the path the file's name: where tests are started from does not matter.
+    name = f"{path.rsplit('/', 1)[-1]}::{rest}"
+    found = list(marks)
+    lasting = backend in COMPILING or any(mark == "slow" for mark, _ in found)
+    if not in_part(name, lasting):
+        return False
+    if full():
+        return True
+    mark, arguments = next((one for one in found if one[0] in SPREAD), (None, ()))
+    if mark == "any_backend":
+        return one_backend(name, shares=SMALL_NETWORKS) == backend
+    if mark == "one_backend":
+        return one_backend(name, arguments or BACKENDS) == backend
+    return mark != "two_backends" or backend in two_backends(name)

@@ -122,7 +122,7 @@ def test_neighbouring_colours_differ_in_grey():
 def test_variance_reduction_is_shaded_where_it_was_on():
     ax = axes()
     steps, on = np.arange(1, 11), np.array([0, 0, 1, 1, 1, 0, 0, 1, 0, 0])
-    plots.variance_reduction(ax, steps, np.linspace(1, 2, 10), on, "run")
+    plots.variance_reduction(ax, steps, np.linspace(1.1, 2, 10), on, "run")
     spans = [(p.get_x(), p.get_x() + p.get_width()) for p in ax.patches]
     assert spans == [(2.5, 5.5), (7.5, 8.5)]
     assert title(ax) == "run: 40 % of the steps drawn by score"
@@ -137,6 +137,12 @@ def test_variance_reduction_is_shaded_where_it_was_on():
     ax = axes()
     plots.variance_reduction(ax, steps, np.ones(10), np.zeros(10))
     assert not ax.patches and "0 %" in title(ax)
+    # 1.0 to the last digit: nothing was estimated yet.
+    assert "no estimate of the variance reduction" in [text.get_text() for text in ax.texts]
+    ax = axes()
+    plots.variance_reduction(ax, steps, np.r_[np.ones(4), 1.2, 1.0, 1.1 * np.ones(4)], np.zeros(10))
+    np.testing.assert_array_equal(np.isfinite(ax.lines[0].get_ydata()), np.arange(10) >= 4)
+    assert "light: what draws by score would have had" in ax.get_xlabel()
 
 
 @exact

@@ -2,12 +2,18 @@
 
 import json
 
+import keras
 import numpy as np
 import processes
 import pytest
 from helpers import adam_mlp, data
 
-from importance_sampling import SVRG, HistoryImportanceTraining, ImportanceTraining
+from importance_sampling import (
+    SVRG,
+    HistoryImportanceTraining,
+    ImportanceTraining,
+    SelectiveBackpropTraining,
+)
 from importance_sampling.plots import training_report
 from importance_sampling.proposal import Kind, Proposal
 from importance_sampling.training import TrainingReport
@@ -118,8 +124,8 @@ def test_a_report_as_text_fits_a_terminal():
     words = [" ".join(line.split()) for line in lines]
     assert words[:4] == [
         "2 steps drawn uniformly, 3000.00 ms each",
-        "1 steps drawn by pool, 4.00 s in all",
-        "1 steps drawn by history, 2.00 s in all",
+        "1 step drawn by pool, 4.00 s in all",
+        "1 step drawn by history, 2.00 s in all",
         "10.0 seconds of training with compiling, 2.0 of them (20%) spent on drawing",
     ]
     text = " ".join(words)
@@ -127,7 +133,7 @@ def test_a_report_as_text_fits_a_terminal():
     assert "75% effective sample size by score (good, above 50%)" in text
     assert "- gain: not known" in text and "Uniform" not in text
     assert any(line.startswith("from step 3: by history") for line in words)
-    assert "stream" not in text and str(TrainingReport(None, 8)).split()[0] == "0.0"
+    assert "stream" not in text and str(TrainingReport(None, 8)).split()[0] == "0"
     # The same in a notebook, and without print.
     assert repr(report) == str(report)
     report.why_uniform = "a < b"
@@ -183,6 +189,35 @@ def test_why_draws_stayed_uniform(name, monkeypatch):
     assert report.steps == {"uniform": 3 * epochs} and reason in report.why_uniform
     assert f"Uniform all the time: {report.why_uniform}." in " ".join(str(report).split())
     assert report.to_dict()["why_uniform"] == report.why_uniform
+
+
+def test_what_was_not_estimated_is_not_told():
+    x, y = data(128)
+    training = SelectiveBackpropTraining(adam_mlp(), seed=0)
+    training.fit(x, y, batch_size=16, epochs=4, verbose=0)
+    report = training.report()
+    words = " ".join(str(report).split())
+    assert report.steps_on and not report.to_dict()["estimated"]
+    assert "- variance reduction by score: this way to draw has no estimate of it" in words
+    assert "variance of the gradient" not in words and "gain: mean" not in words
+    assert report.gain is None and "effective sample size" in words
+    reduction = report.figure().axes[0]
+    assert "no estimate of the variance reduction" in [t.get_text() for t in reduction.texts]
+    assert not np.isfinite(np.concatenate([line.get_ydata() for line in reduction.lines[:2]])).any()
+
+
+def test_a_fit_that_ended_before_its_first_step_tells_why_and_nothing_else():
+    class Stop(keras.callbacks.Callback):
+        def on_train_begin(self, logs=None):
+            raise KeyboardInterrupt
+
+    x, y = data(64)
+    training = HistoryImportanceTraining(adam_mlp(), seed=0)
+    with pytest.raises(KeyboardInterrupt):
+        training.fit(x, y, batch_size=16, verbose=0, callbacks=[Stop()])
+    words = " ".join(str(training.report()).split())
+    assert words.startswith("0 steps were made") and "drawn" not in words and "seconds" not in words
+    assert "the first pass over the 64 examples" in words
 
 
 def test_nothing_is_explained_of_draws_by_score():

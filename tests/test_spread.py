@@ -3,9 +3,10 @@
 from collections import Counter
 
 import pytest
-from spread import BACKENDS, PARTS, in_part, one_backend, two_backends
+from conftest import COLLECTED
+from spread import BACKENDS, COMPILING, PARTS, in_part, one_backend, runs_on, two_backends
 
-pytestmark = [pytest.mark.exact, pytest.mark.any_backend]
+pytestmark = pytest.mark.exact
 
 NAMES = [f"test_{i}" for i in range(200)]
 
@@ -56,5 +57,54 @@ def test_everything_runs_where_no_part_is_named(monkeypatch):
 def test_a_part_that_does_not_exist_is_refused(part, monkeypatch):
     monkeypatch.delenv("CI_FULL", raising=False)
     monkeypatch.setenv("CI_PART", part)
-    with pytest.raises(ValueError, match=f"from 1 to {PARTS}"):
-        in_part("test_1", lasting=True)
+    for lasting in (True, False):
+        with pytest.raises(ValueError, match=f"from 1 to {PARTS}"):
+            in_part("test_1", lasting)
+
+
+def test_what_was_collected_runs_somewhere_and_once_if_it_takes_time(request, monkeypatch):
+    monkeypatch.delenv("CI_FULL", raising=False)
+    collected = request.config.stash[COLLECTED]
+    for backend in BACKENDS:
+        parts = Counter()
+        for part in range(1, PARTS + 1):
+            monkeypatch.setenv("CI_PART", str(part))
+            parts.update(nodeid for nodeid, marks in collected if runs_on(backend, nodeid, marks))
+        monkeypatch.delenv("CI_PART")
+        for nodeid, marks in collected:
+            lasts = backend in COMPILING or "slow" in dict(marks)
+            here = runs_on(backend, nodeid, marks)
+            assert parts[nodeid] == here * (1 if lasts else PARTS), (backend, nodeid)
+    for nodeid, marks in collected:
+        assert any(runs_on(backend, nodeid, marks) for backend in BACKENDS), nodeid
+
+
+def test_marks_say_where_a_test_runs(monkeypatch):
+    monkeypatch.delenv("CI_PART", raising=False)
+    monkeypatch.delenv("CI_FULL", raising=False)
+
+    def where(name, *marks):
+        return [b for b in BACKENDS if runs_on(b, f"tests/data/test_a.py::{name}", marks)]
+
+    assert where("test_1") == list(BACKENDS)
+    assert all(len(where(name, ("any_backend", ()))) == 1 for name in NAMES)
+    assert {tuple(where(name, ("one_backend", ("jax",)))) for name in NAMES} == {("jax",)}
+    assert {len(where(name, ("two_backends", ()))) for name in NAMES} == {2}
+    # The first one counts, which is the closest to the test.
+    both = ("one_backend", ("jax",)), ("any_backend", ())
+    assert {tuple(where(name, *both)) for name in NAMES} == {("jax",)}
+    monkeypatch.setenv("CI_FULL", "1")
+    assert where("test_1", ("any_backend", ())) == list(BACKENDS)
+
+
+def test_the_place_of_a_test_does_not_depend_on_where_tests_start(monkeypatch):
+    monkeypatch.delenv("CI_FULL", raising=False)
+    marks = [("slow", ()), ("any_backend", ())]
+    for part in range(1, PARTS + 1):
+        monkeypatch.setenv("CI_PART", str(part))
+        for backend in BACKENDS:
+            names = [f"test_a.py::test_b[{i}/x.png]" for i in range(40)]
+            alone = [runs_on(backend, name, marks) for name in names]
+            assert alone == [runs_on(backend, f"tests/data/{name}", marks) for name in names]
+            # What stands behind a slash within a name counts, too.
+            assert 0 < sum(alone) < 40 or backend in COMPILING

@@ -123,7 +123,7 @@ def variance_reduction(
         axes: matplotlib axes.
         steps: `(n,)`.
         reduction: `(n,)`, of draws by score, made or not: the root of the ratio of second
-            moments, uniform over drawn.
+            moments, uniform over drawn; 1.0 until there is an estimate, which is not drawn.
         by_score: `(n,)` bool, whether the step was drawn by score.
         label: str, name of the run.
         threshold: float, above which draws are by score, where there is one.
@@ -138,6 +138,9 @@ def variance_reduction(
         note(axes, "no data")
         return
     blue = COLOURS[0]
+    # Before anything was estimated it is told as 1.0, to the last digit.
+    known = np.logical_or.accumulate(reduction != 1.0)
+    reduction = np.where(known, reduction, np.nan)
     axes.plot(steps, reduction, "-", color=blue, linewidth=1.4, alpha=LIGHT)
     axes.plot(steps, np.where(by_score, reduction, np.nan), "-", color=blue, linewidth=1.8)
     half = float(np.median(np.diff(steps))) / 2 if len(steps) > 1 else 0.5
@@ -148,13 +151,17 @@ def variance_reduction(
     axes.set_xlim(0, float(steps[-1]) + half)
     # So that no line lies on the frame.
     axes.margins(y=0.08)
-    named = [Label(float(steps[-1]), float(reduction[-1]), "τ", blue)]
+    named = []
+    if known[-1]:
+        named.append(Label(float(steps[-1]), float(reduction[-1]), "τ", blue))
+    else:
+        note(axes, "no estimate of the variance reduction")
     for level, text, line in ((1.0, "uniform draws", ":"), (threshold, "threshold", "--")):
         if level is not None:
             axes.axhline(level, color="black", linewidth=1, linestyle=line)
             named.append(Label(float(steps[-1]) + half, level, f"{text}: {level:.3g}"))
     said = ["dark and shaded: drawn by score"] if by_score.any() else []
-    if not by_score.all():
+    if (known & ~by_score).any():
         said.append("light: what draws by score would have had")
     axes.set_xlabel("\n".join(["steps", *said]))
     name_at_right(axes, named)

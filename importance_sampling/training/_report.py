@@ -58,6 +58,8 @@ class TrainingReport:
             knows.
         examples: int, examples trained on, each time they were.
         choices: list of dicts, the decisions of `presample="auto"`, first to last.
+        estimated: bool, whether there was an estimate of the variance reduction of draws by score;
+            without one that is told as 1.0.
         rows_read: str, where steps read their rows: on the `"host"`, or on the `"device"`, where
             `device_data` keeps the training set.
     """
@@ -73,6 +75,7 @@ class TrainingReport:
         self.examples = 0
         self.choices: list[dict[str, Any]] = []
         self.rows_read: Literal["host", "device"] = "host"
+        self.estimated = False
         self._draws = None if n is None else DrawCounts(n, allocate)
         self._costs = StepCosts(batch_size)
         self._noise = 0.0
@@ -140,6 +143,8 @@ class TrainingReport:
         self.seconds[kind] = self.seconds.get(kind, 0.0) + count * seconds
         self.drawing_seconds += count * drawing
         self.possible_variance_reduction = reduction
+        # 1.0 to the last digit stands for no estimate.
+        self.estimated = self.estimated or reduction != 1.0
         self.examples += count * size
         self._costs.add(first, seconds, count)
         used, effective = 1.0, [1.0] * count
@@ -225,15 +230,17 @@ class TrainingReport:
 
     @property
     def gain(self) -> float | None:
-        r"""Variance reduction over `relative_time`; None where that is.
+        r"""Mean variance reduction of all steps over `relative_time`; None where one is not known.
 
         Above 1, drawing by score was worth its time. A step by score counts for $\tau$ uniform
         ones, the measure that `tau_th` compares with the cost, a smaller batch of b' for
-        $\tau \sqrt{b'/b}$. It is an estimate of what was gained in gradient noise per second, not
-        of what is gained in accuracy.
+        $\tau \sqrt{b'/b}$, a uniform step for 1. It is an estimate of what was gained in gradient
+        noise per second, not of what is gained in accuracy.
         """
         time, total = self.relative_time, self.steps_on + self.steps_off
-        return None if time is None else (self.steps_off + self._gains) / max(total * time, 1e-12)
+        if time is None or (self.steps_on and not self.estimated):
+            return None
+        return (self.steps_off + self._gains) / max(total * time, 1e-12)
 
     def most_drawn(self, count: int = 10) -> tuple[np.ndarray, np.ndarray]:
         """The examples drawn most often; of those drawn as often as each other some at random.

@@ -27,6 +27,7 @@ FIELDS = (
     "drawing_seconds",
     "variance_reduction",
     "possible_variance_reduction",
+    "estimated",
     "threshold",
     "why_uniform",
     "effective_sample_size",
@@ -86,7 +87,10 @@ def _times(report: Report) -> Iterator[tuple[str, str]]:
         each, total = report["step_seconds"][kind], report["seconds"][kind]
         # A few steps of which most compile say nothing of what one costs.
         time = f"{total:.2f} s in all" if each is None else f"{1e3 * each:.2f} ms each"
-        yield str(steps), f"steps drawn {how}, {time}"
+        yield str(steps), f"step{'s' * (steps != 1)} drawn {how}, {time}"
+    if not report["steps"]:
+        yield "0", "steps were made"
+        return
     total, drawing = sum(report["seconds"].values()), report["drawing_seconds"]
     share = drawing / total if total else 0.0
     yield (
@@ -99,20 +103,25 @@ def _times(report: Report) -> Iterator[tuple[str, str]]:
 
 
 def _uniform(report: Report) -> Iterator[tuple[str, str]]:
-    if report["why_uniform"] and report["steps_off"]:
-        when = "at the end" if report["steps_on"] else "all the time"
-        yield "", f"Uniform {when}: {report['why_uniform']}."
+    why = report["why_uniform"]
+    if why and report["steps_off"]:
+        yield "", f"Uniform {'at the end' if report['steps_on'] else 'all the time'}: {why}."
+    elif why and not report["steps"]:
+        yield "", f"They would have been uniform: {why}."
 
 
 def _gains(report: Report) -> Iterator[tuple[str, str]]:
     if not report["steps_on"]:
         return
     reduction, effective = report["variance_reduction"], report["effective_sample_size"]
-    yield (
-        f"{reduction:.2f}",
-        f"variance reduction by score: as noisy as uniform batches {reduction**2:.2f} times as "
-        "large",
-    )
+    if report["estimated"]:
+        yield (
+            f"{reduction:.2f}",
+            f"variance reduction by score: as noisy as uniform batches {reduction**2:.2f} times "
+            "as large",
+        )
+    else:
+        yield "-", "variance reduction by score: this way to draw has no estimate of it"
     if effective >= _GOOD:
         judged = f"good, above {_GOOD:.0%}"
     elif effective >= _LITTLE:
@@ -121,27 +130,30 @@ def _gains(report: Report) -> Iterator[tuple[str, str]]:
         judged = f"below {_LITTLE:.0%}: a few large weights decide, smooth the scores"
     yield f"{effective:.0%}", f"effective sample size by score ({judged})"
     size = report["batch_size"]
-    yield (
-        f"{report['relative_noise']:.2f}",
-        f"variance of the gradient by score, uniform batches of {size} = 1",
-    )
+    if report["estimated"]:
+        yield (
+            f"{report['relative_noise']:.2f}",
+            f"variance of the gradient by score, uniform batches of {size} = 1",
+        )
     share = report["examples"] / (size * (report["steps_on"] + report["steps_off"]))
     yield str(report["examples"]), f"examples trained on, {share:.0%} of those of whole batches"
-    if report["gain"] is None:
+    if report["relative_time"] is None:
         yield "-", "gain: not known, no uniform steps were near to compare the time with"
-    else:
-        yield (
-            f"{report['relative_time']:.2f}",
-            "time of all steps, uniform ones beside them = 1, without compiling",
-        )
+        return
+    yield (
+        f"{report['relative_time']:.2f}",
+        "time of all steps, uniform ones beside them = 1, without compiling",
+    )
+    if report["gain"] is not None:
         yield (
             f"{report['gain']:.2f}",
-            "gain: variance reduction over time; above 1 drawing by score was worth it",
+            "gain: mean variance reduction of all steps, less where batches are smaller, over "
+            "that time; above 1 drawing by score was worth it",
         )
 
 
 def _draws(report: Report) -> Iterator[tuple[str, str]]:
-    if not report.get("most_drawn", {}).get("draws"):
+    if not report["steps"] or not report.get("most_drawn", {}).get("draws"):
         return
     low, high = report["least_drawn"]["draws"][0], report["most_drawn"]["draws"][0]
     if low == high:
