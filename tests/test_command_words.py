@@ -432,6 +432,11 @@ def test_a_training_answers_for_its_model(tmp_path, capsys):
         training.layers  # noqa: B018
     with pytest.raises(AttributeError, match=r"no attribute 'xyzzy'$"):
         training.xyzzy  # noqa: B018
+    with pytest.raises(AttributeError) as raised:
+        training.evalute(x, y)
+    # What Python needs to ask "Did you mean: 'evaluate'?".
+    assert (raised.value.name, raised.value.obj) == ("evalute", training)
+    assert repr(training).startswith(f"{type(training).__name__}(<Sequential name=")
     assert not hasattr(training, "_xyzzy")
 
 

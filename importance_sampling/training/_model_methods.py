@@ -52,6 +52,9 @@ class ModelMethods:
         """
         self.original_model.summary(*args, **kwargs)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({vars(self).get('original_model')!r})"
+
     if not TYPE_CHECKING:
         # Type checkers are to find what is not there.
 
@@ -61,4 +64,5 @@ class ModelMethods:
             model = vars(self).get("original_model")
             if model is not None and not name.startswith("_") and hasattr(type(model), name):
                 missing += f"; the model that it trains has: `training.original_model.{name}`"
-            raise AttributeError(missing)
+            # With name and object Python asks "Did you mean" for what comes near.
+            raise AttributeError(missing, name=name, obj=self)
