@@ -188,7 +188,7 @@ class StepRecord:
         step: int, the step's number in the run, counted from 1; 0 if that is not known.
         seconds: float, from the draw to the last thing done for it; NaN if that is not known.
             Callbacks are not in it. Where the device works asynchronously, what it did of the
-            step before is.
+            step before is; of steps that nobody waits for it is not known.
         steps_in_call: int, how many steps were made by the same call of the device, of whose
             time `seconds` is the share.
     """

@@ -45,6 +45,9 @@ _SELDOM = 8
 _SIZES_TO_TRY = 2
 # While draws are uniform, the scores of one batch in so many are read.
 _LOOK = 8
+# Uniform steps before a decision, which are made alone, and of which no scores are read. Four more
+# than it takes: those after others are left out, the last may come late.
+_TIMED = ENOUGH + 4
 
 
 class Phase(enum.Enum):
@@ -197,8 +200,7 @@ class AutoSampler(BaseSampler):
         """
         if self._next_decision is None or self._phase is Phase.TRIAL:
             return 1
-        # Two more than it takes: the first is left out, the last may come late.
-        left = self._next_decision - self._step - (ENOUGH + 2)
+        left = self._next_decision - self._step - _TIMED
         if left <= 1 or self._strategy.kind is Kind.POOL:
             return 1
         if self._strategy.kind is Kind.HISTORY and self._history is not None:
@@ -280,11 +282,17 @@ class AutoSampler(BaseSampler):
     def _uniform_batch(self, idxs: np.ndarray, rows: tuple[Any, ...]) -> Proposal:
         self._seen += len(idxs)
         reads_scores = self._phase is Phase.WARMUP or (
-            self._phase is Phase.CHOSEN and self._step % _LOOK == 0
+            self._step % _LOOK == 0 and not self.times_step
         )
         if not reads_scores and self._history is not None:
             self._history.skip_unscored_step()
         return self._uniform_proposal(idxs, rows, reads_scores)
+
+    @property
+    def times_step(self) -> bool:
+        """Whether the next decision goes by the time of the step proposed last."""
+        left = (self._next_decision or 0) - self._step
+        return self._phase is Phase.TRIAL or left < _TIMED
 
     def batch_sizes(self, batch_size: int) -> tuple[int, ...]:
         """The sizes of its batches, largest first; several at constant variance.

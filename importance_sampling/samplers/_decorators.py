@@ -105,6 +105,11 @@ class SamplerDecorator(BaseSampler):
         return self.sampler._assumed_proposal(idxs)
 
     @property
+    def times_step(self) -> bool:
+        """Whether it is so for the decorated sampler."""
+        return self.sampler.times_step
+
+    @property
     def epoch_over(self) -> bool | None:
         """Whether it is for the decorated sampler."""
         return self.sampler.epoch_over

@@ -304,6 +304,15 @@ class BaseSampler(Stateful):
     # -- what the loop may ask --------------------------------------------------------------
 
     @property
+    def times_step(self) -> bool:
+        """Whether the time of the step proposed last is going to be compared.
+
+        It is then waited for, also where nobody reads its scores and the device works
+        asynchronously.
+        """
+        return False
+
+    @property
     def epoch_over(self) -> bool | None:
         """Whether the present epoch is over; None where the number of steps alone says so."""
         return None

@@ -121,7 +121,12 @@ class TrainingReport:
         self.add_call([proposal], seconds, drawing, reduction)
 
     def add_call(
-        self, proposals: Sequence[Proposal], seconds: float, drawing: float, reduction: float
+        self,
+        proposals: Sequence[Proposal],
+        seconds: float,
+        drawing: float,
+        reduction: float,
+        timed: bool = True,
     ) -> None:
         """Counts the steps of one call of the device in.
 
@@ -130,12 +135,18 @@ class TrainingReport:
             seconds: how long each step took in all.
             drawing: how long each draw took.
             reduction: as for `add`.
+            timed: whether `seconds` has what the device did; it is compared with others then.
         """
         for _, alike in itertools.groupby(proposals, _kind_and_size):
-            self._add_alike(list(alike), seconds, drawing, reduction)
+            self._add_alike(list(alike), seconds, drawing, reduction, timed)
 
     def _add_alike(
-        self, proposals: Sequence[Proposal], seconds: float, drawing: float, reduction: float
+        self,
+        proposals: Sequence[Proposal],
+        seconds: float,
+        drawing: float,
+        reduction: float,
+        timed: bool,
     ) -> None:
         first, count = proposals[0], len(proposals)
         kind, size = first.kind.value, len(first.idxs)
@@ -146,7 +157,7 @@ class TrainingReport:
         # 1.0 to the last digit stands for no estimate.
         self.estimated = self.estimated or reduction != 1.0
         self.examples += count * size
-        self._costs.add(first, seconds, count)
+        self._costs.add(first, seconds if timed else None, count)
         used, effective = 1.0, [1.0] * count
         if first.by_score:
             weights = np.stack([proposal.importance_weights for proposal in proposals])

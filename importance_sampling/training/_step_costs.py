@@ -69,12 +69,12 @@ class StepCosts:
         self._compiled: set[tuple[_Key, int]] = set()
         self._call = 0
 
-    def add(self, proposal: Proposal, seconds: float, count: int = 1) -> None:
+    def add(self, proposal: Proposal, seconds: float | None, count: int = 1) -> None:
         """Learns from the steps of a call.
 
         Args:
             proposal: what one of them was trained on; the others are of its kind and size.
-            seconds: how long each step took.
+            seconds: how long each step took; None if it is not known.
             count: int, how many there were.
         """
         self._call += 1
@@ -87,7 +87,7 @@ class StepCosts:
             known = 0
         else:
             known = min(count - (key != self._last), _OF_A_CALL)
-        if known:
+        if known and seconds is not None:
             if not uniform:
                 self._compare(key, times, seconds, known)
             times.add(seconds, self._call, known)
