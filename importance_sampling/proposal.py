@@ -188,9 +188,11 @@ class StepRecord:
         step: int, the step's number in the run, counted from 1; 0 if that is not known.
         seconds: float, from the draw to the last thing done for it; NaN if that is not known.
             Callbacks are not in it. Where the device works asynchronously, what it did of the
-            step before is; of steps that nobody waits for it is not known.
+            step before is.
         steps_in_call: int, how many steps were made by the same call of the device, of whose
             time `seconds` is the share.
+        timed: bool, whether `seconds` can be compared with those of other steps: not where the
+            device works asynchronously and nobody waits for it.
     """
 
     proposal: Proposal
@@ -198,6 +200,7 @@ class StepRecord:
     step: int = 0
     seconds: float = float("nan")
     steps_in_call: int = 1
+    timed: bool = True
 
     @cached_property
     def scores(self) -> np.ndarray:
@@ -219,14 +222,15 @@ class StepRecord:
         """
         vars(self)["scores"] = scores
 
-    def with_seconds(self, seconds: float) -> StepRecord:
+    def with_seconds(self, seconds: float, timed: bool = True) -> StepRecord:
         """The same record with the time of the step; scores that were fetched stay fetched.
 
         Args:
             seconds: float.
+            timed: bool, as of the record.
         """
         record = object.__new__(type(self))
-        vars(record).update(vars(self), seconds=seconds)
+        vars(record).update(vars(self), seconds=seconds, timed=timed)
         return record
 
 

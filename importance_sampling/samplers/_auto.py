@@ -327,7 +327,7 @@ class AutoSampler(BaseSampler):
             step: the step made.
         """
         proposal = step.proposal
-        self._estimates.add_time(proposal, step.seconds, step.steps_in_call)
+        self._estimates.add_time(step)
         if not proposal.reads_scores:
             return
         would_be = None
@@ -357,7 +357,7 @@ class AutoSampler(BaseSampler):
             return
         for step, moments in zip(steps, self._estimates.moments(*table), strict=True):
             before(step)
-            self._estimates.add_time(step.proposal, step.seconds, step.steps_in_call)
+            self._estimates.add_time(step)
             self._estimates.add_moments(*moments)
             self._history.learn_scores(step.proposal.idxs, step.scores)
             self._scored += len(step.proposal.idxs)

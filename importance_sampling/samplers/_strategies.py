@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .._state import Stateful
-from ..proposal import Kind, Proposal
+from ..proposal import Kind, Proposal, StepRecord
 from .batch_size import BatchSizer
 from .step_times import ENOUGH, StepTimes
 from .variance import IdealReduction, MeasuredReduction, momentum_over
@@ -133,14 +133,13 @@ class StrategyEstimates(Stateful):
         self.ideal.add_moments(mean, square)
         self.stored.add_moments(uniform, weighted)
 
-    def add_time(self, proposal: Proposal, seconds: float, steps_in_call: int = 1) -> None:
-        """Learns how long a step took.
+    def add_time(self, step: StepRecord) -> None:
+        """Learns how long a step took, if that is known.
 
         Args:
-            proposal: what was trained on.
-            seconds: float; NaN if it is not known.
-            steps_in_call: int, steps made by the same call. Only those made alone are compared.
+            step: the step made. Only those made by a call of their own are compared.
         """
+        proposal, seconds, steps_in_call = step.proposal, step.seconds, step.steps_in_call
         if np.isnan(seconds):
             return
         if self.first_step is None:
@@ -148,6 +147,8 @@ class StrategyEstimates(Stateful):
         self.elapsed += seconds
         if steps_in_call > 1:
             self._times.interrupt()
+            return
+        if not step.timed:
             return
         size = len(proposal.idxs)
         if proposal.kind is Kind.UNIFORM:

@@ -307,8 +307,8 @@ class BaseSampler(Stateful):
     def times_step(self) -> bool:
         """Whether the time of the step proposed last is going to be compared.
 
-        It is then waited for, also where nobody reads its scores and the device works
-        asynchronously.
+        It is then waited for as if its scores were read, where nobody reads them and the device
+        works asynchronously.
         """
         return False
 

@@ -39,6 +39,7 @@ def saved_step(record: StepRecord, dataset: Dataset, wants_scores: bool) -> dict
         "step": record.step,
         "seconds": record.seconds,
         "steps_in_call": record.steps_in_call,
+        "timed": record.timed,
     }
 
 
@@ -58,5 +59,5 @@ def restored_step(state: dict[str, Any], dataset: Dataset) -> StepRecord:
     )
     losses, scores = state["outcome"] or (np.zeros(0), np.zeros(0))
     outcome = StepResult({}, lambda: (losses, scores))
-    numbers = {name: state[name] for name in ("step", "seconds", "steps_in_call")}
+    numbers = {name: state[name] for name in ("step", "seconds", "steps_in_call", "timed")}
     return StepRecord(proposal, outcome, **numbers)

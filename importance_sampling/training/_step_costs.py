@@ -115,9 +115,10 @@ class StepCosts:
         Args:
             kind: how they were drawn.
         """
-        known = [t for k, t in self._times.items() if k.kind is kind and t.recent]
-        most = max(known, key=lambda times: times.steps, default=None)
-        return None if most is None else statistics.median(most.recent)
+        known = [(k, t) for k, t in self._times.items() if k.kind is kind and t.recent]
+        # Of uniform steps, those that others are compared with.
+        most = max(known, key=lambda one: (not one[0].reads_scores, one[1].steps), default=None)
+        return None if most is None else statistics.median(most[1].recent)
 
     @property
     def relative_time(self) -> float | None:

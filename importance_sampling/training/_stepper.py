@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -13,7 +12,6 @@ import numpy as np
 
 from .. import _interrupts
 from .._state import Stateful
-from ..backend.array_types import tensor_to_numpy
 from ..backend.base import Runtime
 from ..backend.processes import Processes
 from ..model_wrappers import ModelWrapper
@@ -114,6 +112,8 @@ class Stepper(Stateful):
         self._runs_own_code = runs_own_code(wrapper, sampler)
         # Whether somebody waits until the device has made the last call.
         self._awaited = True
+        # The last step that is waited for though nobody wants its scores.
+        self._waits_for = 0
 
     def _show_model(self, hook: bool = False) -> None:
         """Brings the model up to date, where code of the user's is called next.
@@ -213,14 +213,14 @@ class Stepper(Stateful):
             with contextlib.suppress(InvalidScores):
                 self._wait_for_scores(records[0])
         # What the device did of the call before is in the time of this one.
-        before, self._awaited = self._awaited, self._wait_for_call(proposals, results[-1].logs)
+        before, self._awaited = self._awaited, self._is_awaited(proposals)
         timed = before and self._awaited
         drawing /= count
         seconds = drawing + (waiting + time.perf_counter() - began) / count
         if self.processes is not None and self.sampler.uses_step_times:
             # Decisions on them must be the same everywhere.
             seconds, drawing = self.processes.first([seconds, drawing])
-        self._pending = [record.with_seconds(seconds if timed else math.nan) for record in records]
+        self._pending = [record.with_seconds(seconds, timed) for record in records]
         if at_once:
             with contextlib.suppress(InvalidScores):
                 self._observe_pending(keep=count - 1)
@@ -228,22 +228,20 @@ class Stepper(Stateful):
         self.report.add_call(proposals, seconds, drawing, self.logs.estimate, timed)
         return count
 
-    def _wait_for_call(self, proposals: Sequence[Proposal], logs: Mapping[str, Any]) -> bool:
-        """Whether the time of a call is known: the device has made it, or it is waited for later.
+    def _is_awaited(self, proposals: Sequence[Proposal]) -> bool:
+        """Whether somebody waits until the device has made a call: whoever reads its scores.
 
-        It is where its scores are read. Where they are not, waiting would keep the host from
-        working beside the device, so that it is done for steps that are compared alone.
+        Those of a step that is going to be compared are read here for its time alone, when and
+        where others' are, so that both kinds overlap alike with the host's work.
 
         Args:
             proposals: what was trained on.
-            logs: of the last step.
         """
         if not self.wrapper.asynchronous or any(p.reads_scores for p in proposals):
             return True
-        if not self.sampler.times_step or not logs:
-            return False
-        tensor_to_numpy(next(iter(logs.values())))
-        return True
+        if self.sampler.times_step:
+            self._waits_for = self.step
+        return self.sampler.times_step
 
     def _logs_of_step(self) -> dict[str, Any]:
         """The logs of the last step; before the next one, or they are of that."""
@@ -259,6 +257,9 @@ class Stepper(Stateful):
         if wanted and proposal.pool_scores is None:
             # Read here, they are checked before the sampler begins to learn from them.
             return len(record.scores) > 0
+        if record.step == self._waits_for:
+            # Not checked: nobody learns from them.
+            len(record.outcome.scores)
         return wanted
 
     def _have_valid_scores(self, records: list[StepRecord]) -> bool:
