@@ -9,10 +9,20 @@ from test_resume import equal, values
 from importance_sampling import HistoryImportanceTraining, ImportanceTraining
 from importance_sampling.proposal import Kind, StepRecord
 from importance_sampling.reweighting import UNBIASED, BiasedReweightingPolicy
-from importance_sampling.samplers import AutoSampler, HistoryMixtureSampler
+from importance_sampling.samplers import (
+    AutoSampler,
+    ConditionalStartSampler,
+    HistoryMixtureSampler,
+    MeasuredReductionCondition,
+    ModelSampler,
+    TotalVariationCondition,
+    VarianceReductionCondition,
+    WarmupCondition,
+)
 from importance_sampling.samplers._strategies import HISTORY
 from importance_sampling.samplers.ahead import observe_together
 from importance_sampling.samplers.compatibility import GivenScores
+from importance_sampling.samplers.drawing import RESAMPLINGS, uniforms_for
 from importance_sampling.samplers.variance import IdealReduction, MeasuredReduction
 from importance_sampling.training._report import _effective_shares
 from importance_sampling.training._stepper import Stepper
@@ -155,3 +165,78 @@ def test_training_is_the_same(monkeypatch):
         again = train(make, **options)
         assert equal(found[0], again[0]) and found[1:] == again[1:]
     assert asked
+
+
+class _LargestScore(VarianceReductionCondition):
+    """Has a statistic of its own."""
+
+    def _statistic(self, scores):
+        return float(scores.max())
+
+
+class _Doubled(VarianceReductionCondition):
+    """Learns in its own way."""
+
+    def update(self, scores):
+        super().update(scores**2)
+
+
+CONDITIONS = {
+    "variance reduction": lambda: VarianceReductionCondition(1e9),
+    "groups": lambda: VarianceReductionCondition(1e9, sample_size=3),
+    "large groups": lambda: VarianceReductionCondition(1e9, sample_size=100),
+    "measured": lambda: MeasuredReductionCondition(1e9),
+    "total variation": lambda: TotalVariationCondition(0.99),
+    "warm-up": lambda: WarmupCondition(10**6),
+    "own statistic": lambda: _LargestScore(1e9),
+    "own update": lambda: _Doubled(1e9),
+}
+
+
+@any_backend
+@exact
+@pytest.mark.parametrize("name", CONDITIONS)
+def test_a_condition_is_told_of_uniform_steps_together(name):
+    """Its state is that of one step after the other, and it has seen the scores."""
+
+    def course(together):
+        dataset, condition = numbered(N), CONDITIONS[name]()
+        inner = ModelSampler(dataset, UNBIASED, None, large_batch=64)
+        sampler = ConditionalStartSampler(inner, condition, in_blocks=True)
+        rng, told, states = np.random.default_rng(5), [], []
+        for _ in range(4):
+            records = [
+                StepRecord(p, GivenScores(rng.gamma(0.3, size=BATCH)), seconds=0.5)
+                for p in sampler.propose_many(BATCH, 8)
+            ]
+            if together:
+                observe_together(sampler, records, told.append)
+            else:
+                for record in records:
+                    told.append(record)
+                    sampler.observe(record)
+            states.append(repr(condition.state_dict()))
+        assert len(told) == 32
+        return states
+
+    one, many = course(False), course(True)
+    assert one == many and len(set(one)) == 4
+
+
+@any_backend
+@exact
+@pytest.mark.parametrize("resampling", RESAMPLINGS)
+def test_numbers_for_many_batches_are_those_of_each(resampling):
+    one, many = np.random.default_rng(4), np.random.default_rng(4)
+    rows = [uniforms_for(resampling, 5, one) for _ in range(3)]
+    assert uniforms_for(resampling, 5, many, 3).tolist() == [row.tolist() for row in rows]
+
+
+@any_backend
+@exact
+def test_uniform_batches_of_a_call_have_weights_of_their_own():
+    """A hook may change the weights of one step."""
+    sampler = of_history(BiasedReweightingPolicy(0.5))
+    first, other = sampler.propose_many(BATCH, 2)
+    first.weights[:] = 7.0
+    assert other.weights.tolist() == [[1.0]] * BATCH and other.metric_weights is not None

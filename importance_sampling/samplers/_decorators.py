@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ import numpy as np
 from ..proposal import Pool, Proposal, StepRecord, check_scores
 from ._history_store import batches_at_once
 from ._pool import UniformSampler
-from .ahead import batches_ahead
+from .ahead import batches_ahead, observe_one_by_one, observe_together
 from .base import BaseSampler, check_pool
 from .conditions import (
     Condition,
@@ -319,6 +320,31 @@ class ConditionalStartSampler(SamplerDecorator):
             self.condition.update(step.scores)
         self.condition.record_step_time(proposal, step.seconds)
         self.sampler.observe(step)
+
+    def observe_many(
+        self, steps: Sequence[StepRecord], before: Callable[[StepRecord], None]
+    ) -> None:
+        """As `observe` of each step, in order; the condition is told of uniform ones at once.
+
+        Args:
+            steps: the steps made, whose scores are known to be valid.
+            before: called with each step before it is learnt from.
+        """
+        size = len(steps[0].proposal.idxs)
+        if not all(
+            step.proposal.reads_scores
+            and not step.proposal.by_score
+            and len(step.proposal.idxs) == size
+            for step in steps
+        ):
+            observe_one_by_one(self, steps, before)
+            return
+        for step in steps:
+            before(step)
+        self.condition.update_many(np.stack([step.scores for step in steps]))
+        for step in steps:
+            self.condition.record_step_time(step.proposal, step.seconds)
+        observe_together(self.sampler, steps, lambda step: None)
 
     def _assumed_proposal(self, idxs: np.ndarray) -> Proposal:
         proposal = super()._assumed_proposal(idxs)

@@ -167,8 +167,14 @@ class BaseSampler(Stateful):
         """The next whole batches of a pass over the data, read together."""
         if count == 1:
             return [self.propose(batch_size)]
-        batches = self._rows.next_batches(batch_size, count)
-        return [self._draw(Pool(idxs, None, rows), batch_size) for idxs, rows in batches]
+        proposals, weights = [], {}
+        for idxs, rows in self._rows.next_batches(batch_size, count):
+            size = len(idxs)
+            if size not in weights:
+                weights[size] = self.reweighting.uniform_weights(size)
+            # Copies, for a hook may change those of one step.
+            proposals.append(self._uniformly_weighted(idxs, rows, weights[size].copy()))
+        return proposals
 
     def _draw(self, pool: Pool, batch_size: int) -> Proposal:
         """Draws a batch from a pool."""
@@ -238,6 +244,15 @@ class BaseSampler(Stateful):
         self, idxs: np.ndarray, rows: tuple[Any, ...], reads_scores: bool = True
     ) -> Proposal:
         weights = self.reweighting.uniform_weights(len(idxs))
+        return self._uniformly_weighted(idxs, rows, weights, reads_scores)
+
+    def _uniformly_weighted(
+        self,
+        idxs: np.ndarray,
+        rows: tuple[Any, ...],
+        weights: np.ndarray,
+        reads_scores: bool = True,
+    ) -> Proposal:
         ones = None if self._weights_are_unbiased(weights) else np.ones(len(idxs))
         return announced(
             Proposal(idxs, rows, weights, metric_weights=ones, reads_scores=reads_scores)

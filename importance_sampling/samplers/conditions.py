@@ -49,6 +49,15 @@ class Condition(Stateful):
             scores: `(n,)` their scores.
         """
 
+    def update_many(self, scores: np.ndarray) -> None:
+        """Learns from several batches, in order.
+
+        Args:
+            scores: `(batches, n)` the scores of each.
+        """
+        for batch in scores:
+            self.update(batch)
+
     def record_step_time(self, proposal: Proposal, seconds: float) -> None:
         """Learns how long a step took.
 
@@ -242,13 +251,36 @@ class VarianceReductionCondition(_AverageCondition):
         self.sample_size = sample_size
 
     def _statistic(self, scores: np.ndarray) -> float:
+        return float(self._estimates(scores))
+
+    def _estimates(self, scores: np.ndarray) -> Any:
+        """Of each batch, `(..., n)`, the mean over its groups."""
+        n = scores.shape[-1]
         if self.sample_size is None:
-            self.sample_size = len(scores)
-        groups = len(scores) // self.sample_size
+            self.sample_size = n
+        groups = n // self.sample_size
         if groups == 0:
-            return float(variance_reduction(scores))
-        scores = scores[: groups * self.sample_size].reshape(groups, self.sample_size)
-        return float(np.mean(variance_reduction(scores)))
+            return variance_reduction(scores)
+        whole = scores[..., : groups * self.sample_size]
+        grouped = whole.reshape(*scores.shape[:-1], groups, self.sample_size)
+        return np.mean(variance_reduction(grouped), axis=-1)
+
+    def update_many(self, scores: np.ndarray) -> None:
+        """As `update` with each batch, worked out at once.
+
+        Args:
+            scores: `(batches, n)` the scores of each.
+        """
+        kind = type(self)
+        if (
+            kind.update is not _AverageCondition.update
+            or kind._statistic is not VarianceReductionCondition._statistic
+        ):
+            # A subclass learns in its own way.
+            super().update_many(scores)
+            return
+        for estimate in self._estimates(np.asarray(scores, np.float64)).tolist():
+            self._average.add(estimate)
 
     @property
     def variance_reduction(self) -> float:

@@ -42,7 +42,9 @@ def check_resampling(resampling: Resampling) -> Resampling:
     return resampling
 
 
-def uniforms_for(resampling: Resampling, size: int, rng: np.random.Generator) -> np.ndarray:
+def uniforms_for(
+    resampling: Resampling, size: int, rng: np.random.Generator, batches: int | None = None
+) -> np.ndarray:
     """Numbers in [0, 1), each uniform, for inverting a cumulative distribution.
 
     Multinomial ones are independent. Systematic ones are equally spaced from one random start:
@@ -53,10 +55,13 @@ def uniforms_for(resampling: Resampling, size: int, rng: np.random.Generator) ->
         resampling: one of `RESAMPLINGS`.
         size: int, how many.
         rng: the training's generator.
+        batches: int, for how many batches, each with numbers of its own: a row for each, as so
+            many calls would give. Defaults to one, without rows.
     """
+    rows = () if batches is None else (batches,)
     if resampling == "systematic":
-        return (np.arange(size) + rng.random()) / size
-    return rng.random(size)
+        return (np.arange(size) + rng.random((*rows, 1))) / size
+    return rng.random((*rows, size))
 
 
 def draw_positions(

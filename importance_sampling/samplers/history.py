@@ -316,9 +316,9 @@ class HistoryMixtureSampler(StoredScoreSampler):
             return self._drawn.next()
         self._learn_pending()
         batches = self._at_once(size)
-        uniforms = [uniforms_for(self.resampling, size, self.rng) for _ in range(batches)]
+        uniforms = uniforms_for(self.resampling, size, self.rng, batches)
         offset = self._uniform_offset
-        idxs = self._tree.draw(np.concatenate(uniforms), offset).reshape(batches, size)
+        idxs = self._tree.draw(uniforms.reshape(-1), offset).reshape(batches, size)
         total = self._tree.total + offset * self._tree.n
         self._drawn.fill(idxs, self._tree.get(idxs) + offset, total)
         return self._drawn.next()

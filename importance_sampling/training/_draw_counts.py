@@ -10,6 +10,8 @@ from .._files import Allocate
 _PIECE = 2**20
 # Batches whose draws are counted together.
 _COUNTED_AT_ONCE = 64
+# Counting one draw takes as long as going through so many counts.
+_DRAWS_TO_TABLE = 32
 
 
 class DrawCounts:
@@ -38,7 +40,7 @@ class DrawCounts:
         if not self._uncounted:
             return
         idxs = np.concatenate(self._uncounted)
-        if 8 * len(idxs) > len(self._counts):
+        if _DRAWS_TO_TABLE * len(idxs) > len(self._counts):
             self._counts += np.bincount(idxs, minlength=len(self._counts)).astype(np.int32)
         else:
             np.add.at(self._counts, idxs, 1)
