@@ -125,6 +125,7 @@ class Proposal:
             asked.
         reads_scores: whether the scores of the training pass are of use to anybody.
         decided_uniformly: as of the `Pool`.
+        number: int, which of its sampler's steps this is, counted from 1; 0 where it counts none.
     """
 
     idxs: np.ndarray
@@ -136,6 +137,17 @@ class Proposal:
     pool_scores: np.ndarray | None = None
     reads_scores: bool = True
     decided_uniformly: bool = False
+    number: int = 0
+
+    def with_number(self, number: int) -> Proposal:
+        """The same proposal with its number.
+
+        Args:
+            number: int, counted from 1.
+        """
+        proposal = object.__new__(type(self))
+        vars(proposal).update(vars(self), number=number)
+        return proposal
 
     @property
     def by_score(self) -> bool:

@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 import pytest
-from helpers import adam_mlp, data, numbered
+from helpers import Scorer, adam_mlp, data, numbered
 from test_resume import equal, values
 
 from importance_sampling import HistoryImportanceTraining, ImportanceTraining
@@ -16,11 +16,13 @@ from importance_sampling.samplers import (
     MeasuredReductionCondition,
     ModelSampler,
     TotalVariationCondition,
+    UniformSampler,
     VarianceReductionCondition,
     WarmupCondition,
 )
+from importance_sampling.samplers._auto import Phase
 from importance_sampling.samplers._strategies import HISTORY
-from importance_sampling.samplers.ahead import observe_together
+from importance_sampling.samplers.ahead import batches_ahead, observe_together, settled_ahead
 from importance_sampling.samplers.compatibility import GivenScores
 from importance_sampling.samplers.drawing import RESAMPLINGS, uniforms_for
 from importance_sampling.samplers.variance import IdealReduction, MeasuredReduction
@@ -100,35 +102,82 @@ def test_moments_of_many_batches_are_those_of_each(size):
         assert _effective_shares(weights).tolist() == shares
 
 
+def choosing(n):
+    """Uniform draws for long, of which the scores of one in eight are read."""
+    sampler = AutoSampler(numbered(n), UNBIASED, None, steps=10_000, rng=3)
+    sampler._next_decision, sampler._phase = 10**6, Phase.CHOSEN
+    return sampler
+
+
+def starting(n):
+    """Begins to draw by score when the scores differ enough."""
+    dataset = numbered(n)
+    pools = ModelSampler(dataset, UNBIASED, Scorer(np.ones(n)), large_batch=64, rng=3)
+    return ConditionalStartSampler(pools, VarianceReductionCondition(1.6), in_blocks=True)
+
+
+SETTLED = {
+    "history": lambda n: HistoryMixtureSampler(numbered(n), UNBIASED, rng=3),
+    "same noise": lambda n: HistoryMixtureSampler(
+        numbered(n), UNBIASED, rng=3, constant="variance", min_batch_size=1
+    ),
+    "choosing, first pass": lambda n: AutoSampler(numbered(n), UNBIASED, None, steps=10_000, rng=3),
+    "choosing": choosing,
+    "uniform": lambda n: UniformSampler(numbered(n), UNBIASED, rng=3),
+    "starting": starting,
+}
+
+
 @any_backend
 @exact
 @pytest.mark.parametrize("n", [N, N + 5])
-def test_a_choosing_sampler_makes_its_first_pass_in_calls(n):
+@pytest.mark.parametrize("name", SETTLED)
+def test_a_call_may_be_drawn_before_the_last_one_was_observed(name, n):
     """Draws and what was learnt are those of single steps, each observed after the next draw."""
 
-    def course(most):
-        sampler = AutoSampler(numbered(n), UNBIASED, None, steps=10_000, rng=3)
-        drawn, pending, calls = [], [], []
-        while len(drawn) < 80:
-            ahead = min(most, max(1, sampler.batches_ahead(BATCH)), 80 - len(drawn))
-            calls.append(ahead)
-            for record in pending[:-1]:
-                sampler.observe(record)
-            proposals = sampler.propose_many(BATCH, ahead)
-            for record in pending[-1:]:
+    def course(most, steps):
+        sampler = SETTLED[name](n)
+        drawn, pending, settled_calls = [], [], 0
+        while len(drawn) < steps:
+            settled = min(most, settled_ahead(sampler, BATCH)) if most > 1 else 0
+            ahead = settled
+            if settled <= 1:
+                for record in pending[:-1]:
+                    sampler.observe(record)
+                pending = pending[-1:]
+                ahead = min(most, batches_ahead(sampler, BATCH)) if most > 1 else 1
+            settled_calls += settled > 1 and len(pending) > 1
+            proposals = sampler.propose_many(BATCH, min(ahead, steps - len(drawn)))
+            for record in pending:
                 sampler.observe(record)
             pending = []
             for proposal in proposals:
-                scores = np.random.default_rng(len(drawn)).gamma(0.3, size=len(proposal.idxs))
-                pending.append(StepRecord(proposal, GivenScores(scores), seconds=0.5))
-                drawn.append(proposal.idxs.tolist())
+                # Ever more unlike, so that the smaller batches and the start come in time.
+                unlike = min(1.0, 0.01 * len(drawn))
+                outcome = GivenScores(truth[proposal.idxs] ** unlike)
+                if not proposal.reads_scores:
+                    outcome = None
+                pending.append(StepRecord(proposal, outcome, seconds=0.5))
+                drawn.append((proposal.kind, proposal.idxs.tolist(), proposal.weights.tolist()))
         for record in pending:
             sampler.observe(record)
-        return drawn, flat(sampler.state_dict()), calls
+        return drawn, flat(sampler.state_dict()), settled_calls
 
-    one, many = course(1), course(32)
-    assert one[:2] == many[:2]
-    assert many[2][:3] == [1, 32, 31]
+    truth = np.random.default_rng(7).gamma(0.3, size=n) + 1e-3
+    # Of the first pass alone, after which times decide; and a few passes.
+    steps = 80 if name == "choosing, first pass" else 400
+    one, some, many = course(1, steps), course(4, steps), course(32, steps)
+    assert one[2] == 0 and some[2] > 5 and many[2] > 0
+    assert one[0] == some[0] == many[0]
+    assert one[1] == some[1] == many[1]
+    kinds = {kind for kind, _, _ in one[0]}
+    assert kinds == {
+        "history": {Kind.UNIFORM, Kind.HISTORY},
+        "same noise": {Kind.UNIFORM, Kind.HISTORY},
+        "starting": {Kind.UNIFORM, Kind.POOL},
+    }.get(name, {Kind.UNIFORM})
+    if name == "same noise":
+        assert len({len(idxs) for _, idxs, _ in one[0] if len(idxs) != n % BATCH}) > 2
 
 
 @any_backend
@@ -165,6 +214,43 @@ def test_training_is_the_same(monkeypatch):
         again = train(make, **options)
         assert equal(found[0], again[0]) and found[1:] == again[1:]
     assert asked
+
+
+class _OwnLearning(HistoryMixtureSampler):
+    """Looks at steps in its own way."""
+
+    def observe(self, step):
+        super().observe(step)
+
+
+@any_backend
+@exact
+def test_who_learns_in_its_own_way_has_nothing_settled():
+    own, known = (
+        kind(numbered(N), UNBIASED, rng=3) for kind in (_OwnLearning, HistoryMixtureSampler)
+    )
+    for sampler in (own, known):
+        sampler.propose_many(BATCH, 4)
+    assert settled_ahead(own, BATCH) == 0 and settled_ahead(known, BATCH) == 4
+
+
+@any_backend
+@exact
+def test_scores_are_of_the_step_that_was_drawn():
+    """Whenever they are observed: of uniform steps the scores of which are mostly not read."""
+    sampler = choosing(N)
+    seen = []
+    for together in (1, 16):
+        sampler = choosing(N)
+        sampler._seen = sampler._scored = N
+        sampler._history.end_first_pass()
+        for _ in range(32 // together):
+            for proposal in sampler.propose_many(BATCH, together):
+                scores = GivenScores(np.ones(BATCH)) if proposal.reads_scores else None
+                sampler.observe(StepRecord(proposal, scores, seconds=0.5))
+        sampler._history._learn_pending()
+        seen.append(np.unique(sampler._history._seen).tolist())
+    assert seen == [[0, 8, 16, 24, 32], [0, 8, 16, 24, 32]]
 
 
 class _LargestScore(VarianceReductionCondition):

@@ -147,6 +147,8 @@ class AutoSampler(BaseSampler):
                 dataset, reweighting, mix=mix, constant=constant, min_batch_size=min_batch_size
             )
             self._history._share_index_stream(self)
+            # What it draws by is measured here, on all steps that were observed.
+            self._history.lags = False
         self._pools = ModelSampler(
             dataset, reweighting, model, large_batch=1, resampling=resampling
         )
@@ -217,6 +219,18 @@ class AutoSampler(BaseSampler):
             left = max(1, min(left, expected))
         return min(left, self._rows.whole_batches(batch_size))
 
+    def settled_ahead(self, batch_size: int) -> int:
+        """The uniform batches ahead, unless expectations are worked out anew before them.
+
+        Args:
+            batch_size: int, examples of a uniform step.
+        """
+        if self._strategy != UNIFORM:
+            return 0
+        if self._knows_all_examples and self._history is not None and self._history.refit_is_due:
+            return 0
+        return self.batches_ahead(batch_size)
+
     def propose_many(self, batch_size: int, count: int) -> list[Proposal]:
         """Draws the next mini-batches; see `BaseSampler`.
 
@@ -284,9 +298,10 @@ class AutoSampler(BaseSampler):
         reads_scores = self._phase is Phase.WARMUP or (
             self._step % _LOOK == 0 and not self.times_step
         )
-        if not reads_scores and self._history is not None:
-            self._history.skip_unscored_step()
-        return self._uniform_proposal(idxs, rows, reads_scores)
+        proposal = self._uniform_proposal(idxs, rows, reads_scores)
+        if self._history is None:
+            return proposal
+        return proposal.with_number(self._history.count_step())
 
     @property
     def times_step(self) -> bool:
@@ -337,7 +352,7 @@ class AutoSampler(BaseSampler):
             would_be = self._history.weights_of(proposal.idxs)
         self._estimates.add_scores(proposal, step.scores, would_be)
         if self._history is not None:
-            self._history.learn_scores(proposal.idxs, step.scores)
+            self._history.learn_scores(proposal.idxs, step.scores, proposal.number)
             self._scored += len(proposal.idxs)
 
     def observe_many(
@@ -359,7 +374,7 @@ class AutoSampler(BaseSampler):
             before(step)
             self._estimates.add_time(step)
             self._estimates.add_moments(*moments)
-            self._history.learn_scores(step.proposal.idxs, step.scores)
+            self._history.learn_scores(step.proposal.idxs, step.scores, step.proposal.number)
             self._scored += len(step.proposal.idxs)
 
     # -- deciding ---------------------------------------------------------------------------

@@ -232,18 +232,32 @@ class ConditionalStartSampler(SamplerDecorator):
         sampler: the sampler to decorate.
         condition: a `Condition`, or anything with `satisfied` and `update(scores)`.
         in_blocks: keyword-only; bool, whether a uniform draw decides for the next ones, too, as
-            many as the history draws at once, so that their steps can be made together. Asking
-            whether the condition is `satisfied` must then change nothing. Defaults to `False`,
-            one decision for each draw.
+            many as the history draws at once, so that their steps can be made together. The block
+            after them is decided by what was known when this one began, so that its steps may
+            begin before those of this one have ended. Asking whether the condition is `satisfied`
+            must then change nothing. Defaults to `False`, one decision for each draw.
     """
 
-    _state: tuple[str, ...] = (*SamplerDecorator._state, "condition", "_decided_draws")
+    _state: tuple[str, ...] = (
+        *SamplerDecorator._state,
+        "condition",
+        "_decided_draws",
+        "_drawn",
+        "_observed",
+        "_block_start",
+        "_held",
+    )
 
     def __init__(self, sampler: BaseSampler, condition: Condition, *, in_blocks: bool = False):
         super().__init__(sampler)
         self.in_blocks = in_blocks
         # Uniform draws to come that are decided already.
         self._decided_draws = 0
+        # Uniform steps that were drawn, were observed, and were drawn before the present block.
+        self._drawn = self._observed = self._block_start = 0
+        # Whether the condition held when those before the block were observed; None without a
+        # block, or before they were.
+        self._held: bool | None = None
         self.condition = as_condition(condition)
         measures = isinstance(condition, MeasuredReductionCondition)
         self.uses_step_times = measures or sampler.uses_step_times
@@ -277,10 +291,16 @@ class ConditionalStartSampler(SamplerDecorator):
         """Whether to draw by score."""
         if self._decided_draws > 0:
             self._decided_draws -= 1
-            return False
-        if self.condition.decide():
-            return True
-        self._decided_draws = self._block(batch_size) - 1
+        else:
+            held, self._held = self._held, None
+            if self.condition.decide() if held is None else self.condition.decide_as(held):
+                return True
+            if self.in_blocks:
+                self._decided_draws = self._block(batch_size) - 1
+                self._block_start = self._drawn
+                if self._observed >= self._drawn:
+                    self._held = bool(self.condition.satisfied)
+        self._drawn += 1
         return False
 
     def _block(self, batch_size: int) -> int:
@@ -296,9 +316,20 @@ class ConditionalStartSampler(SamplerDecorator):
         if not self.in_blocks or self.prepared:
             return 1
         ahead = self._decided_draws
-        if not ahead and not self.condition.satisfied:
+        holds = self.condition.satisfied if self._held is None else self._held
+        if not ahead and not holds:
             ahead = self._block(batch_size)
         return min(ahead, self._rows.whole_batches(batch_size))
+
+    def settled_ahead(self, batch_size: int) -> int:
+        """The same, once the steps before the present block were observed.
+
+        Args:
+            batch_size: int, number of examples of a uniform step.
+        """
+        if self._decided_draws or self._held is False:
+            return self.batches_ahead(batch_size)
+        return 0
 
     def propose_many(self, batch_size: int, count: int) -> list[Proposal]:
         """Draws the next mini-batches; see `BaseSampler`.
@@ -319,7 +350,14 @@ class ConditionalStartSampler(SamplerDecorator):
         if proposal.reads_scores and (not proposal.by_score or proposal.decided_uniformly):
             self.condition.update(step.scores)
         self.condition.record_step_time(proposal, step.seconds)
+        if not proposal.by_score:
+            self._count_observed()
         self.sampler.observe(step)
+
+    def _count_observed(self) -> None:
+        self._observed += 1
+        if self.in_blocks and self._observed == self._block_start:
+            self._held = bool(self.condition.satisfied)
 
     def observe_many(
         self, steps: Sequence[StepRecord], before: Callable[[StepRecord], None]
@@ -331,7 +369,9 @@ class ConditionalStartSampler(SamplerDecorator):
             before: called with each step before it is learnt from.
         """
         size = len(steps[0].proposal.idxs)
-        if not all(
+        # What is known at the start of a block may be asked for between two of them.
+        before_block = self._block_start - self._observed
+        if 0 < before_block < len(steps) or not all(
             step.proposal.reads_scores
             and not step.proposal.by_score
             and len(step.proposal.idxs) == size
@@ -344,6 +384,7 @@ class ConditionalStartSampler(SamplerDecorator):
         self.condition.update_many(np.stack([step.scores for step in steps]))
         for step in steps:
             self.condition.record_step_time(step.proposal, step.seconds)
+            self._count_observed()
         observe_together(self.sampler, steps, lambda step: None)
 
     def _assumed_proposal(self, idxs: np.ndarray) -> Proposal:

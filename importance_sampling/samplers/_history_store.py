@@ -91,6 +91,52 @@ class DrawnBatches(Stateful):
         self._rows.forget()
 
 
+class RunStart(Stateful):
+    """Where the present run of batches began, and what was known of the steps before it.
+
+    The next run is drawn by that: then the steps of this one may still be under way.
+
+    Attributes:
+        step: int, the steps drawn before the run.
+        batches: int, of the run.
+        ratio: float, the ratio of second moments as measured on them.
+        observed: int, the last step that was observed.
+        batches_left: int, of a run in the first pass, whose batches are not drawn together.
+    """
+
+    _state: tuple[str, ...] = ("step", "batches", "ratio", "observed", "batches_left")
+
+    def __init__(self) -> None:
+        self.step = 0
+        self.batches = 0
+        self.ratio = 1.0
+        self.observed = 0
+        self.batches_left = 0
+
+    def begin(self, step: int, batches: int, ratio: float) -> None:
+        """Begins another run.
+
+        Args:
+            step: int, the steps drawn so far.
+            batches: int, how many it will have.
+            ratio: float, as measured now.
+        """
+        self.step, self.batches = step, batches
+        if self.observed >= step:
+            self.ratio = ratio
+
+    def observe(self, number: int, ratio: float) -> None:
+        """Takes note of a step that was observed.
+
+        Args:
+            number: int, of the step.
+            ratio: float, as measured with it.
+        """
+        if self.observed < self.step <= number:
+            self.ratio = ratio
+        self.observed = max(number, self.observed)
+
+
 class PendingScores:
     """Scores of training passes that were not learnt from yet."""
 
@@ -110,12 +156,24 @@ class PendingScores:
         """
         self._batches.append((idxs, scores, step))
 
-    def take(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """All indices, scores and steps, oldest first; nothing is left."""
-        idxs, scores, steps = zip(*self._batches, strict=True)
-        self._batches = []
+    def take(
+        self, last: int | None = None
+    ) -> tuple[int, np.ndarray, np.ndarray, np.ndarray] | None:
+        """Takes out the number of batches, their indices, scores and steps, oldest first.
+
+        Args:
+            last: int, the last step to take; all by default.
+
+        Returns:
+            The four, or None if there is nothing to take.
+        """
+        count = sum(last is None or step <= last for _, _, step in self._batches)
+        if not count:
+            return None
+        idxs, scores, steps = zip(*self._batches[:count], strict=True)
+        self._batches = self._batches[count:]
         repeated = np.repeat(np.array(steps, np.int32), [len(i) for i in idxs])
-        return np.concatenate(idxs), np.concatenate(scores), repeated
+        return count, np.concatenate(idxs), np.concatenate(scores), repeated
 
     def state_dict(self) -> dict[str, Any]:
         """What changes, as arrays and numbers."""

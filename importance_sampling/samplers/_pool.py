@@ -54,6 +54,14 @@ class UniformSampler(BaseSampler):
         """
         return 1 if self._chosen is not None else self._rows.whole_batches(batch_size)
 
+    def settled_ahead(self, batch_size: int) -> int:
+        """The same.
+
+        Args:
+            batch_size: int, number of examples of a uniform step.
+        """
+        return self.batches_ahead(batch_size)
+
     def candidates(self, batch_size: int) -> Pool:
         """The next batch of the pass; the chosen examples, where `idxs` was assigned.
 

@@ -37,6 +37,21 @@ def batches_ahead(sampler: BaseSampler, batch_size: int) -> int:
     return 1
 
 
+def settled_ahead(sampler: BaseSampler, batch_size: int) -> int:
+    """What a sampler says of itself; 0 where a subclass draws or learns in its own way.
+
+    Args:
+        sampler: the sampler.
+        batch_size: int, number of examples of a uniform step.
+    """
+    for kind in type(sampler).__mro__:
+        if "settled_ahead" in vars(kind):
+            return sampler.settled_ahead(batch_size)
+        if not (_DRAWS_OR_LEARNS | {"batches_ahead"}).isdisjoint(vars(kind)):
+            return 0
+    return 0
+
+
 def observe_together(
     sampler: BaseSampler, steps: Sequence[StepRecord], before: Callable[[StepRecord], None]
 ) -> None:

@@ -34,6 +34,15 @@ class Condition(Stateful):
         self._decided = bool(self.satisfied)
         return self._decided
 
+    def decide_as(self, held: bool) -> bool:
+        """Decides as the condition was `satisfied` some steps ago.
+
+        Args:
+            held: bool, whether it was.
+        """
+        self._decided = held
+        return held
+
     def _holds(self) -> bool:
         raise NotImplementedError(f"{type(self).__name__} must implement satisfied")
 

@@ -12,7 +12,7 @@ from .._storage import MappedArrays
 from .._weights import unbiased_weights
 from ..proposal import Pool, Proposal, StepRecord, check_scores
 from ..protocols import Dataset, ScoringModel
-from ._history_store import DrawnBatches, PendingScores, Refresher, batches_at_once
+from ._history_store import DrawnBatches, PendingScores, Refresher, RunStart, batches_at_once
 from ._model_scores import score_rows
 from ._stored_base import StoredScoreSampler
 from .ahead import batches_by_score, observe_one_by_one
@@ -48,9 +48,10 @@ class HistoryMixtureSampler(StoredScoreSampler):
     k = 1 the mean step is the full one however wrong the expectations are.
 
     No forward pass but training's own is made unless `refresh` asks for some. A step costs
-    O(b log N), the store 9 bytes per example. Up to 32 batches, at most an eighth of
-    an epoch, are drawn by the same probabilities, independently, which costs little more than
+    O(b log N), the store 9 bytes per example. A run of up to 32 batches, at most an eighth of
+    an epoch, is drawn by the same probabilities, independently, which costs little more than
     drawing one; at constant variance 8, or in long epochs the power of two below a 14th of one.
+    It is drawn by what was known when the run before it began, whose steps may be under way.
 
     With `constant="variance"` draws hold no more examples than it takes for the noise of a
     uniform batch (`BatchSizer`), by the ratio of second moments measured over the last epoch.
@@ -89,9 +90,14 @@ class HistoryMixtureSampler(StoredScoreSampler):
         "_sizer",
         "_drawn",
         "_pending",
+        "_run",
     )
 
     keeps_history = True
+
+    lags = True
+    """Whether a run of batches is drawn by what was known when the run before it began, whose steps
+    may then still be under way; with `refresh`, never."""
 
     def __init__(
         self,
@@ -134,10 +140,12 @@ class HistoryMixtureSampler(StoredScoreSampler):
         self._bins = self.allocate((n,), np.uint8)
         # The step each score is of; 0 for examples that were not seen yet.
         self._seen = self.allocate((n,), np.int32)
+        # Steps that were drawn.
         self._step = 0
         self._first_pass = n
         self._drawn = DrawnBatches()
         self._pending = PendingScores()
+        self._run = RunStart()
         self._next_refit = 0
         # Steps per epoch; 0 until there was one.
         self._window = 0
@@ -194,10 +202,12 @@ class HistoryMixtureSampler(StoredScoreSampler):
         """
         if self._first_pass > 0:
             self.refit_if_due(batch_size)
-            return self._draw(self._next_of_first_pass(batch_size), batch_size)
-        size = self._next_size(batch_size, self._reduction.ratio)
+            self._begin_run_of_first_pass(batch_size, 1)
+            proposal = self._draw(self._next_of_first_pass(batch_size), batch_size)
+            return proposal.with_number(self.count_step())
+        size = self._next_size(batch_size, self._known_ratio)
         self.refit_if_due(batch_size, size)
-        return super().propose(size)
+        return super().propose(size).with_number(self.count_step())
 
     def propose_by_score(
         self,
@@ -212,7 +222,8 @@ class HistoryMixtureSampler(StoredScoreSampler):
             ratio: float, of the second moments of uniform and weighted gradients.
             seconds: gives the measured times of a step by size; see `BatchSizer`.
         """
-        return super().propose(self._next_size(batch_size, ratio, seconds))
+        size = self._next_size(batch_size, ratio, seconds)
+        return super().propose(size).with_number(self.count_step())
 
     def propose_many_by_score(
         self,
@@ -242,9 +253,11 @@ class HistoryMixtureSampler(StoredScoreSampler):
             return [self.propose(batch_size)]
         if self._first_pass > 0:
             self.refit_if_due(batch_size)
+            self._begin_run_of_first_pass(batch_size, count)
             self._first_pass -= count * batch_size
-            return self._propose_many_uniformly(batch_size, count)
-        size = self._next_size(batch_size, self._reduction.ratio)
+            proposals = self._propose_many_uniformly(batch_size, count)
+            return [proposal.with_number(self.count_step()) for proposal in proposals]
+        size = self._next_size(batch_size, self._known_ratio)
         self.refit_if_due(batch_size, size)
         return self._propose_drawn(size, count)
 
@@ -254,7 +267,8 @@ class HistoryMixtureSampler(StoredScoreSampler):
         idxs = np.concatenate([batch[0] for batch in drawn])
         batches = split_rows(idxs, self.dataset.train_data[idxs], size)
         return [
-            self._proposal_of(*batch, rows) for batch, (_, rows) in zip(drawn, batches, strict=True)
+            self._proposal_of(*batch, rows).with_number(self.count_step())
+            for batch, (_, rows) in zip(drawn, batches, strict=True)
         ]
 
     def batches_ahead(self, batch_size: int) -> int:
@@ -264,12 +278,48 @@ class HistoryMixtureSampler(StoredScoreSampler):
             batch_size: int, examples of a uniform step.
         """
         if self._first_pass > 0:
-            return min(self._first_pass // batch_size, self._rows.whole_batches(batch_size))
+            left = min(self._first_pass // batch_size, self._rows.whole_batches(batch_size))
+            return min(left, self._run.batches_left or self._at_once(batch_size))
         if self.refresh:
             # Some examples may have to be scored between any two steps.
             return 1
         # A size that is yet to be chosen is not larger, and has not fewer batches.
         return len(self._drawn) or self._at_once(batch_size)
+
+    def settled_ahead(self, batch_size: int) -> int:
+        """The same: a run is drawn by what was known when the one before it began.
+
+        Args:
+            batch_size: int, examples of a uniform step.
+        """
+        return self.batches_ahead(batch_size) if self._lags else 0
+
+    @property
+    def _lags(self) -> bool:
+        """Whether the next run is drawn by what was known when the present one began.
+
+        Not where that is a single batch, with which no other is under way.
+        """
+        return self.lags and not self.refresh and self._run.batches > 1
+
+    @property
+    def _known_ratio(self) -> float:
+        return self._run.ratio if self._lags else self._reduction.ratio
+
+    def _begin_run(self, batches: int) -> None:
+        """Learns what the next batches are to be drawn by.
+
+        Args:
+            batches: int, how many.
+        """
+        self._learn_pending(self._run.step if self._lags else None)
+        self._run.begin(self._step, batches, self._reduction.ratio)
+
+    def _begin_run_of_first_pass(self, batch_size: int, count: int) -> None:
+        if self._run.batches_left <= 0:
+            self._run.batches_left = self._at_once(batch_size)
+            self._begin_run(self._run.batches_left)
+        self._run.batches_left -= count
 
     def _next_size(
         self,
@@ -314,8 +364,8 @@ class HistoryMixtureSampler(StoredScoreSampler):
     def _draw_stored(self, size: int) -> tuple[np.ndarray, np.ndarray, float]:
         if self._drawn.size == size:
             return self._drawn.next()
-        self._learn_pending()
         batches = self._at_once(size)
+        self._begin_run(batches)
         uniforms = uniforms_for(self.resampling, size, self.rng, batches)
         offset = self._uniform_offset
         idxs = self._tree.draw(uniforms.reshape(-1), offset).reshape(batches, size)
@@ -343,9 +393,10 @@ class HistoryMixtureSampler(StoredScoreSampler):
         """Drops batches that were drawn ahead, by scores that may have grown old."""
         self._drawn.forget()
 
-    def skip_unscored_step(self) -> None:
-        """Counts a step whose scores are not read, so that all scores grow older."""
+    def count_step(self) -> int:
+        """Counts a step that is drawn, so that all scores grow older, and returns its number."""
         self._step += 1
+        return self._step
 
     # -- learning ---------------------------------------------------------------------------
 
@@ -369,7 +420,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
         """
         if not self._window:
             self._set_averaging_window(-(-self._tree.n // batch_size))
-        if self._first_pass <= 0 and self._step >= self._next_refit and not len(self._drawn):
+        if self._first_pass <= 0 and self.refit_is_due and not len(self._drawn):
             self._refit(batch_size)
         if self.model is not None and self.refresh and self._first_pass <= 0:
             # Who was seen last, and when; and what is pending must not replace what is newer.
@@ -379,7 +430,12 @@ class HistoryMixtureSampler(StoredScoreSampler):
                 rows = self.dataset.train_data[idxs]
                 scores = check_scores(score_rows(self.model, rows, batch_size), idxs)
                 steps = np.full(len(idxs), self._step, np.int32)
-                self._learn(idxs, scores, steps, 1)
+                self._learn(1, idxs, scores, steps)
+
+    @property
+    def refit_is_due(self) -> bool:
+        """Whether it is time to work out anew what to expect of all examples."""
+        return self._step >= self._next_refit
 
     def steps_to_refit(self, batch_size: int) -> int:
         """How many steps there are until all expectations are worked out anew; at least one.
@@ -396,7 +452,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
         return max(1, self._tree.n // (_REFITS * batch_size))
 
     def _refit(self, batch_size: int) -> None:
-        self._learn_pending()
+        self._learn_pending(self._run.step if self._lags else None)
         self._next_refit = self._step + self._refit_interval(batch_size)
 
         def ages(piece: slice) -> np.ndarray:
@@ -418,7 +474,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
         proposal = step.proposal
         if proposal.by_score:
             self._reduction.add(proposal.importance_weights, step.scores)
-        self.learn_scores(proposal.idxs, step.scores)
+        self.learn_scores(proposal.idxs, step.scores, proposal.number)
 
     def observe_many(
         self, steps: Sequence[StepRecord], before: Callable[[StepRecord], None]
@@ -437,26 +493,41 @@ class HistoryMixtureSampler(StoredScoreSampler):
         for step, uniform, weighted in zip(steps, *map(np.ndarray.tolist, moments), strict=True):
             before(step)
             self._reduction.add_moments(uniform, weighted)
-            self.learn_scores(step.proposal.idxs, step.scores)
+            self.learn_scores(step.proposal.idxs, step.scores, step.proposal.number)
 
-    def learn_scores(self, idxs: np.ndarray, scores: np.ndarray) -> None:
-        """Learns from the scores of one step's examples, however they were drawn.
+    def learn_scores(self, idxs: np.ndarray, scores: np.ndarray, number: int = 0) -> None:
+        """Keeps the scores of one step's examples, however they were drawn, and learns from them.
+
+        Where runs lag, when the run after the next is drawn; otherwise from as many batches at once
+        as a run has.
 
         Args:
             idxs: `(b,)` indices.
             scores: `(b,)` scores of the training pass.
+            number: int, which of the steps drawn it was; 0 if nobody says so.
         """
-        self._step += 1
-        self._pending.add(idxs, scores, self._step)
-        if len(self._pending) >= self._at_once(len(scores)):
+        if not number:
+            # Told by hand: nothing else is under way.
+            self.lags = False
+        number = number or max(self._step, self._run.observed + 1)
+        # Steps that others drew are counted here.
+        self._step = max(self._step, number)
+        self._pending.add(idxs, scores, number)
+        self._run.observe(number, self._reduction.ratio)
+        if not self._lags and len(self._pending) >= self._at_once(len(scores)):
             self._learn_pending()
 
-    def _learn_pending(self) -> None:
-        if len(self._pending):
-            batches = len(self._pending)
-            self._learn(*self._pending.take(), batches)
+    def _learn_pending(self, last: int | None = None) -> None:
+        """Learns from the scores that were kept.
 
-    def _learn(self, idxs: np.ndarray, scores: np.ndarray, steps: np.ndarray, batches: int) -> None:
+        Args:
+            last: int, the last step to learn from; all by default.
+        """
+        found = self._pending.take(last)
+        if found is not None:
+            self._learn(*found)
+
+    def _learn(self, batches: int, idxs: np.ndarray, scores: np.ndarray, steps: np.ndarray) -> None:
         if not self._window:
             self._set_averaging_window(-(-self._tree.n * batches // len(idxs)))
         seen = self._seen[idxs]

@@ -34,6 +34,7 @@ def saved_step(record: StepRecord, dataset: Dataset, wants_scores: bool) -> dict
         **{name: None if array is None else np.array(array) for name, array in arrays.items()},
         **{name: bool(getattr(proposal, name)) for name in _FLAGS},
         "kind": proposal.kind.value,
+        "number": proposal.number,
         "rows": saved_rows(dataset, proposal.rows),
         "outcome": outcome,
         "step": record.step,
@@ -54,6 +55,7 @@ def restored_step(state: dict[str, Any], dataset: Dataset) -> StepRecord:
     proposal = Proposal(
         rows=restored_rows(dataset, state["idxs"], state["rows"]),
         kind=Kind(state["kind"]),
+        number=int(state["number"]),
         **arrays,
         **{name: state[name] for name in _FLAGS},
     )

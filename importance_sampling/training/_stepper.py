@@ -18,7 +18,7 @@ from ..model_wrappers import ModelWrapper
 from ..model_wrappers._step_result import scores_together
 from ..proposal import InvalidScores, Proposal, StepRecord, are_valid, at_step
 from ..samplers import BaseSampler
-from ..samplers.ahead import batches_ahead, observe_together
+from ..samplers.ahead import batches_ahead, observe_together, settled_ahead
 from ._own_code import runs_own_code
 from ._pending_steps import restored_step, saved_step
 from ._report import TrainingReport
@@ -158,23 +158,35 @@ class Stepper(Stateful):
         """The batches of the next call, `most` at most.
 
         A sampler that overlaps has then observed all steps but the last, which is what it is
-        told when it draws one by one, too: draws do not depend on how many go into a call.
+        told when it draws one by one, too: draws do not depend on how many go into a call. Batches
+        that it calls settled need no more than the steps before the last call, so that the next
+        call is there when the device has made that one.
         """
         self.between_steps = False
         if not self.sampler.overlaps:
             self._observe_pending()
         most = min(most, self.calls.most)
+        settled = self._settled(most)
         waiting = time.perf_counter()
-        self._observe_pending(keep=1)
+        if settled <= 1:
+            self._observe_pending(keep=1)
         began = time.perf_counter()
         self._show_model()
         try:
-            if most > 1:
+            if settled > 1:
+                most = settled
+            elif most > 1:
                 most = min(most, batches_ahead(self.sampler, self.batch_size))
             proposals = self.sampler.propose_many(self.batch_size, most)
         except InvalidScores as error:
             raise at_step(self.step + 1, error) from error
         return _Drawn(proposals, time.perf_counter() - began, began - waiting)
+
+    def _settled(self, most: int) -> int:
+        """How many batches, of `most`, may be drawn while the device makes the last call."""
+        if most == 1 or not self.wrapper.asynchronous or not self.sampler.overlaps:
+            return 0
+        return min(most, settled_ahead(self.sampler, self.batch_size))
 
     def _train(self, drawn: _Drawn, first: bool = False) -> int:
         """Makes the steps of a call; those before are observed meanwhile, these too if `wait`.
