@@ -1,6 +1,7 @@
 """Several steps in one call of the device: everything as with one step after the other."""
 
 import contextlib
+import functools
 import os
 import signal
 
@@ -12,6 +13,7 @@ from keras import layers, ops
 
 from importance_sampling import HistoryImportanceTraining, ImportanceTraining
 from importance_sampling.model_wrappers import OracleWrapper
+from importance_sampling.model_wrappers._many_steps import ManyResults
 from importance_sampling.samplers import UniformSampler
 from importance_sampling.samplers.ahead import batches_ahead
 from importance_sampling.training import BaseTraining
@@ -455,3 +457,60 @@ def test_more_sizes_of_batches_than_programs_of_their_own():
         weights.append(training.model.model.get_weights())
     for one_by_one, at_once in zip(*weights, strict=True):
         np.testing.assert_allclose(at_once, one_by_one, atol=1e-6)
+
+
+WAYS = {
+    "history": (HistoryImportanceTraining, {}),
+    "same noise": (HistoryImportanceTraining, {"constant": "variance"}),
+    "uniform": (ImportanceTraining, {"tau_th": 1e9}),
+    "pools, from some step on": (ImportanceTraining, {"tau_th": 1.3}),
+}
+
+
+def unseen(way, together, rows=1040, epochs=3):
+    """Trains with nobody who looks at single steps."""
+    keras.utils.set_random_seed(1)
+    model = plain(steps_per_execution=together)
+    make, options = WAYS[way]
+    training = make(model, seed=5, **options)
+    x, y = data(rows)
+    history = training.fit(x, y, batch_size=BATCH, epochs=epochs, verbose=0)
+    return model, history.history, training.report()
+
+
+@pytest.mark.one_backend("tensorflow", "jax")
+@exact
+@pytest.mark.parametrize("asynchronous", [True, False])
+@pytest.mark.parametrize("way", WAYS)
+def test_the_next_call_begins_before_scores_of_the_last_are_read(way, asynchronous, monkeypatch):
+    """Where the device works asynchronously; draws are those of single steps in either case."""
+    events = []
+    train_many, scores = OracleWrapper.train_many, ManyResults.scores.func
+
+    def begin(self, proposals, room=0):
+        events.append(1)
+        return train_many(self, proposals, room)
+
+    def read(self):
+        events.append(-1)
+        return scores(self)
+
+    once = functools.cached_property(read)
+    once.__set_name__(ManyResults, "scores")
+    monkeypatch.setattr(OracleWrapper, "train_many", begin)
+    monkeypatch.setattr(ManyResults, "scores", once)
+    monkeypatch.setattr(OracleWrapper, "asynchronous", asynchronous)
+    many = unseen(way, 16)
+    under_way = np.cumsum(events)
+    if keras.backend.backend() != "torch":
+        assert len(under_way) > 20 and under_way[-1] == 0
+        assert under_way.max() == (2 if asynchronous else 1)
+        # But where an epoch begins or ends, and where draws are from pools.
+        assert not asynchronous or (under_way == 2).mean() > 0.2
+    one = unseen(way, 1)
+    for a, b in zip(one[0].get_weights(), many[0].get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5)
+    np.testing.assert_array_equal(one[2].draws, many[2].draws)
+    assert one[2].steps == many[2].steps
+    for name, values in one[1].items():
+        np.testing.assert_allclose(values, many[1][name], rtol=1e-3, err_msg=name)
