@@ -99,7 +99,7 @@ def test_batches_drawn_at_once_have_the_same_probabilities(resampling):
         if run >= 2:
             # A run is learnt from when the one after the next is drawn. Of an example that came
             # twice, the last score is kept.
-            seen = sampler._bins[last_of_run[run - 2]]
+            seen = sampler._memory.bins[last_of_run[run - 2]]
             np.testing.assert_array_equal(seen, score_bin(np.full(BATCH, 10.0 + 9)))
         values = sampler._tree.values.astype("float64")
         p = 0.7 * values / values.sum() + 0.3 / MANY
@@ -107,7 +107,7 @@ def test_batches_drawn_at_once_have_the_same_probabilities(resampling):
             np.testing.assert_allclose(draw[2][:, 0], 1 / (MANY * p[draw[0]]), rtol=1e-5)
             observe(sampler, draw, np.full(BATCH, 10.0 + i))
             # Those of the run before wait, too: they might be under way.
-            assert len(sampler._pending) == 10 + i + 1
+            assert len(sampler._memory.pending) == 10 + i + 1
         last_of_run.append(draw[0])
     # Another batch size draws anew.
     assert len(sampler.sample(BATCH)[0]) == BATCH
@@ -120,7 +120,7 @@ def test_a_state_between_batches_drawn_at_once_goes_on_exactly():
 
     def step(sampler):
         draw = sampler.sample(BATCH)
-        observe(sampler, draw, truth[draw[0]] / (1 + sampler._step))
+        observe(sampler, draw, truth[draw[0]] / (1 + sampler._memory.step))
         return draw
 
     one = after_one_pass(truth, rng=0)
@@ -172,7 +172,7 @@ def test_the_store_takes_at_most_16_bytes_per_example():
     for _ in range(n // 1000 + 3):
         draw = sampler.sample(1000)
         observe(sampler, draw, np.ones(1000))
-    arrays = [sampler._bins, sampler._seen, sampler._indices._at(0, n)]
+    arrays = [sampler._memory.bins, sampler._memory.seen, sampler._indices._at(0, n)]
     assert sampler._tree.nbytes + sum(a.nbytes for a in arrays) <= 16 * n
 
 
@@ -202,9 +202,9 @@ def test_refresh_scores_the_oldest_within_its_budget():
     class Scorer:
         def score(self, x, y, batch_size):
             idxs = x[:, 0].astype(int)
-            others = np.delete(sampler._seen, idxs)
+            others = np.delete(sampler._memory.seen, idxs)
             assert len(np.unique(idxs)) == batch_size == BATCH
-            assert asked or sampler._seen[idxs].max() <= others.min()
+            assert asked or sampler._memory.seen[idxs].max() <= others.min()
             asked.append(idxs)
             return np.ones(len(x))
 
@@ -223,12 +223,12 @@ def test_a_refreshed_score_is_not_replaced_by_an_older_one():
     sampler = after_one_pass(truth, rng=0, refresh=1.0, model=Scorer(np.full(MANY, 100.0)))
     draw = sampler.sample(BATCH)
     observe(sampler, draw, truth[draw[0]])
-    assert len(sampler._pending) == 1
+    assert len(sampler._memory.pending) == 1
     sampler._refresher._queue = draw[0]
     sampler.refit_if_due(BATCH)
-    sampler._learn_pending()
+    sampler._memory.learn_pending()
     assert len(sampler._refresher._queue) == 0
-    np.testing.assert_array_equal(sampler._bins[draw[0]], score_bin(np.full(BATCH, 100.0)))
+    np.testing.assert_array_equal(sampler._memory.bins[draw[0]], score_bin(np.full(BATCH, 100.0)))
 
 
 @pytest.mark.exact

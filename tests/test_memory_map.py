@@ -122,7 +122,7 @@ def test_memory_does_not_grow_with_the_examples(tmp_path, monkeypatch):
         state = sampler.state_dict()
         taken.append(tracemalloc.get_traced_memory()[0] / 1_000_000)
         tracemalloc.stop()
-        assert len(state["bins"]) == 1_000_000
+        assert len(state["memory"]["bins"]) == 1_000_000
     # 9 bytes and their copy, 4 of the order; else an eighth of a byte for the sums, as much again
     # for what does not grow.
     assert taken[0] > 20 and taken[1] < 0.3

@@ -248,8 +248,8 @@ def test_scores_are_of_the_step_that_was_drawn():
             for proposal in sampler.propose_many(BATCH, together):
                 scores = GivenScores(np.ones(BATCH)) if proposal.reads_scores else None
                 sampler.observe(StepRecord(proposal, scores, seconds=0.5))
-        sampler._history._learn_pending()
-        seen.append(np.unique(sampler._history._seen).tolist())
+        sampler._history._memory.learn_pending()
+        seen.append(np.unique(sampler._history._memory.seen).tolist())
     assert seen == [[0, 8, 16, 24, 32], [0, 8, 16, 24, 32]]
 
 

@@ -1,4 +1,4 @@
-"""Parts of the history: batches drawn ahead, scores not learnt yet, examples to score anew."""
+"""Parts of the history: batches drawn ahead, where a run began, examples to score anew."""
 
 from __future__ import annotations
 
@@ -135,60 +135,6 @@ class RunStart(Stateful):
         if self.observed < self.step <= number:
             self.ratio = ratio
         self.observed = max(number, self.observed)
-
-
-class PendingScores:
-    """Scores of training passes that were not learnt from yet."""
-
-    def __init__(self) -> None:
-        self._batches: list[tuple[np.ndarray, np.ndarray, int]] = []
-
-    def __len__(self) -> int:
-        return len(self._batches)
-
-    def add(self, idxs: np.ndarray, scores: np.ndarray, step: int) -> None:
-        """Keeps the scores of a batch.
-
-        Args:
-            idxs: `(b,)` indices of the examples.
-            scores: `(b,)` their scores.
-            step: int, the step they were trained on at.
-        """
-        self._batches.append((idxs, scores, step))
-
-    def take(
-        self, last: int | None = None
-    ) -> tuple[int, np.ndarray, np.ndarray, np.ndarray] | None:
-        """Takes out the number of batches, their indices, scores and steps, oldest first.
-
-        Args:
-            last: int, the last step to take; all by default.
-
-        Returns:
-            The four, or None if there is nothing to take.
-        """
-        count = sum(last is None or step <= last for _, _, step in self._batches)
-        if not count:
-            return None
-        idxs, scores, steps = zip(*self._batches[:count], strict=True)
-        self._batches = self._batches[count:]
-        repeated = np.repeat(np.array(steps, np.int32), [len(i) for i in idxs])
-        return count, np.concatenate(idxs), np.concatenate(scores), repeated
-
-    def state_dict(self) -> dict[str, Any]:
-        """What changes, as arrays and numbers."""
-        return {"batches": [[i.copy(), s.copy(), step] for i, s, step in self._batches]}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Goes back to where `state_dict` was taken.
-
-        Args:
-            state: what `state_dict` returned.
-        """
-        self._batches = [
-            (np.array(i, np.int64), np.array(s, np.float64), int(step))
-            for i, s, step in state["batches"]
-        ]
 
 
 class Refresher(Stateful):

@@ -12,13 +12,13 @@ from .._storage import MappedArrays
 from .._weights import unbiased_weights
 from ..proposal import Pool, Proposal, StepRecord, check_scores
 from ..protocols import Dataset, ScoringModel
-from ._history_store import DrawnBatches, PendingScores, Refresher, RunStart, batches_at_once
+from ._history_store import DrawnBatches, Refresher, RunStart, batches_at_once
 from ._model_scores import score_rows
+from ._score_memory import ScoreMemory
 from ._stored_base import StoredScoreSampler
 from .ahead import batches_by_score, observe_one_by_one
 from .batch_size import BatchSizer, Constant, batch_sizes, check_constant
 from .drawing import Resampling, split_rows, uniforms_for
-from .score_cells import ScoreCells, expected_scores, score_bin
 from .variance import MeasuredReduction, momentum_over
 
 if TYPE_CHECKING:
@@ -77,19 +77,12 @@ class HistoryMixtureSampler(StoredScoreSampler):
 
     _state: tuple[str, ...] = (
         *StoredScoreSampler._state,
-        "_bins",
-        "_seen",
-        "_step",
+        "_memory",
         "_first_pass",
-        "_next_refit",
-        "_window",
-        "_cells",
-        "_fresh",
         "_reduction",
         "_refresher",
         "_sizer",
         "_drawn",
-        "_pending",
         "_run",
     )
 
@@ -136,22 +129,10 @@ class HistoryMixtureSampler(StoredScoreSampler):
         self.model = model
         self.constant = check_constant(constant)
         self.min_batch_size = min_batch_size
-        n = self._tree.n
-        self._bins = self.allocate((n,), np.uint8)
-        # The step each score is of; 0 for examples that were not seen yet.
-        self._seen = self.allocate((n,), np.int32)
-        # Steps that were drawn.
-        self._step = 0
-        self._first_pass = n
+        self._memory = ScoreMemory(self._tree, robust, self.allocate)
+        self._first_pass = self._tree.n
         self._drawn = DrawnBatches()
-        self._pending = PendingScores()
         self._run = RunStart()
-        self._next_refit = 0
-        # Steps per epoch; 0 until there was one.
-        self._window = 0
-        self._cells = ScoreCells(1)
-        # The score to expect right after a score of each bin.
-        self._fresh = np.ones(1)
         self._reduction = MeasuredReduction()
         self._refresher = Refresher()
         self._sizer = BatchSizer()
@@ -186,7 +167,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
         self.refit_if_due(batch_size)
         if self._first_pass > 0:
             return self._next_of_first_pass(batch_size)
-        self._learn_pending()
+        self._memory.learn_pending()
         return super().candidates(batch_size)
 
     def _next_of_first_pass(self, batch_size: int) -> Pool:
@@ -312,8 +293,8 @@ class HistoryMixtureSampler(StoredScoreSampler):
         Args:
             batches: int, how many.
         """
-        self._learn_pending(self._run.step if self._lags else None)
-        self._run.begin(self._step, batches, self._reduction.ratio)
+        self._memory.learn_pending(self._run.step if self._lags else None)
+        self._run.begin(self._memory.step, batches, self._reduction.ratio)
 
     def _begin_run_of_first_pass(self, batch_size: int, count: int) -> None:
         if self._run.batches_left <= 0:
@@ -358,7 +339,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
         batches = batches_at_once(self._tree.n, size)
         if self.constant == "batch_size":
             return batches
-        run = max(_RUN_OF_A_SIZE, self._window // _RUNS_OF_AN_EPOCH)
+        run = max(_RUN_OF_A_SIZE, self._memory.steps_per_epoch // _RUNS_OF_AN_EPOCH)
         return min(batches, 1 << run.bit_length() - 1)
 
     def _draw_stored(self, size: int) -> tuple[np.ndarray, np.ndarray, float]:
@@ -395,20 +376,19 @@ class HistoryMixtureSampler(StoredScoreSampler):
 
     def count_step(self) -> int:
         """Counts a step that is drawn, so that all scores grow older, and returns its number."""
-        self._step += 1
-        return self._step
+        self._memory.step += 1
+        return self._memory.step
 
     # -- learning ---------------------------------------------------------------------------
 
     def _set_averaging_window(self, steps: int) -> None:
         """Begins to learn, with so many steps per epoch."""
-        self._window = steps
-        self._cells.epoch = max(1, steps)
+        self._memory.begin(steps)
         self._reduction.set_momentum(momentum_over(steps))
 
     def _after_loading(self) -> None:
-        if self._window:
-            self._reduction.set_momentum(momentum_over(self._window))
+        if self._memory.steps_per_epoch:
+            self._reduction.set_momentum(momentum_over(self._memory.steps_per_epoch))
 
     def refit_if_due(self, batch_size: int, drawn: int | None = None) -> None:
         """Works out anew what to expect of all examples, if it is time; O(N).
@@ -418,24 +398,25 @@ class HistoryMixtureSampler(StoredScoreSampler):
             drawn: int, examples that will be drawn, to which `refresh` refers. Defaults to
                 `batch_size`.
         """
-        if not self._window:
+        if not self._memory.steps_per_epoch:
             self._set_averaging_window(-(-self._tree.n // batch_size))
         if self._first_pass <= 0 and self.refit_is_due and not len(self._drawn):
-            self._refit(batch_size)
+            self._memory.learn_pending(self._run.step if self._lags else None)
+            self._memory.refit(self._refit_interval(batch_size))
         if self.model is not None and self.refresh and self._first_pass <= 0:
             # Who was seen last, and when; and what is pending must not replace what is newer.
-            self._learn_pending()
+            self._memory.learn_pending()
             self._refresher.earn(self.refresh * (batch_size if drawn is None else drawn))
-            for idxs in self._refresher.due(self._seen, batch_size, self._tree.n):
+            for idxs in self._refresher.due(self._memory.seen, batch_size, self._tree.n):
                 rows = self.dataset.train_data[idxs]
                 scores = check_scores(score_rows(self.model, rows, batch_size), idxs)
-                steps = np.full(len(idxs), self._step, np.int32)
-                self._learn(1, idxs, scores, steps)
+                steps = np.full(len(idxs), self._memory.step, np.int32)
+                self._memory.learn(1, idxs, scores, steps)
 
     @property
     def refit_is_due(self) -> bool:
         """Whether it is time to work out anew what to expect of all examples."""
-        return self._step >= self._next_refit
+        return self._memory.step >= self._memory.next_refit
 
     def steps_to_refit(self, batch_size: int) -> int:
         """How many steps there are until all expectations are worked out anew; at least one.
@@ -445,25 +426,11 @@ class HistoryMixtureSampler(StoredScoreSampler):
         Args:
             batch_size: int, examples of a uniform step.
         """
-        left = self._next_refit - self._step
+        left = self._memory.next_refit - self._memory.step
         return left if left > 0 else self._refit_interval(batch_size)
 
     def _refit_interval(self, batch_size: int) -> int:
         return max(1, self._tree.n // (_REFITS * batch_size))
-
-    def _refit(self, batch_size: int) -> None:
-        self._learn_pending(self._run.step if self._lags else None)
-        self._next_refit = self._step + self._refit_interval(batch_size)
-
-        def ages(piece: slice) -> np.ndarray:
-            seen = self._seen[piece]
-            return np.where(seen == 0, -1, self._step - seen)
-
-        scores, cell, self._fresh = expected_scores(
-            self._cells, self._bins, ages, self.robust, self.allocate
-        )
-        scores = scores.astype(np.float32)
-        self._tree.fill_pieces(lambda piece: scores[cell[piece]])
 
     def observe(self, step: StepRecord) -> None:
         """Keeps the scores, and learns what became of the ones seen before.
@@ -509,38 +476,13 @@ class HistoryMixtureSampler(StoredScoreSampler):
         if not number:
             # Told by hand: nothing else is under way.
             self.lags = False
-        number = number or max(self._step, self._run.observed + 1)
-        # Steps that others drew are counted here.
-        self._step = max(self._step, number)
-        self._pending.add(idxs, scores, number)
+        number = number or max(self._memory.step, self._run.observed + 1)
+        if not self._memory.steps_per_epoch:
+            self._set_averaging_window(-(-self._tree.n // len(idxs)))
+        self._memory.keep(idxs, scores, number)
         self._run.observe(number, self._reduction.ratio)
-        if not self._lags and len(self._pending) >= self._at_once(len(scores)):
-            self._learn_pending()
-
-    def _learn_pending(self, last: int | None = None) -> None:
-        """Learns from the scores that were kept.
-
-        Args:
-            last: int, the last step to learn from; all by default.
-        """
-        found = self._pending.take(last)
-        if found is not None:
-            self._learn(*found)
-
-    def _learn(self, batches: int, idxs: np.ndarray, scores: np.ndarray, steps: np.ndarray) -> None:
-        if not self._window:
-            self._set_averaging_window(-(-self._tree.n * batches // len(idxs)))
-        seen = self._seen[idxs]
-        known = seen > 0
-        if known.any():
-            ages = steps[known] - seen[known]
-            self._cells.observe(self._bins[idxs[known]], ages, scores[known], batches)
-        bins = score_bin(scores)
-        # Of an example that comes twice, the last score stays.
-        self._bins[idxs] = bins
-        self._seen[idxs] = np.maximum(steps, 1)
-        if len(self._fresh) > 1:
-            self._tree.set(idxs, self._fresh[bins])
+        if not self._lags and len(self._memory.pending) >= self._at_once(len(scores)):
+            self._memory.learn_pending()
 
     @property
     def variance_reduction(self) -> float:
