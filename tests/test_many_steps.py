@@ -514,3 +514,23 @@ def test_the_next_call_begins_before_scores_of_the_last_are_read(way, asynchrono
     assert one[2].steps == many[2].steps
     for name, values in one[1].items():
         np.testing.assert_allclose(values, many[1][name], rtol=1e-3, err_msg=name)
+
+
+@pytest.mark.one_backend("tensorflow", "jax")
+@exact
+@pytest.mark.parametrize("together", [8, 64])
+def test_whoever_ends_at_a_nan_loss_is_told_in_time(together, monkeypatch):
+    """The scores of a call are read before the next one is drawn, if somebody may want to stop."""
+    monkeypatch.setattr(OracleWrapper, "asynchronous", True)
+    x, y = data(2000)
+    x[405] = np.nan
+    model = plain(steps_per_execution=together)
+    seen = Seen()
+    callbacks = [keras.callbacks.TerminateOnNaN(), seen]
+    HistoryImportanceTraining(model, seed=1).fit(
+        x, y, batch_size=16, epochs=3, verbose=0, shuffle=False, callbacks=callbacks
+    )
+    # Step 26 is of the call, or of those told together, that ended training.
+    assert model.stop_training
+    assert seen.ended[-1][0] == {8: 31, 64: 63}[together]
+    assert np.isnan(seen.ended[-1][1]["loss"])

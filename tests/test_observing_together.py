@@ -25,6 +25,7 @@ from importance_sampling.samplers._strategies import HISTORY
 from importance_sampling.samplers.ahead import batches_ahead, observe_together, settled_ahead
 from importance_sampling.samplers.compatibility import GivenScores
 from importance_sampling.samplers.drawing import RESAMPLINGS, uniforms_for
+from importance_sampling.samplers.score_cells import score_bin
 from importance_sampling.samplers.variance import IdealReduction, MeasuredReduction
 from importance_sampling.training._report import _effective_shares
 from importance_sampling.training._stepper import Stepper
@@ -116,6 +117,12 @@ def starting(n):
     return ConditionalStartSampler(pools, VarianceReductionCondition(1.6), in_blocks=True)
 
 
+def starting_history(n):
+    """Of which the first pass is uniform, too, and which may be left again."""
+    inner = HistoryMixtureSampler(numbered(n), UNBIASED, rng=3)
+    return ConditionalStartSampler(inner, TotalVariationCondition(0.3, 0.5), in_blocks=True)
+
+
 SETTLED = {
     "history": lambda n: HistoryMixtureSampler(numbered(n), UNBIASED, rng=3),
     "same noise": lambda n: HistoryMixtureSampler(
@@ -125,6 +132,7 @@ SETTLED = {
     "choosing": choosing,
     "uniform": lambda n: UniformSampler(numbered(n), UNBIASED, rng=3),
     "starting": starting,
+    "starting, history": starting_history,
 }
 
 
@@ -154,6 +162,8 @@ def test_a_call_may_be_drawn_before_the_last_one_was_observed(name, n):
             for proposal in proposals:
                 # Ever more unlike, so that the smaller batches and the start come in time.
                 unlike = min(1.0, 0.01 * len(drawn))
+                if name == "starting, history":
+                    unlike *= np.sin(len(drawn) / 40) ** 2
                 outcome = GivenScores(truth[proposal.idxs] ** unlike)
                 if not proposal.reads_scores:
                     outcome = None
@@ -175,6 +185,7 @@ def test_a_call_may_be_drawn_before_the_last_one_was_observed(name, n):
         "history": {Kind.UNIFORM, Kind.HISTORY},
         "same noise": {Kind.UNIFORM, Kind.HISTORY},
         "starting": {Kind.UNIFORM, Kind.POOL},
+        "starting, history": {Kind.UNIFORM, Kind.POOL},
     }.get(name, {Kind.UNIFORM})
     if name == "same noise":
         assert len({len(idxs) for _, idxs, _ in one[0] if len(idxs) != n % BATCH}) > 2
@@ -223,15 +234,103 @@ class _OwnLearning(HistoryMixtureSampler):
         super().observe(step)
 
 
+class _OwnScores(HistoryMixtureSampler):
+    """Learns from something else."""
+
+    def learn_scores(self, idxs, scores):
+        super().learn_scores(idxs, np.sqrt(scores))
+
+
+class _OwnDraws(HistoryMixtureSampler):
+    """Draws no runs."""
+
+    def _draw_stored(self, size):
+        idxs = self.rng.integers(self._tree.n, size=size)
+        return idxs, np.ones(size), float(self._tree.n)
+
+
 @any_backend
 @exact
 def test_who_learns_in_its_own_way_has_nothing_settled():
-    own, known = (
-        kind(numbered(N), UNBIASED, rng=3) for kind in (_OwnLearning, HistoryMixtureSampler)
-    )
-    for sampler in (own, known):
+    found = []
+    for kind in (HistoryMixtureSampler, _OwnLearning, _OwnScores, _OwnDraws):
+        sampler = kind(numbered(N), UNBIASED, rng=3)
         sampler.propose_many(BATCH, 4)
-    assert settled_ahead(own, BATCH) == 0 and settled_ahead(known, BATCH) == 4
+        found.append(settled_ahead(sampler, BATCH))
+    assert found == [4, 0, 0, 0]
+
+
+@any_backend
+@exact
+@pytest.mark.parametrize("kind", [_OwnLearning, _OwnScores, _OwnDraws])
+def test_scores_are_learnt_by_who_learns_or_draws_in_his_own_way(kind):
+    sampler = kind(numbered(N), UNBIASED, rng=3)
+    most = 0
+    for step in range(300):
+        proposal = sampler.propose(BATCH)
+        assert proposal.number == step + 1
+        sampler.observe(StepRecord(proposal, GivenScores(np.full(BATCH, 4.0))))
+        most = max(most, len(sampler._memory.pending))
+    # No more than two runs of eight batches wait.
+    assert 0 < most <= 16 and sampler._memory.seen.max() >= 284
+    if kind is _OwnScores:
+        assert set(sampler._memory.bins[sampler._memory.seen > 0]) == {
+            score_bin(np.array([2.0]))[0]
+        }
+
+
+@any_backend
+@exact
+@pytest.mark.parametrize("steps", [64, 70, 72, 100, 104])
+def test_who_is_told_by_hand_goes_on_exactly(steps):
+    def go(sampler, count):
+        drawn = []
+        for _ in range(count):
+            idxs, _, w = sampler.sample(BATCH)
+            sampler.update(idxs, np.cos(idxs) ** 2)
+            drawn.append((idxs.tolist(), w.tolist()))
+        return drawn
+
+    one, other = (of_history(UNBIASED) for _ in range(2))
+    go(one, steps)
+    other.load_state_dict(one.state_dict())
+    assert go(one, 40) == go(other, 40)
+    assert flat(one.state_dict()) == flat(other.state_dict())
+
+
+@any_backend
+@exact
+def test_a_condition_that_measures_starts_in_blocks_too():
+    scores = np.random.default_rng(0).gamma(0.05, size=N)
+    pools = ModelSampler(numbered(N), UNBIASED, Scorer(scores), large_batch=64, rng=3)
+    condition = MeasuredReductionCondition(1.1)
+    sampler = ConditionalStartSampler(pools, condition, in_blocks=True)
+    for _ in range(200):
+        proposal = sampler.propose(BATCH)
+        outcome = GivenScores(scores[proposal.idxs])
+        sampler.observe(StepRecord(proposal, outcome, seconds=0.5))
+    assert condition.cost == 1.0 and proposal.by_score
+
+
+class _WarmingUp(BiasedReweightingPolicy):
+    """Has other weights for each batch, whatever its size."""
+
+    asked = 0
+
+    def uniform_weights(self, n):
+        self.asked += 1
+        return np.full((n, 1), self.asked / 100)
+
+
+@any_backend
+@exact
+def test_a_policy_of_ones_own_is_asked_for_each_batch():
+    weights = []
+    for together in (1, 8):
+        sampler = UniformSampler(numbered(N), _WarmingUp(), rng=3)
+        calls = [sampler.propose_many(BATCH, together) for _ in range(16 // together)]
+        weights.append([float(p.weights[0, 0]) for call in calls for p in call])
+    assert weights[0] == weights[1] == [i / 100 for i in range(1, 17)]
 
 
 @any_backend

@@ -352,7 +352,7 @@ class AutoSampler(BaseSampler):
             would_be = self._history.weights_of(proposal.idxs)
         self._estimates.add_scores(proposal, step.scores, would_be)
         if self._history is not None:
-            self._history.learn_scores(proposal.idxs, step.scores, proposal.number)
+            self._history.learn_of(proposal, step.scores)
             self._scored += len(proposal.idxs)
 
     def observe_many(
@@ -374,7 +374,7 @@ class AutoSampler(BaseSampler):
             before(step)
             self._estimates.add_time(step)
             self._estimates.add_moments(*moments)
-            self._history.learn_scores(step.proposal.idxs, step.scores, step.proposal.number)
+            self._history.learn_of(step.proposal, step.scores)
             self._scored += len(step.proposal.idxs)
 
     # -- deciding ---------------------------------------------------------------------------

@@ -253,7 +253,7 @@ class ConditionalStartSampler(SamplerDecorator):
         self.in_blocks = in_blocks
         # Uniform draws to come that are decided already.
         self._decided_draws = 0
-        # Uniform steps that were drawn, were observed, and were drawn before the present block.
+        # Steps that were drawn, were observed, and were drawn before the present block.
         self._drawn = self._observed = self._block_start = 0
         # Whether the condition held when those before the block were observed; None without a
         # block, or before they were.
@@ -271,7 +271,9 @@ class ConditionalStartSampler(SamplerDecorator):
             batch_size: int, how many will be drawn.
         """
         # What was prepared while the condition held is used, whatever it says now.
-        if not self.prepared and not self._decide(batch_size):
+        if self.prepared:
+            self._drawn += 1
+        elif not self._decide(batch_size):
             return self.uniform.candidates(batch_size)
         pool = self.sampler.candidates(batch_size)
         if pool.scores is not None:
@@ -294,14 +296,22 @@ class ConditionalStartSampler(SamplerDecorator):
         else:
             held, self._held = self._held, None
             if self.condition.decide() if held is None else self.condition.decide_as(held):
+                self._drawn += 1
                 return True
-            if self.in_blocks:
-                self._decided_draws = self._block(batch_size) - 1
-                self._block_start = self._drawn
-                if self._observed >= self._drawn:
-                    self._held = bool(self.condition.satisfied)
+            self._decided_draws = self._block(batch_size) - 1
+            self._block_start = self._drawn
+            if self._lags and self._observed >= self._drawn:
+                self._held = bool(self.condition.satisfied)
         self._drawn += 1
         return False
+
+    @property
+    def _lags(self) -> bool:
+        """Whether blocks are decided by what was known when the one before began.
+
+        Not by a condition that does more than to look when it is asked to decide.
+        """
+        return self.in_blocks and type(self.condition).decide is Condition.decide
 
     def _block(self, batch_size: int) -> int:
         n = self._indices.n
@@ -327,7 +337,7 @@ class ConditionalStartSampler(SamplerDecorator):
         Args:
             batch_size: int, number of examples of a uniform step.
         """
-        if self._decided_draws or self._held is False:
+        if self._lags and (self._decided_draws or self._held is False):
             return self.batches_ahead(batch_size)
         return 0
 
@@ -350,13 +360,12 @@ class ConditionalStartSampler(SamplerDecorator):
         if proposal.reads_scores and (not proposal.by_score or proposal.decided_uniformly):
             self.condition.update(step.scores)
         self.condition.record_step_time(proposal, step.seconds)
-        if not proposal.by_score:
-            self._count_observed()
+        self._count_observed()
         self.sampler.observe(step)
 
     def _count_observed(self) -> None:
         self._observed += 1
-        if self.in_blocks and self._observed == self._block_start:
+        if self._lags and self._observed == self._block_start:
             self._held = bool(self.condition.satisfied)
 
     def observe_many(

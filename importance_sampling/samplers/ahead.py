@@ -47,7 +47,7 @@ def settled_ahead(sampler: BaseSampler, batch_size: int) -> int:
     for kind in type(sampler).__mro__:
         if "settled_ahead" in vars(kind):
             return sampler.settled_ahead(batch_size)
-        if not (_DRAWS_OR_LEARNS | {"batches_ahead"}).isdisjoint(vars(kind)):
+        if not (_DRAWS_OR_LEARNS | _LEARNS | {"batches_ahead"}).isdisjoint(vars(kind)):
             return 0
     return 0
 

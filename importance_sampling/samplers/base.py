@@ -28,6 +28,10 @@ if TYPE_CHECKING:
     from ..reweighting import ReweightingPolicy
 
 
+def _is_of_library(policy: ReweightingPolicy) -> bool:
+    return type(policy).__module__.split(".")[0] == __name__.split(".")[0]
+
+
 def check_pool(pool: Any, sampler: Any) -> Pool:
     """What `candidates` returned, if a batch can be drawn from it.
 
@@ -167,14 +171,13 @@ class BaseSampler(Stateful):
         """The next whole batches of a pass over the data, read together."""
         if count == 1:
             return [self.propose(batch_size)]
-        proposals, weights = [], {}
-        for idxs, rows in self._rows.next_batches(batch_size, count):
-            size = len(idxs)
-            if size not in weights:
-                weights[size] = self.reweighting.uniform_weights(size)
-            # Copies, for a hook may change those of one step.
-            proposals.append(self._uniformly_weighted(idxs, rows, weights[size].copy()))
-        return proposals
+        batches = self._rows.next_batches(batch_size, count)
+        if not _is_of_library(self.reweighting):
+            # Which may have weights of its own for each batch.
+            return [self._uniform_proposal(*batch) for batch in batches]
+        weights = self.reweighting.uniform_weights(batch_size)
+        # Copies, for a hook may change those of one step.
+        return [self._uniformly_weighted(*batch, weights.copy()) for batch in batches]
 
     def _draw(self, pool: Pool, batch_size: int) -> Proposal:
         """Draws a batch from a pool."""

@@ -84,6 +84,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
         "_sizer",
         "_drawn",
         "_run",
+        "lags",
     )
 
     keeps_history = True
@@ -136,6 +137,8 @@ class HistoryMixtureSampler(StoredScoreSampler):
         self._reduction = MeasuredReduction()
         self._refresher = Refresher()
         self._sizer = BatchSizer()
+        # Of the step whose scores are learnt from; 0 where nobody says so.
+        self._number = 0
 
     @property
     def _uniform_offset(self) -> float:
@@ -279,9 +282,12 @@ class HistoryMixtureSampler(StoredScoreSampler):
     def _lags(self) -> bool:
         """Whether the next run is drawn by what was known when the present one began.
 
-        Not where that is a single batch, with which no other is under way.
+        Not where that is a single batch, with which no other is under way, nor where a subclass
+        draws in a way of its own, so that no run begins.
         """
-        return self.lags and not self.refresh and self._run.batches > 1
+        run = self._run
+        in_run = run.batches > 1 and self._memory.step <= run.step + run.batches
+        return self.lags and not self.refresh and in_run
 
     @property
     def _known_ratio(self) -> float:
@@ -441,7 +447,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
         proposal = step.proposal
         if proposal.by_score:
             self._reduction.add(proposal.importance_weights, step.scores)
-        self.learn_scores(proposal.idxs, step.scores, proposal.number)
+        self.learn_of(proposal, step.scores)
 
     def observe_many(
         self, steps: Sequence[StepRecord], before: Callable[[StepRecord], None]
@@ -460,10 +466,20 @@ class HistoryMixtureSampler(StoredScoreSampler):
         for step, uniform, weighted in zip(steps, *map(np.ndarray.tolist, moments), strict=True):
             before(step)
             self._reduction.add_moments(uniform, weighted)
-            self.learn_scores(step.proposal.idxs, step.scores, step.proposal.number)
+            self.learn_of(step.proposal, step.scores)
 
-    def learn_scores(self, idxs: np.ndarray, scores: np.ndarray, number: int = 0) -> None:
-        """Keeps the scores of one step's examples, however they were drawn, and learns from them.
+    def learn_of(self, proposal: Proposal, scores: np.ndarray) -> None:
+        """Learns from the scores of a step, however it was drawn.
+
+        Args:
+            proposal: what was trained on.
+            scores: `(b,)` scores of the training pass.
+        """
+        self._number = proposal.number
+        self.learn_scores(proposal.idxs, scores)
+
+    def learn_scores(self, idxs: np.ndarray, scores: np.ndarray) -> None:
+        """Keeps the scores of one step's examples, and learns from them when it is time.
 
         Where runs lag, when the run after the next is drawn; otherwise from as many batches at once
         as a run has.
@@ -471,8 +487,8 @@ class HistoryMixtureSampler(StoredScoreSampler):
         Args:
             idxs: `(b,)` indices.
             scores: `(b,)` scores of the training pass.
-            number: int, which of the steps drawn it was; 0 if nobody says so.
         """
+        number, self._number = self._number, 0
         if not number:
             # Told by hand: nothing else is under way.
             self.lags = False

@@ -25,7 +25,7 @@ from ._callbacks import count_on, counted
 from .loop import Loop
 
 # Raised when what is saved changes its meaning.
-_FORMAT = 1
+_FORMAT = 2
 # Rows whose values tell data in memory apart.
 _HASHED_ROWS = 32
 _WHAT = {

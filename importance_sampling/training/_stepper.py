@@ -109,6 +109,8 @@ class Stepper(Stateful):
         self._hooks: keras.callbacks.CallbackList | None = None
         self._was_restored = False
         self._runtime: Runtime | None = None
+        # Whether anybody looks at single steps.
+        self._watched = False
         self._runs_own_code = runs_own_code(wrapper, sampler)
         # Whether somebody waits until the device has made the last call.
         self._awaited = True
@@ -183,8 +185,11 @@ class Stepper(Stateful):
         return _Drawn(proposals, time.perf_counter() - began, began - waiting)
 
     def _settled(self, most: int) -> int:
-        """How many batches, of `most`, may be drawn while the device makes the last call."""
-        if most == 1 or not self.wrapper.asynchronous or not self.sampler.overlaps:
+        """How many batches, of `most`, may be drawn while the device makes the last call.
+
+        None where somebody looks at single steps, who may want to stop at what that call says.
+        """
+        if most == 1 or self._watched or not self.wrapper.asynchronous or not self.sampler.overlaps:
             return 0
         return min(most, settled_ahead(self.sampler, self.batch_size))
 

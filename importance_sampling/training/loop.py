@@ -75,6 +75,7 @@ class Loop(Stepper):
                 bool(max(map(int, self.processes.texts(str(int(here))))))
                 for here in (exposed, watched)
             )
+        self._watched = watched
         self.calls.allow(self.wrapper.trains_many and not self.wait, not watched)
         model.stop_training = False
         logs: dict[str, Any] = {}
