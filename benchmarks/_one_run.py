@@ -52,6 +52,7 @@ def warm_up(model: Any, training: Any, task: Any, batch_size: int, epochs: int) 
 def _train_sizes(training: Any, task: Any, batch_size: int, epochs: int) -> None:
     """A step of each size that the sampler may draw, and a call of as many as the run's."""
     from importance_sampling.datasets import InMemoryDataset
+    from importance_sampling.proposal import Kind, Proposal
     from importance_sampling.training._steps_per_call import steps_for
 
     x, y = task.train
@@ -63,9 +64,9 @@ def _train_sizes(training: Any, task: Any, batch_size: int, epochs: int) -> None
         weights = np.ones((size, training.reweighting.weight_size))
         training.model.train_batch(x[:size], y[:size], weights)
         if together > 1:
-            rows = together * size
-            options = {"batch_size": size, "epochs": 2, "verbose": 0}
-            training.fit(x[:rows], y[:rows], steps_per_execution=together, **options)
+            rows = x[:size], y[:size]
+            proposal = Proposal(np.arange(size), rows, weights, np.ones(size), kind=Kind.HISTORY)
+            training.model.train_many(together * [proposal], together)
 
 
 def run_one(order: dict[str, Any]) -> dict[str, Any]:
