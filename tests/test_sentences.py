@@ -171,8 +171,15 @@ def _results_of_the_same_epochs():
     text = shares.pop("next_character")
     least, most = min(shares.values()), max(shares.values())
     yield f"({least:.2f} to {most:.2f} of uniform training's; {text:.2f} on text"
-    small = [_same("mnist_small_cnn", arm)["examples_relative"] for arm in ("same noise", "auto")]
-    yield f"needed {small[0]:.2f} and {small[1]:.2f} of the examples"
+    name, task = "same_epochs_small_cnn_5", "mnist_small_cnn"
+    taken = [n for arm in ("same noise", "auto") for n in _runs(name, task, arm, "examples")]
+    shares = [n / _runs(name, task, "model.fit", "examples")[0] for n in taken]
+    yield f"their runs took {min(shares):.2f} to {max(shares):.2f} of the examples"
+    small, whole = _same(task, "same noise"), _same(task, "model.fit")
+    against = f"{small['minus_uniform']:.2f} ± {small['minus_uniform_ci']:.2f}"
+    yield f"The same noise ends {against} points above uniform"
+    ratios = [small[loss] / whole[loss] for loss in ("test_loss", "train_loss")]
+    yield f"with {ratios[0]:.1f} times its test loss and {ratios[1]:.2f} times its training loss"
     # "Half of the examples take the control more than three quarters of the time"
     half = controls["mnist_mlp"]
     assert abs(half["examples_relative"] - 0.5) < 0.05 and 0.75 < half["time"] < 1
