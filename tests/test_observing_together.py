@@ -110,6 +110,15 @@ def choosing(n):
     return sampler
 
 
+def chosen(n):
+    """Draws by the history, once it knows all examples."""
+    sampler = choosing(n)
+    sampler._seen = sampler._scored = n
+    sampler._history.end_first_pass()
+    sampler._strategy = HISTORY
+    return sampler
+
+
 def starting(n):
     """Begins to draw by score when the scores differ enough."""
     dataset = numbered(n)
@@ -130,6 +139,7 @@ SETTLED = {
     ),
     "choosing, first pass": lambda n: AutoSampler(numbered(n), UNBIASED, None, steps=10_000, rng=3),
     "choosing": choosing,
+    "chosen": chosen,
     "uniform": lambda n: UniformSampler(numbered(n), UNBIASED, rng=3),
     "starting": starting,
     "starting, history": starting_history,
@@ -184,6 +194,7 @@ def test_a_call_may_be_drawn_before_the_last_one_was_observed(name, n):
     assert kinds == {
         "history": {Kind.UNIFORM, Kind.HISTORY},
         "same noise": {Kind.UNIFORM, Kind.HISTORY},
+        "chosen": {Kind.HISTORY},
         "starting": {Kind.UNIFORM, Kind.POOL},
         "starting, history": {Kind.UNIFORM, Kind.POOL},
     }.get(name, {Kind.UNIFORM})

@@ -147,14 +147,14 @@ class AutoSampler(BaseSampler):
                 dataset, reweighting, mix=mix, constant=constant, min_batch_size=min_batch_size
             )
             self._history._share_index_stream(self)
-            # What it draws by is measured here, on all steps that were observed.
-            self._history.lags = False
         self._pools = ModelSampler(
             dataset, reweighting, model, large_batch=1, resampling=resampling
         )
         self._pools._share_index_stream(self)
         self._pool = PoolReuseSampler(self._pools, 1)
         self._estimates = StrategyEstimates()
+        if self._history is not None:
+            self._history.measure_by(self._estimates.stored)
         self._step = self._seen = self._scored = 0
         self._phase = Phase.WARMUP
         # The step to decide at; None before the first draw.
@@ -222,9 +222,13 @@ class AutoSampler(BaseSampler):
     def settled_ahead(self, batch_size: int) -> int:
         """The uniform batches ahead, unless expectations are worked out anew before them.
 
+        By the history, those of a run (`HistoryMixtureSampler.settled_ahead`).
+
         Args:
             batch_size: int, examples of a uniform step.
         """
+        if self._strategy.kind is Kind.HISTORY and self._history is not None:
+            return self.batches_ahead(batch_size) if self._history.settled_ahead(batch_size) else 0
         if self._strategy != UNIFORM:
             return 0
         if self._knows_all_examples and self._history is not None and self._history.refit_is_due:
@@ -246,7 +250,7 @@ class AutoSampler(BaseSampler):
             return self._history.propose_many_by_score(
                 batch_size,
                 count,
-                self._estimates.stored.ratio,
+                self._history.settled_ratio,
                 lambda: self._estimates.seconds_by_size(batch_size),
             )
         if self._history is not None and self._knows_all_examples:
@@ -279,7 +283,7 @@ class AutoSampler(BaseSampler):
         if strategy.kind is Kind.HISTORY and self._history is not None:
             return self._history.propose_by_score(
                 batch_size,
-                self._estimates.stored.ratio,
+                self._history.settled_ratio,
                 lambda: self._estimates.seconds_by_size(batch_size),
             )
         if strategy.kind is Kind.POOL:

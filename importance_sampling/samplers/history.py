@@ -135,6 +135,8 @@ class HistoryMixtureSampler(StoredScoreSampler):
         self._drawn = DrawnBatches()
         self._run = RunStart()
         self._reduction = MeasuredReduction()
+        # Whether nobody else measures it.
+        self._measures = True
         self._refresher = Refresher()
         self._sizer = BatchSizer()
         # Of the step whose scores are learnt from; 0 where nobody says so.
@@ -189,7 +191,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
             self._begin_run_of_first_pass(batch_size, 1)
             proposal = self._draw(self._next_of_first_pass(batch_size), batch_size)
             return proposal.with_number(self.count_step())
-        size = self._next_size(batch_size, self._known_ratio)
+        size = self._next_size(batch_size, self.settled_ratio)
         self.refit_if_due(batch_size, size)
         return super().propose(size).with_number(self.count_step())
 
@@ -241,7 +243,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
             self._first_pass -= count * batch_size
             proposals = self._propose_many_uniformly(batch_size, count)
             return [proposal.with_number(self.count_step()) for proposal in proposals]
-        size = self._next_size(batch_size, self._known_ratio)
+        size = self._next_size(batch_size, self.settled_ratio)
         self.refit_if_due(batch_size, size)
         return self._propose_drawn(size, count)
 
@@ -285,12 +287,25 @@ class HistoryMixtureSampler(StoredScoreSampler):
         Not where that is a single batch, with which no other is under way, nor where a subclass
         draws in a way of its own, so that no run begins.
         """
-        run = self._run
-        in_run = run.batches > 1 and self._memory.step <= run.step + run.batches
-        return self.lags and not self.refresh and in_run
+        in_run = self._memory.step <= self._run.step + self._run.batches
+        return self._lags_in_runs and in_run
 
     @property
-    def _known_ratio(self) -> float:
+    def _lags_in_runs(self) -> bool:
+        return self.lags and not self.refresh and self._run.batches > 1
+
+    def measure_by(self, reduction: MeasuredReduction) -> None:
+        """Goes by what somebody else measures, on steps that were drawn in other ways as well.
+
+        Args:
+            reduction: is told of each step before this sampler is.
+        """
+        self._reduction = reduction
+        self._measures = False
+
+    @property
+    def settled_ratio(self) -> float:
+        """The ratio of second moments by which the size of the next run is chosen."""
         return self._run.ratio if self._lags else self._reduction.ratio
 
     def _begin_run(self, batches: int) -> None:
@@ -390,10 +405,11 @@ class HistoryMixtureSampler(StoredScoreSampler):
     def _set_averaging_window(self, steps: int) -> None:
         """Begins to learn, with so many steps per epoch."""
         self._memory.begin(steps)
-        self._reduction.set_momentum(momentum_over(steps))
+        if self._measures:
+            self._reduction.set_momentum(momentum_over(steps))
 
     def _after_loading(self) -> None:
-        if self._memory.steps_per_epoch:
+        if self._measures and self._memory.steps_per_epoch:
             self._reduction.set_momentum(momentum_over(self._memory.steps_per_epoch))
 
     def refit_if_due(self, batch_size: int, drawn: int | None = None) -> None:
@@ -497,7 +513,10 @@ class HistoryMixtureSampler(StoredScoreSampler):
             self._set_averaging_window(-(-self._tree.n // len(idxs)))
         self._memory.keep(idxs, scores, number)
         self._run.observe(number, self._reduction.ratio)
-        if not self._lags and len(self._memory.pending) >= self._at_once(len(scores)):
+        in_run = number <= self._run.step + self._run.batches
+        if not (self._lags_in_runs and in_run) and len(self._memory.pending) >= self._at_once(
+            len(scores)
+        ):
             self._memory.learn_pending()
 
     @property
