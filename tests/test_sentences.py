@@ -199,6 +199,12 @@ def _results_of_the_same_epochs():
     yield f'On TensorFlow "auto" took {auto[0]:.2f} and {auto[1]:.2f} of the time'
     yield f"with 32 steps in a call {keras[0]:.2f} and {keras[1]:.2f}"
     yield f"on JAX {auto[2]:.2f} and {auto[3]:.2f} against {keras[2]:.2f} and {keras[3]:.2f}"
+    noise = _row("same_epochs_jax", "same noise", task="friedman")["time"]
+    yield f"Friedman's function with JAX (same noise: {noise:.2f})"
+    on_jax = json.loads((RESULTS / "same_epochs_jax.json").read_text())["runs"]
+    steps = [r for r in on_jax if (r["task"], r["arm"]) == ("canevet", "model.fit")]
+    per_step = sum(r["seconds"] for r in steps) / sum(r["steps"] for r in steps)
+    yield f"The same on JAX, where it took {1000 * per_step:.1f} ms"
     names = ("same_epochs_tasks", "same_epochs_jax")
     runs = [r for n in names for r in json.loads((RESULTS / f"{n}.json").read_text())["runs"]]
     errors = [r["test_error"] for r in runs if r["task"] == "canevet"]
