@@ -21,7 +21,7 @@ from importance_sampling.samplers import (
     WarmupCondition,
 )
 from importance_sampling.samplers._auto import Phase
-from importance_sampling.samplers._strategies import HISTORY
+from importance_sampling.samplers._strategies import HISTORY, UNIFORM, Strategy
 from importance_sampling.samplers.ahead import batches_ahead, observe_together, settled_ahead
 from importance_sampling.samplers.compatibility import GivenScores
 from importance_sampling.samplers.drawing import RESAMPLINGS, uniforms_for
@@ -436,3 +436,34 @@ def test_uniform_batches_of_a_call_have_weights_of_their_own():
     first, other = sampler.propose_many(BATCH, 2)
     first.weights[:] = 7.0
     assert other.weights.tolist() == [[1.0]] * BATCH and other.metric_weights is not None
+
+
+@any_backend
+@exact
+def test_a_choosing_sampler_tells_its_history_which_step_a_pool_was():
+    """So that runs drawn later go to the device ahead as before."""
+    sampler = choosing(N)
+    sampler._seen = sampler._scored = N
+    sampler._history.end_first_pass()
+    sampler._pools.model = Scorer(np.ones(N))
+    numbers = []
+    for strategy in (HISTORY, Strategy(Kind.POOL, 3, 1), UNIFORM, HISTORY):
+        sampler._strategy = strategy
+        for _ in range(2):
+            proposal = sampler.propose(BATCH)
+            scores = GivenScores(np.ones(len(proposal.idxs))) if proposal.reads_scores else None
+            sampler.observe(StepRecord(proposal, scores, seconds=0.5))
+            numbers.append(proposal.number)
+    assert numbers == [*range(1, 9)] and sampler._history.lags
+
+
+@any_backend
+@exact
+def test_steps_that_another_history_counts_are_learnt_from():
+    known, fresh = of_history(UNBIASED), of_history(UNBIASED)
+    for sampler, told in ((known, [known]), (fresh, [known, fresh])):
+        for _ in range(200):
+            proposal = sampler.propose(BATCH)
+            for each in told:
+                each.observe(StepRecord(proposal, GivenScores(np.ones(BATCH))))
+    assert len(known._memory.pending) <= 16 and known._memory.seen.max() > 380

@@ -295,17 +295,20 @@ class AutoSampler(BaseSampler):
         self._pools.large_batch = size if self._indices.n is None else min(size, self._indices.n)
         self._pools.forward_batch_size = self.forward_batch_size or POOLS[0] * batch_size
         self._pool.reuse = strategy.reuse
-        return self._pool.propose(batch_size)
+        return self._numbered(self._pool.propose(batch_size))
+
+    def _numbered(self, proposal: Proposal) -> Proposal:
+        """The proposal with its number among all steps, by which the history knows their age."""
+        if self._history is None:
+            return proposal
+        return proposal.with_number(self._history.count_step())
 
     def _uniform_batch(self, idxs: np.ndarray, rows: tuple[Any, ...]) -> Proposal:
         self._seen += len(idxs)
         reads_scores = self._phase is Phase.WARMUP or (
             self._step % _LOOK == 0 and not self.times_step
         )
-        proposal = self._uniform_proposal(idxs, rows, reads_scores)
-        if self._history is None:
-            return proposal
-        return proposal.with_number(self._history.count_step())
+        return self._numbered(self._uniform_proposal(idxs, rows, reads_scores))
 
     @property
     def times_step(self) -> bool:

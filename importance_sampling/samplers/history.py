@@ -505,9 +505,9 @@ class HistoryMixtureSampler(StoredScoreSampler):
             scores: `(b,)` scores of the training pass.
         """
         number, self._number = self._number, 0
-        if not number:
-            # Told by hand: nothing else is under way.
-            self.lags = False
+        if number <= self._run.observed:
+            # Told by hand, or of steps that another sampler counts: nothing else is under way.
+            self.lags, number = False, 0
         number = number or max(self._memory.step, self._run.observed + 1)
         if not self._memory.steps_per_epoch:
             self._set_averaging_window(-(-self._tree.n // len(idxs)))
