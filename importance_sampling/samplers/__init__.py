@@ -2,10 +2,10 @@
 
 from ..proposal import Kind, Pool, Proposal, StepRecord
 from ._auto import AutoSampler
+from ._conditional_start import ConditionalStartSampler
 from ._decorators import (
     AdaptiveAdditiveSmoothingSampler,
     AdditiveSmoothingSampler,
-    ConditionalStartSampler,
     PowerSmoothingSampler,
     SamplerDecorator,
 )

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..proposal import Pool, Proposal
 from ..protocols import Dataset, ScoringModel
-from ._decorators import ConditionalStartSampler
+from ._conditional_start import ConditionalStartSampler
 from ._pool import ModelSampler
 from .conditions import VarianceReductionCondition
 

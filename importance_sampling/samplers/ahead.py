@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,22 @@ _DRAWS_OR_LEARNS = {
 _LEARNS = {"observe", "update", "learn_scores"}
 
 
+def _holds(sampler: BaseSampler, statement: str, about: set[str]) -> bool:
+    """Whether what a class says of itself holds for a sampler that may be of a class below it.
+
+    Args:
+        sampler: the sampler.
+        statement: name of the method that says it.
+        about: names of the methods that it is about; a subclass that has its own says it anew.
+    """
+    for kind in type(sampler).__mro__:
+        if statement in vars(kind):
+            return True
+        if not about.isdisjoint(vars(kind)):
+            return False
+    return False
+
+
 def batches_ahead(sampler: BaseSampler, batch_size: int) -> int:
     """What a sampler says of itself; one where a subclass draws or learns in its own way.
 
@@ -29,12 +45,9 @@ def batches_ahead(sampler: BaseSampler, batch_size: int) -> int:
         sampler: the sampler.
         batch_size: int, number of examples of a uniform step.
     """
-    for kind in type(sampler).__mro__:
-        if "batches_ahead" in vars(kind):
-            return max(1, sampler.batches_ahead(batch_size))
-        if not _DRAWS_OR_LEARNS.isdisjoint(vars(kind)):
-            return 1
-    return 1
+    if not _holds(sampler, "batches_ahead", _DRAWS_OR_LEARNS):
+        return 1
+    return max(1, sampler.batches_ahead(batch_size))
 
 
 def settled_ahead(sampler: BaseSampler, batch_size: int) -> int:
@@ -44,12 +57,8 @@ def settled_ahead(sampler: BaseSampler, batch_size: int) -> int:
         sampler: the sampler.
         batch_size: int, number of examples of a uniform step.
     """
-    for kind in type(sampler).__mro__:
-        if "settled_ahead" in vars(kind):
-            return sampler.settled_ahead(batch_size)
-        if not (_DRAWS_OR_LEARNS | _LEARNS | {"batches_ahead"}).isdisjoint(vars(kind)):
-            return 0
-    return 0
+    about = _DRAWS_OR_LEARNS | _LEARNS | {"batches_ahead"}
+    return sampler.settled_ahead(batch_size) if _holds(sampler, "settled_ahead", about) else 0
 
 
 def observe_together(
@@ -62,13 +71,11 @@ def observe_together(
         steps: the steps, whose scores are known to be valid.
         before: called with each step before it is learnt from.
     """
-    for kind in type(sampler).__mro__:
-        if "observe_many" in vars(kind):
-            vars(kind)["observe_many"](sampler, steps, before)
-            return
-        if not _LEARNS.isdisjoint(vars(kind)):
-            break
-    observe_one_by_one(sampler, steps, before)
+    if _holds(sampler, "observe_many", _LEARNS):
+        many: Any = sampler
+        many.observe_many(steps, before)
+    else:
+        observe_one_by_one(sampler, steps, before)
 
 
 def observe_one_by_one(
