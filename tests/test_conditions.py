@@ -148,10 +148,11 @@ def test_uniform_draws_that_are_decided_together():
         pools = ModelSampler(dataset, BiasedReweightingPolicy(), scorer, large_batch=8, rng=0)
         return ConditionalStartSampler(pools, WarmupCondition(3), in_blocks=True)
 
-    # An eighth of a pass of 64 batches is decided at once, however soon the condition holds.
+    # An eighth of a pass of 64 batches is decided at once, however soon the condition holds, and
+    # the next by what was known when they began.
     one, ahead, by_score = made(), [], []
     draws, state = [], None
-    for i in range(10):
+    for i in range(18):
         ahead.append(batches_ahead(one, 4))
         proposal = one.propose(4)
         draws.append(proposal.idxs)
@@ -159,14 +160,18 @@ def test_uniform_draws_that_are_decided_together():
         observe(one, proposal, np.ones(4))
         if i == 4:
             state = one.state_dict()
-    assert ahead == [8, 7, 6, 5, 4, 3, 2, 1, 1, 1] and by_score == 8 * [False] + 2 * [True]
+    assert ahead == 2 * [8, 7, 6, 5, 4, 3, 2, 1] + [1, 1]
+    assert by_score == 16 * [False] + 2 * [True]
     # All at once they are the same ones.
     many = made()
-    together = many.propose_many(4, batches_ahead(many, 4))
-    for proposal in together:
-        observe(many, proposal, np.ones(4))
-    assert all(np.array_equal(p.idxs, idxs) for p, idxs in zip(together, draws[:8], strict=True))
-    assert np.array_equal(many.propose(4).idxs, draws[8])
+    together = []
+    for _ in range(2):
+        block = many.propose_many(4, batches_ahead(many, 4))
+        together += block
+        for proposal in block:
+            observe(many, proposal, np.ones(4))
+    assert all(np.array_equal(p.idxs, idxs) for p, idxs in zip(together, draws[:16], strict=True))
+    assert np.array_equal(many.propose(4).idxs, draws[16])
     # So they are after a resume in the middle.
     later = made()
     later.load_state_dict(state)
