@@ -250,7 +250,6 @@ class AutoSampler(BaseSampler):
             return self._history.propose_many_by_score(
                 batch_size,
                 count,
-                self._history.settled_ratio,
                 lambda: self._estimates.seconds_by_size(batch_size),
             )
         if self._history is not None and self._knows_all_examples:
@@ -283,7 +282,6 @@ class AutoSampler(BaseSampler):
         if strategy.kind is Kind.HISTORY and self._history is not None:
             return self._history.propose_by_score(
                 batch_size,
-                self._history.settled_ratio,
                 lambda: self._estimates.seconds_by_size(batch_size),
             )
         if strategy.kind is Kind.POOL:

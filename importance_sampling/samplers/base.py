@@ -308,9 +308,9 @@ class BaseSampler(Stateful):
         """How many of the `batches_ahead` are the same whatever steps under way turn out to be.
 
         They may be proposed, and go to the device, before any step that was proposed earlier was
-        observed, so that the device need not wait for the host. 0, unless a
-        sampler says otherwise; as `batches_ahead` it is said anew by a subclass that draws or
-        learns in another way.
+        observed, so that the device need not wait for the host. 0, unless a sampler says
+        otherwise; as `batches_ahead` it is said anew by a subclass that draws or learns in another
+        way.
 
         Args:
             batch_size: int, number of examples of a uniform step.

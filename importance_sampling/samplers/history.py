@@ -191,42 +191,38 @@ class HistoryMixtureSampler(StoredScoreSampler):
             self._begin_run_of_first_pass(batch_size, 1)
             proposal = self._draw(self._next_of_first_pass(batch_size), batch_size)
             return proposal.with_number(self.count_step())
-        size = self._next_size(batch_size, self.settled_ratio)
+        size = self._next_size(batch_size)
         self.refit_if_due(batch_size, size)
         return super().propose(size).with_number(self.count_step())
 
     def propose_by_score(
         self,
         batch_size: int,
-        ratio: float,
-        seconds: Callable[[], Mapping[int, float]] | None = None,
+        seconds: Callable[[], Mapping[int, float]],
     ) -> Proposal:
         """Draws a mini-batch by score, whether or not all examples were seen.
 
         Args:
             batch_size: int, the size of uniform batches.
-            ratio: float, of the second moments of uniform and weighted gradients.
             seconds: gives the measured times of a step by size; see `BatchSizer`.
         """
-        size = self._next_size(batch_size, ratio, seconds)
+        size = self._next_size(batch_size, seconds)
         return super().propose(size).with_number(self.count_step())
 
     def propose_many_by_score(
         self,
         batch_size: int,
         count: int,
-        ratio: float,
-        seconds: Callable[[], Mapping[int, float]] | None = None,
+        seconds: Callable[[], Mapping[int, float]],
     ) -> list[Proposal]:
         """As `propose_by_score`, several batches; there may be `batches_ahead`.
 
         Args:
             batch_size: int, the size of uniform batches.
             count: int, how many batches.
-            ratio: float, as for `propose_by_score`.
             seconds: as for `propose_by_score`.
         """
-        return self._propose_drawn(self._next_size(batch_size, ratio, seconds), count)
+        return self._propose_drawn(self._next_size(batch_size, seconds), count)
 
     def propose_many(self, batch_size: int, count: int) -> list[Proposal]:
         """Draws the next mini-batches; see `BaseSampler`.
@@ -243,7 +239,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
             self._first_pass -= count * batch_size
             proposals = self._propose_many_uniformly(batch_size, count)
             return [proposal.with_number(self.count_step()) for proposal in proposals]
-        size = self._next_size(batch_size, self.settled_ratio)
+        size = self._next_size(batch_size)
         self.refit_if_due(batch_size, size)
         return self._propose_drawn(size, count)
 
@@ -304,7 +300,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
         self._measures = False
 
     @property
-    def settled_ratio(self) -> float:
+    def _settled_ratio(self) -> float:
         """The ratio of second moments by which the size of the next run is chosen."""
         return self._run.ratio if self._lags else self._reduction.ratio
 
@@ -326,7 +322,6 @@ class HistoryMixtureSampler(StoredScoreSampler):
     def _next_size(
         self,
         batch_size: int,
-        ratio: float,
         seconds: Callable[[], Mapping[int, float]] | None = None,
     ) -> int:
         sizes = self.batch_sizes(batch_size)
@@ -335,7 +330,7 @@ class HistoryMixtureSampler(StoredScoreSampler):
             return self._drawn.size
         return self._sizer.choose(
             sizes,
-            ratio,
+            self._settled_ratio,
             self._at_once,
             seconds and seconds(),
         )
