@@ -57,6 +57,12 @@ ARMS: dict[str, Callable[[Any, Any, int], Any]] = {
     "pool, reused": lambda t, model, seed: t.ImportanceTraining(
         model, presample=8, reuse=4, resampling="systematic", seed=seed
     ),
+    "biased": lambda t, model, seed: t.BiasedImportanceTraining(
+        model, presample=384, forward_batch_size=384, seed=seed
+    ),
+    "approximate": lambda t, model, seed: t.ApproximateImportanceTraining(
+        model, presample=1024, seed=seed
+    ),
     "random subset": _random_subset,
     "constant variance": lambda t, model, seed: t.ConstantVarianceImportanceTraining(
         model, seed=seed
