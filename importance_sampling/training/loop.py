@@ -174,10 +174,11 @@ class Loop(Stepper):
     ) -> bool:
         """Runs one epoch; True if the data ended with it."""
         heard = anybody_hears_batches(callbacks)
-        # Other processes' parts of the metrics come with the step. Code of the user's may evaluate
-        # the model, which resets the metrics, before anybody reads them.
+        # Code of the user's may evaluate the model, which resets the metrics, before anybody reads
+        # them; what saves the state of several processes does not know whose parts are there.
         own = self._runs_own_code or self._is_watched(callbacks)
-        runtime.reads_logs = heard or own or self.processes is not None
+        saved = self.processes is not None and bool(self._own_callbacks)
+        runtime.reads_logs = heard or own or saved
         while not self._is_over(self.steps_of_epoch, steps):
             step = self.steps_of_epoch
             if exposed:
