@@ -1,4 +1,4 @@
-"""What pictures and tables call tasks and their errors."""
+"""What pictures and tables call tasks."""
 
 from __future__ import annotations
 
@@ -14,15 +14,9 @@ _TASKS = {
     "rare_positives": "one positive in a hundred",
     "image_field": "an image as a field",
 }
-_ERRORS = {"friedman": "mean absolute error"}
 
 
 def task_name(task: str, code: bool = False) -> str:
     """A task in words; names of the library's as code, where that is wanted."""
     words = _TASKS.get(task, task)
     return words if code else words.replace("`", "")
-
-
-def error_name(task: str) -> str:
-    """What the test error of a task is, with its unit."""
-    return _ERRORS.get(task, "test error (%)")

@@ -22,7 +22,6 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from _equal_time import before_the_end, equal_time
 from _summary import summary
 from _summary import table as same_epochs_table
 from _words import task_name
@@ -55,13 +54,6 @@ def _same_epochs(files: Files, options: dict[str, str]) -> Rows:
     rows = _chosen(summary(stored["runs"]), options)
     lines = [line for line in same_epochs_table(rows).splitlines() if line.startswith("| ")]
     return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
-
-
-def _equal_time(files: Files, options: dict[str, str]) -> Rows:
-    if "at" in options:
-        return before_the_end(files, float(options["at"]))
-    (stored,) = files.values()
-    return equal_time(_chosen(stored["summary"], options))
 
 
 def _gradient_quality(files: Files, options: dict[str, str]) -> Rows:
@@ -268,7 +260,6 @@ KINDS: dict[str, Callable[[Files, dict[str, str]], Rows]] = {
     "step_cost_stream": _stream_cost,
     "stored_scores": _stored_scores,
     "svrg_convergence": _svrg,
-    "time_to_accuracy": _equal_time,
 }
 
 
@@ -294,10 +285,9 @@ def make(what: str) -> str:
     """The table of a mark.
 
     Args:
-        what: str, `FILE; OPTION=VALUE; ...`. The options of `same_epochs*` and `time_to_accuracy*`
-            are `task`, `epochs` and `arms` (joined by `|`), of the latter `at`, too, a share of the
-            time before the end; of `gradient_quality` it is `part`. `made`, of files of any kind,
-            is how they were made.
+        what: str, `FILE; OPTION=VALUE; ...`. The options of `same_epochs*` are `task`, `epochs`
+            and `arms` (joined by `|`); of `gradient_quality` it is `part`. `made`, of files of any
+            kind, is how they were made.
 
     Returns:
         Markdown.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 # So many names are still read; of more, the one most alike is of use, if there is one.
@@ -18,7 +19,12 @@ def nearest(name: object, known: Iterable[str]) -> str:
         name: the name that was given.
         known: all names that there are.
     """
-    near = difflib.get_close_matches(str(name), list(known), n=1, cutoff=_ALIKE)
+    known = list(known)
+    near = difflib.get_close_matches(str(name), known, n=1, cutoff=_ALIKE)
+    if not near:
+        # A word of a longer name, if only one has it.
+        having = [other for other in known if str(name) in re.split("[-_]", other)]
+        near = having if len(having) == 1 else []
     return f" Did you mean {near[0]!r}?" if near else ""
 
 

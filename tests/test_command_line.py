@@ -76,6 +76,7 @@ def check_demo(result, folder, steps):
     assert len(starts) == 1  # the same network from the same weights
     assert content["settings"]["steps"] == steps
     assert {"date", "machine", "versions"} <= set(content["made"])
+    assert content["made"]["command"][:2] == ["importance-sampling", "demo"]
     assert content["made"]["versions"][content["settings"]["backend"]]
     for r in arms.values():
         assert r["steps"] == steps

@@ -98,6 +98,10 @@ def test_a_script_calls_itself_by_its_own_name(capsys):
         (("plt",), "There is no command 'plt'. Did you mean 'plot'?"),
         (("xyzzy",), "There is no command 'xyzzy'. Commands: demo, run, compare"),
         (("run", "small_nn"), "run: the following arguments are required: wrapper, sampler"),
+        (
+            ("run", "small_nn", "loss", "model", "predicted", "mnist", "x"),
+            "There is no wrapper 'loss'. Did you mean 'oracle-loss'?",
+        ),
         ((*RUN, "x", "--validate_evry", "3"), "no option '--validate_evry'. Did you mean '--val"),
         ((*RUN, "x", "--lr", "0.1"), "a hyper-parameter: --hyperparams 'lr=fVALUE'"),
         ((*RUN, "x", "--batch_size=128"), "a hyper-parameter: --hyperparams 'batch_size=i128'"),

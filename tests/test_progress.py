@@ -144,6 +144,34 @@ def test_the_bar_of_fit_fits_a_terminal_of_80_columns(monkeypatch):
 
 
 @exact
+@pytest.mark.one_backend("torch")
+@pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="compiled, they cost next to nothing"
+)
+def test_metrics_are_read_when_the_bar_draws_and_no_more(monkeypatch):
+    terminal, (x, y) = Terminal(), data(64)
+    monkeypatch.setattr(sys, "stdout", terminal)
+    model, read = adam_mlp(), []
+    result = keras.metrics.Mean.result
+    monkeypatch.setattr(keras.metrics.Mean, "result", lambda m: read.append(m.name) or result(m))
+    training = ImportanceTraining(model, tau_th=1e9, seed=0)
+
+    def reads(interval):
+        read.clear()
+        monkeypatch.setattr(_bar, "_INTERVAL", interval)
+        training.fit(x, y, batch_size=8, verbose=1)
+        return read.count("loss")
+
+    # The first call tries the model out.
+    training.fit(x, y, batch_size=8, verbose=0)
+    # The end of an epoch reads them, too.
+    assert reads(1e9) == 1
+    assert any(line.startswith("8/8") for line in terminal.drawn())
+    assert reads(0.0) == 8
+    assert any(re.match(r"7/8 .* loss \d", line) for line in terminal.drawn())
+
+
+@exact
 @pytest.mark.parametrize("columns", [40, 80, 200])
 @pytest.mark.parametrize("steps", [None, 1875])
 def test_what_matters_most_stays_where_there_is_little_room(monkeypatch, columns, steps):

@@ -124,6 +124,19 @@ def anybody_hears_batches(callbacks: keras.callbacks.CallbackList) -> bool:
     return any(_has_batch_hooks(callback) for callback in callbacks.callbacks)
 
 
+def only_bars(callbacks: keras.callbacks.CallbackList) -> list[Bar]:
+    """The bars, where nobody else hears of batches: they look at logs when they draw alone.
+
+    Args:
+        callbacks: those of the training.
+    """
+    if type(callbacks) is not keras.callbacks.CallbackList:
+        return []
+    hearing = [callback for callback in callbacks.callbacks if _has_batch_hooks(callback)]
+    bars = [callback for callback in hearing if type(callback) is Bar]
+    return bars if len(bars) == len(hearing) else []
+
+
 # Packages whose callbacks leave the training data as it is.
 _CHANGE_NO_DATA = {"keras", __name__.partition(".")[0]}
 

@@ -12,6 +12,7 @@ from .. import _interrupts
 from .._arrays import steps_per_pass
 from ..backend.base import Runtime
 from ..datasets import StreamEnded
+from ..model_wrappers._step_values import DeferredLogs
 from ..model_wrappers.model_state import load_model_state, model_state
 from ..model_wrappers.signals import is_heard
 from ..proposal import InvalidScores
@@ -24,6 +25,7 @@ from ._callbacks import (
     first_epoch,
     looks_at_batches,
     may_change_data,
+    only_bars,
     watches_batches,
 )
 from ._stepper import Stepper
@@ -173,7 +175,10 @@ class Loop(Stepper):
         runtime: Runtime,
     ) -> bool:
         """Runs one epoch; True if the data ended with it."""
-        heard = anybody_hears_batches(callbacks)
+        # A bar may read the logs when it draws, unless it would wait for the device then: Keras
+        # tells it in a thread of its own.
+        bars = [] if runtime.asynchronous else only_bars(callbacks)
+        heard = not bars and anybody_hears_batches(callbacks)
         # Code of the user's may evaluate the model, which resets the metrics, before anybody reads
         # them; what saves the state of several processes does not know whose parts are there.
         own = self._runs_own_code or self._is_watched(callbacks)
@@ -228,6 +233,8 @@ class Loop(Stepper):
             self.between_steps = True
             if heard:
                 callbacks.on_train_batch_end(step - 1, self._logs_of_step())
+            for bar in bars:
+                bar.on_train_batch_end(step - 1, DeferredLogs(self._logs_of_step))
             self._tell_own("on_train_batch_end", step - 1)
             if exposed:
                 agree_to_stop(self.processes, self.model)

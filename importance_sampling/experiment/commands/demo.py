@@ -213,7 +213,7 @@ def run_arm(
 
 
 def _made() -> dict[str, Any]:
-    """When, on what machine and with what the figures were made."""
+    """When, on what machine, with what and by which command the figures were made."""
     names = ("keras", keras.backend.backend(), "numpy")
     # Those that this process may use; not every system can tell.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -225,6 +225,7 @@ def _made() -> dict[str, Any]:
             "importance_sampling": __version__,
             **{name: version(name) for name in names},
         },
+        "command": ["importance-sampling", *sys.argv[1:]],
     }
 
 
