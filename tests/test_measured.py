@@ -209,6 +209,24 @@ def test_auto_is_not_alarmed_by_a_single_batch():
     assert [c["kind"] for c in sampler.choices] == ["history"]
 
 
+def test_auto_comes_back_when_a_surprise_is_an_epoch_old():
+    """One uniform batch in eight is looked at, and stands for all eight where it is averaged."""
+    scores = np.random.default_rng(0).exponential(size=12_000) ** 3 + 1e-3
+    seconds = {"uniform": 1.0, "history": 1.0, "batch": 3.0}
+    sampler = auto(scores)
+    assert drive(sampler, scores, 1250, seconds)[-200:] == 200 * ["history"]
+    for _ in range(20):
+        # Thought to be easy, and all but that.
+        draw = sampler.sample(BATCH)
+        surprise = scores[draw[0]].copy()
+        surprise[draw.importance_weights.argmax()] = 20 * np.sqrt(np.mean(scores**2))
+        observe(sampler, draw, surprise, 1.0)
+    assert drive(sampler, scores, 620, seconds)[-10:] == 10 * ["uniform"]
+    # Three epochs later it has a twentieth of its weight.
+    assert drive(sampler, scores, 1900, seconds)[-10:] == 10 * ["history"]
+    assert [c["kind"] for c in sampler.choices] == ["history", "uniform", "history"]
+
+
 def test_auto_tries_no_pool_when_there_is_no_time_for_it():
     sampler = auto(SKEWED, steps=300)
     drive(sampler, SKEWED, 300, {"uniform": 1.0, "history": 50.0, "batch": 0.001})

@@ -4,7 +4,8 @@ Each process computes its share of the rows of the batch. The mean gradient of i
 n_r / n, so that the sum over the processes is the gradient of the batch of n, and what regularizers
 add to it counts once. It is summed where the model's optimizer is given the gradient, as a
 `CorrectedStep` corrects it there. What metrics have added up, the statistics of normalizations and
-the scores follow in one exchange when the step is over, so that then every process holds the same.
+the scores are sent together when the step is over, and waited for when somebody looks at them or
+the next pass needs them: then every process holds the same.
 """
 
 from __future__ import annotations

@@ -189,6 +189,11 @@ class AutoSampler(BaseSampler):
         return n is not None and self._seen >= n
 
     @property
+    def _reads_few(self) -> bool:
+        """Whether the scores of most uniform steps are not read."""
+        return self._phase is not Phase.WARMUP
+
+    @property
     def _was_all_scored(self) -> bool:
         """The same of what was observed, which several steps in a call are after they are drawn."""
         n = self._indices.n
@@ -303,9 +308,7 @@ class AutoSampler(BaseSampler):
 
     def _uniform_batch(self, idxs: np.ndarray, rows: tuple[Any, ...]) -> Proposal:
         self._seen += len(idxs)
-        reads_scores = self._phase is Phase.WARMUP or (
-            self._step % _LOOK == 0 and not self.times_step
-        )
+        reads_scores = not self._reads_few or (self._step % _LOOK == 0 and not self.times_step)
         return self._numbered(self._uniform_proposal(idxs, rows, reads_scores))
 
     @property
@@ -355,7 +358,10 @@ class AutoSampler(BaseSampler):
             would_be = proposal.importance_weights
         elif self._history is not None and self._was_all_scored:
             would_be = self._history.weights_of(proposal.idxs)
-        self._estimates.add_scores(proposal, step.scores, would_be)
+        # Of chosen uniform steps this one in so many is read, so that averages forget at the pace
+        # of training: one surprise would keep the history out for epochs.
+        stands_for = _LOOK if proposal.kind is Kind.UNIFORM and self._reads_few else 1
+        self._estimates.add_scores(proposal, step.scores, would_be, stands_for)
         if self._history is not None:
             self._history.learn_of(proposal, step.scores)
             self._scored += len(proposal.idxs)

@@ -10,7 +10,7 @@ from .._state import Stateful
 from ..proposal import Kind, Proposal, StepRecord
 from .batch_size import BatchSizer
 from .step_times import ENOUGH, StepTimes
-from .variance import IdealReduction, MeasuredReduction, momentum_over
+from .variance import FEWEST, IdealReduction, MeasuredReduction, momentum_over
 
 
 class Strategy(NamedTuple):
@@ -91,7 +91,11 @@ class StrategyEstimates(Stateful):
         self.set_averaging_window(self._window)
 
     def add_scores(
-        self, proposal: Proposal, scores: np.ndarray, would_be: np.ndarray | None
+        self,
+        proposal: Proposal,
+        scores: np.ndarray,
+        would_be: np.ndarray | None,
+        batches: int = 1,
     ) -> None:
         """Learns from the scores of a batch.
 
@@ -100,12 +104,15 @@ class StrategyEstimates(Stateful):
             scores: `(b,)` scores of the training pass.
             would_be: `(b,)` the weights that the history would have given; None if it does not
                 know all examples yet.
+            batches: int, how many it stands for, of which the others' scores were not read.
         """
         weights = proposal.importance_weights
-        self.ideal.add(weights, scores)
+        # Averages are over an epoch, and of enough batches that were looked at.
+        batches = max(1, min(batches, self._window // FEWEST))
+        self.ideal.add(weights, scores, batches)
         if would_be is not None:
             # What its probabilities give, or would have given, on what was drawn anyway.
-            self.stored.add(weights, scores, would_be)
+            self.stored.add(weights, scores, would_be, batches)
 
     @staticmethod
     def moments(weights: np.ndarray, scores: np.ndarray) -> list[tuple[float, ...]]:

@@ -36,10 +36,16 @@ class MovingAverage(Stateful):
         """The present average; 0.0 before the first value."""
         return self._sum / self._weight if self._weight else 0.0
 
-    def add(self, value: SupportsFloat) -> None:
-        """Averages a value in."""
-        self._sum = self.momentum * self._sum + (1 - self.momentum) * float(value)
-        self._weight = self.momentum * self._weight + (1 - self.momentum)
+    def add(self, value: SupportsFloat, times: int = 1) -> None:
+        """Averages a value in.
+
+        Args:
+            value: a number.
+            times: int, how often: where it stands for others that nobody looked at.
+        """
+        momentum = self.momentum**times
+        self._sum = momentum * self._sum + (1 - momentum) * float(value)
+        self._weight = momentum * self._weight + (1 - momentum)
 
 
 def _mean(values: np.ndarray) -> Any:
@@ -71,6 +77,10 @@ def variance_reduction(scores: np.ndarray) -> float | np.ndarray:
     return np.where(total > 0, tau, 1.0)[()]
 
 
+# Batches that an average is made of, at least.
+FEWEST = 50
+
+
 def momentum_over(batches: int) -> float:
     """The momentum of an average over an epoch of so many batches, within 50 to 5000 of them.
 
@@ -80,7 +90,7 @@ def momentum_over(batches: int) -> float:
     Args:
         batches: int, batches per epoch; 0 if that is not known.
     """
-    return 1.0 - 1.0 / float(np.clip(batches, 50, 5000))
+    return 1.0 - 1.0 / float(np.clip(batches, FEWEST, 5000))
 
 
 class MeasuredReduction(Stateful):
@@ -107,7 +117,11 @@ class MeasuredReduction(Stateful):
         self._uniform.momentum = self._weighted.momentum = momentum
 
     def add(
-        self, weights: np.ndarray, scores: np.ndarray, would_be: np.ndarray | None = None
+        self,
+        weights: np.ndarray,
+        scores: np.ndarray,
+        would_be: np.ndarray | None = None,
+        batches: int = 1,
     ) -> None:
         """Learns from a batch.
 
@@ -116,8 +130,9 @@ class MeasuredReduction(Stateful):
             scores: `(b,)` the scores of the training pass.
             would_be: `(b,)` weights 1/(N p) of another draw, to measure that one on what this
                 one drew. Defaults to `weights`.
+            batches: int, how many it stands for, of which the others were not looked at.
         """
-        self.add_moments(*self.moments(weights, scores, would_be))
+        self.add_moments(*self.moments(weights, scores, would_be), batches)
 
     @staticmethod
     def moments(
@@ -136,15 +151,18 @@ class MeasuredReduction(Stateful):
         squares = weights * np.asarray(scores, np.float64) ** 2
         return _mean(squares), _mean(squares * (weights if would_be is None else would_be))
 
-    def add_moments(self, uniform: SupportsFloat, weighted: SupportsFloat) -> None:
+    def add_moments(
+        self, uniform: SupportsFloat, weighted: SupportsFloat, batches: int = 1
+    ) -> None:
         """Learns from a batch of which `moments` were taken.
 
         Args:
             uniform: the second moment of a uniform draw.
             weighted: that of the weighted one.
+            batches: int, how many it stands for.
         """
-        self._uniform.add(uniform)
-        self._weighted.add(weighted)
+        self._uniform.add(uniform, batches)
+        self._weighted.add(weighted, batches)
 
     @property
     def ratio(self) -> float:
@@ -177,14 +195,15 @@ class IdealReduction(Stateful):
         """Changes how fast the past is forgotten."""
         self._mean.momentum = self._square.momentum = momentum
 
-    def add(self, weights: np.ndarray, scores: np.ndarray) -> None:
+    def add(self, weights: np.ndarray, scores: np.ndarray, batches: int = 1) -> None:
         """Learns from a batch.
 
         Args:
             weights: `(b,)` weights 1/(N p); ones if it was drawn uniformly.
             scores: `(b,)` its scores.
+            batches: int, how many it stands for, of which the others were not looked at.
         """
-        self.add_moments(*self.moments(weights, scores))
+        self.add_moments(*self.moments(weights, scores), batches)
 
     @staticmethod
     def moments(weights: np.ndarray, scores: np.ndarray) -> tuple[Any, Any]:
@@ -200,15 +219,16 @@ class IdealReduction(Stateful):
         weighted = weights * scores
         return _mean(weighted), _mean(weighted * scores)
 
-    def add_moments(self, mean: SupportsFloat, square: SupportsFloat) -> None:
+    def add_moments(self, mean: SupportsFloat, square: SupportsFloat, batches: int = 1) -> None:
         """Learns from a batch of which `moments` were taken.
 
         Args:
             mean: the first moment.
             square: the second one.
+            batches: int, how many it stands for.
         """
-        self._mean.add(mean)
-        self._square.add(square)
+        self._mean.add(mean, batches)
+        self._square.add(square, batches)
 
     @property
     def value(self) -> float:
