@@ -10,6 +10,8 @@ from typing import Any
 from _arms import SAME_NOISE, SMALLER, TOGETHER, UNIFORM
 from _words import task_name
 
+# Every epoch of theirs takes as long.
+_BY_KERAS = (UNIFORM, SMALLER, TOGETHER)
 # What pictures show: the recommended way, what it chooses, and the two controls.
 _DRAWN = ("auto", SAME_NOISE, SMALLER, TOGETHER)
 _BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
@@ -39,6 +41,37 @@ def interval(values: list[float]) -> tuple[float, float | None]:
     return mean, factor * statistics.stdev(values) / math.sqrt(len(values))
 
 
+def steady_seconds(run: dict[str, Any]) -> float:
+    """What a run took; one of Keras' own `fit` without its stalls.
+
+    On TensorFlow `model.fit` has single epochs that take several times as long as the others, with
+    no more work of the processor, where other processes took turns before them. All its epochs are
+    alike, so that their median tells what they take. Epochs by the library are not, and are added
+    up.
+
+    Args:
+        run: as `run_one` returned it; older ones have no times of epochs.
+    """
+    epochs = run.get("epoch_seconds")
+    if run["arm"] not in _BY_KERAS or not epochs:
+        return run["seconds"]
+    return statistics.median(epochs) * run["uniform_steps"] * len(epochs) / run["steps"]
+
+
+def _time(run: dict[str, Any], uniform: dict[str, Any] | None) -> float:
+    """The time relative to that of `model.fit` in the same turns.
+
+    Args:
+        run: of any arm.
+        uniform: that of `model.fit` with the same seed, if the file has one.
+    """
+    together = uniform is not None and uniform["seconds"] == run["uniform_seconds"]
+    if uniform is not None and (together or run["arm"] == SMALLER):
+        # The control runs right after the others, in turns with a part of another `model.fit`.
+        return steady_seconds(run) / steady_seconds(uniform)
+    return steady_seconds(run) / run["uniform_seconds"]
+
+
 def summary(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """A row per backend, task, epochs and arm."""
     names = ("backend", "task", "epochs", "arm")
@@ -54,8 +87,8 @@ def summary(runs: list[dict[str, Any]]) -> list[dict[str, Any]]:
         row |= {"seeds": len(found), "error": found[0]["error"]}
         epochs = row["epochs"]
         columns = {
-            "seconds": [run["seconds"] for run in found],
-            "time": [run["seconds"] / run["uniform_seconds"] for run in found],
+            "seconds": [steady_seconds(run) for run in found],
+            "time": [_time(run, uniform.get(run["seed"])) for run in found],
             "compile_seconds": [run["compile_seconds"] for run in found],
             "examples": [run["examples"] / run["epoch_examples"] for run in found],
             "examples_relative": [

@@ -53,7 +53,9 @@ def _same_epochs(files: Files, options: dict[str, str]) -> Rows:
     (stored,) = files.values()
     rows = _chosen(summary(stored["runs"]), options)
     lines = [line for line in same_epochs_table(rows).splitlines() if line.startswith("| ")]
-    return [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines]
+    kept = [i for i, name in enumerate(cells[0]) if name != options.get("without")]
+    return [[line[i] for i in kept] for line in cells]
 
 
 def _gradient_quality(files: Files, options: dict[str, str]) -> Rows:
@@ -247,6 +249,7 @@ def _made(files: Files, options: dict[str, str]) -> Rows:
 # By the beginning of a file's name; the longest that fits counts.
 KINDS: dict[str, Callable[[Files, dict[str, str]], Rows]] = {
     "demo": _demo,
+    "every_way": _same_epochs,
     "exact_norms": _exact_norms,
     "gradient_quality": _gradient_quality,
     "history_noise": _history_noise,
@@ -260,6 +263,7 @@ KINDS: dict[str, Callable[[Files, dict[str, str]], Rows]] = {
     "step_cost_stream": _stream_cost,
     "stored_scores": _stored_scores,
     "svrg_convergence": _svrg,
+    "whole_batches": _same_epochs,
 }
 
 
@@ -285,8 +289,8 @@ def make(what: str) -> str:
     """The table of a mark.
 
     Args:
-        what: str, `FILE; OPTION=VALUE; ...`. The options of `same_epochs*` are `task`, `epochs`
-            and `arms` (joined by `|`); of `gradient_quality` it is `part`. `made`, of files of any
+        what: str, `FILE; OPTION=VALUE; ...`. The options of runs of `time_to_accuracy.py` are
+            `task`, `epochs`, `arms` (joined by `|`) and `without`, a column to leave out; of `gradient_quality` it is `part`. `made`, of files of any
             kind, is how they were made.
 
     Returns:

@@ -21,7 +21,7 @@ def nearest(name: object, known: Iterable[str]) -> str:
     """
     known = list(known)
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=_ALIKE)
-    if not near:
+    if not near and name:
         # A word of a longer name, if only one has it.
         having = [other for other in known if str(name) in re.split("[-_]", other)]
         near = having if len(having) == 1 else []

@@ -47,26 +47,6 @@ def test_two_processes_do_as_one(found):
     assert all(apart < 1e-5 for apart in ways.values()), ways
 
 
-def test_steps_that_nobody_looks_at_do_not_wait_for_the_other_process(found):
-    unwatched = found["unwatched"]
-    # What metrics add up in a step is the same to the last digit but one.
-    assert all(apart < 1e-6 for apart, _, _ in unwatched.values()), unwatched
-    for way in ("gnorm", "batch sizes"):
-        _, waits, steps = unwatched[way]
-        # At the ends of two epochs.
-        assert waits == 2 < steps
-    # Moving statistics enter the next pass.
-    _, waits, steps = unwatched["normalized"]
-    assert waits == steps
-
-
-def test_metrics_are_whole_where_a_training_breaks_off(found):
-    waiting, mine, other = found["left"]
-    assert waiting and mine == other
-    # Losses and accuracies of nine rows.
-    assert mine.count(9.0) == 2
-
-
 def test_each_reads_its_own_rows(found):
     alone, *both = found["rows read"]
     # Six steps of a pool of 32, of which 16 are trained on; a few rows are looked at beforehand.

@@ -144,6 +144,30 @@ def test_the_bar_of_fit_fits_a_terminal_of_80_columns(monkeypatch):
 
 
 @exact
+def test_what_a_step_of_the_users_own_logs_is_shown_as_far_as_it_is_numbers(monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr(_bar, "_INTERVAL", 0.0)
+
+    class Guide(keras.Sequential):
+        """Keras' guide returns the compiled metrics as a dictionary."""
+
+        def compute_metrics(self, x, y, y_pred, sample_weight=None):
+            super().compute_metrics(x, y, y_pred, sample_weight)
+            return {metric.name: metric.result() for metric in self.metrics}
+
+    model = Guide([keras.Input((4,)), keras.layers.Dense(3, activation="softmax")])
+    # One number for each class.
+    model.compile("sgd", "categorical_crossentropy", metrics=["accuracy", keras.metrics.F1Score()])
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(32, 4)).astype("float32"), np.eye(3)[rng.integers(0, 3, 32)]
+    ImportanceTraining(model, tau_th=1e9, seed=0).fit(x, y, batch_size=8, verbose=1)
+    drawn = [line for line in terminal.drawn() if "/4 " in line]
+    assert drawn and all(re.search(r" accuracy 0\.\d{4}", line) for line in drawn[1:])
+    assert "f1" not in terminal.getvalue()
+
+
+@exact
 @pytest.mark.one_backend("torch")
 @pytest.mark.skipif(
     keras.backend.backend() != "torch", reason="compiled, they cost next to nothing"

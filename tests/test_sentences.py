@@ -37,8 +37,15 @@ def _same(task, arm):
     return _row(name, arm, task=task)
 
 
-def _equal(task, arm, name="time_to_accuracy_tasks", **options):
-    return _row(name, arm, task=task, **options)
+def _whole(task, arm):
+    """Of the runs with whole batches."""
+    name = "same_epochs_small_cnn_5" if task == "mnist_small_cnn" else "whole_batches"
+    return _row(name, arm, task=task)
+
+
+def _way(arm):
+    """Of the table of every way to train."""
+    return _row("every_way", arm)
 
 
 _WORDS = {1: "one", 2: "two", 3: "three", 5: "five"}
@@ -84,14 +91,14 @@ def _readme():
     # Lower in the mean, and the control higher, of two seeds each.
     assert all(row["minus_uniform"] < 0 and row["seeds"] == 2 for row in noise)
     assert all(_same(task, "uniform, smaller batch")["minus_uniform"] > 0 for task in rare)
-    cnn = {
-        a: _equal("mnist_small_cnn", a, "time_to_accuracy_small_cnn") for a in ("auto", "uniform")
-    }
-    ratio = cnn["auto"]["train_loss"] / cnn["uniform"]["train_loss"]
-    yield f"ended at **{ratio:.2f}** of uniform training's"
-    assert cnn["auto"]["test_error"] >= cnn["uniform"]["test_error"]
-    ratio = cnn["auto"]["test_loss"] / cnn["uniform"]["test_loss"]
-    yield f"test loss **{ratio:.1f}** times as high"
+    whole = _whole("friedman", "auto, full batch")
+    half = whole["minus_uniform_ci"]
+    fit = _whole("friedman", "model.fit")
+    yield f"lower by **{-whole['minus_uniform']:.3f}** ± {half:.3f} of {fit['test_error']:.3f}"
+    assert whole["seeds"] == 3 and half < -whole["minus_uniform"]
+    history, fit = (_way(arm) for arm in ("history", "model.fit"))
+    yield f"the training loss ended at **{history['train_loss'] / fit['train_loss']:.2f}** of"
+    yield f"and the test error {history['minus_uniform']:.2f} points above it"
     control = _same("mnist_conv16", "uniform, smaller batch")
     assert abs(control["minus_uniform"]) < control["minus_uniform_ci"]
     yield f"took **{control['time']:.2f}** of the time, for the same test error"
@@ -130,7 +137,7 @@ def _install():
 
 def _results():
     yield from _results_of_the_same_epochs()
-    yield from _results_at_equal_time()
+    yield from _results_with_whole_batches()
     yield from _conclusions()
 
 
@@ -222,67 +229,39 @@ def _results_of_the_same_epochs():
     yield f"took {1000 * per_step:.1f} ms on this machine"
 
 
-def _results_at_equal_time():
-    name = "time_to_accuracy_small_cnn"
-    cnn = {a: _equal("mnist_small_cnn", a, name) for a in ("auto", "uniform")}
-    assert f"{cnn['auto']['train_loss'] / cnn['uniform']['train_loss']:.1f}" == "0.2"
-    yield "The training loss ends at a fifth of uniform training's"
-    pairs = zip(
-        *(_runs(name, "mnist_small_cnn", a, "test_error") for a in ("auto", "uniform")), strict=True
-    )
-    assert [auto > uniform for auto, uniform in pairs].count(True) == 4
-    yield "the test error ends a little above it, four times out of five"
-    yield f"where a step takes 50 ms ({cnn['auto']['cost']:.2f})"
-    cost = {t: 100 * _equal(t, "auto")["cost"] - 100 for t in ("next_character", "mnist_mlp")}
-    text, images = cost.values()
-    yield f"{text:.0f} % at 3 ms with small rows, {images:.0f} % at 3 ms with rows of 784"
-    small = [100 * _equal(t, "auto")["cost"] - 100 for t in ("friedman", "canevet")]
-    yield f"{min(small):.0f} to {max(small):.0f} % where a step takes a millisecond"
-    tasks = ("mnist_mlp", "friedman", "canevet", "next_character")
-    half = {task: _equal(task, "history k=0.5") for task in tasks}
-    most = max(row["cost"] for row in half.values())
-    yield f"(with `k=0.5`, which goes on drawing by score, up to {100 * most - 100:.0f} %)"
+def _results_with_whole_batches():
+    for task, unit in (("friedman", ""), ("canevet", " points")):
+        auto, half = (_whole(task, arm) for arm in ("auto, full batch", "history, k=0.5"))
+        errors = [f"{-r['minus_uniform']:.2f} ± {r['minus_uniform_ci']:.2f}" for r in (auto, half)]
+        yield f"by {errors[0]}{unit} with auto, by {errors[1]} with `k=0.5`"
+    friedman = [_whole("friedman", arm) for arm in ("auto, full batch", "history, k=0.5")]
+    uniform = _whole("friedman", "model.fit")
+    losses = [row["test_loss"] / uniform["test_loss"] for row in friedman]
+    yield f"test loss is {losses[0]:.2f} and {losses[1]:.2f} of uniform training's"
+    text = [_whole("next_character", a) for a in ("auto, full batch", "history, k=0.5")]
+    assert text[0]["minus_uniform_ci"] > abs(text[0]["minus_uniform"])
+    yield f"`k=0.5` ended {text[1]['minus_uniform']:.1f} ± {text[1]['minus_uniform_ci']:.1f} points"
+    name, task, arm = "same_epochs_small_cnn_5", "mnist_small_cnn", "auto, full batch"
+    drawn = sorted(zip(*(_runs(name, task, arm, w) for w in ("train_loss", "seed")), strict=True))
+    losses = [loss / _row(name, "model.fit")["train_loss"] for loss, _ in drawn]
+    yield "ended at " + ", ".join(f"{loss:.2f}" for loss in losses[:-1]) + f" and {losses[-1]:.2f}"
+    cnn, uniform = (_whole(task, a) for a in (arm, "model.fit"))
+    yield f"its test loss at {cnn['test_loss'] / uniform['test_loss']:.1f} times"
+    yield f"{cnn['minus_uniform']:.2f} ± {cnn['minus_uniform_ci']:.2f} points above it"
+    assert cnn["seeds"] == 3
 
 
 def _conclusions():
-    mlp = {a: _equal("mnist_mlp", a)["train_loss"] for a in ("auto", "uniform")}
-    assert abs(mlp["auto"] / mlp["uniform"] - 1 / 3) < 0.05
-    yield "to a fifth (`small_cnn`) or a third (512-512) in the same time"
-    pairs = [
-        [_equal(task, arm, *name) for arm in ("auto", "uniform")]
-        for task, *name in (("mnist_small_cnn", "time_to_accuracy_small_cnn"), ("mnist_mlp",))
-    ]
-    ratios = [auto["test_loss"] / uniform["test_loss"] for auto, uniform in pairs]
-    assert min(ratios) > 1 and f"{ratios[0]:.1f}" == "1.5"
-    yield "of `small_cnn` one and a half times uniform training's"
-    long = _equal("friedman", "auto", "time_to_accuracy_budgets", epochs=20.0)
-    uniform = _equal("friedman", "uniform", "time_to_accuracy_budgets", epochs=20.0)
-    assert abs(long["train_loss"] / uniform["train_loss"] - 3 / 4) < 0.02
-    yield "Friedman's in 20 epochs is a quarter lower"
-    half = long["against_uniform_ci"]
-    yield f"by {-long['against_uniform']:.3f} ± {half:.3f} of {uniform['test_error']:.3f}"
-    assert abs(long["time_to_uniform"] - 2 / 3) < 0.02
-    yield "uniform's error reached in two thirds of the time"
-    # "On all other tasks and budgets within the interval; on MNIST all means are above it"
-    for path in RESULTS.glob("time_to_accuracy_*.json"):
-        for row in json.loads(path.read_text())["summary"]:
-            if row["arm"] != "auto":
-                continue
-            if row["against_uniform_ci"] is not None and row["epochs"] != 20.0:
-                assert abs(row["against_uniform"]) < row["against_uniform_ci"], row
-            if row["task"].startswith("mnist"):
-                assert row["against_uniform"] > 0, row
-    hard = _equal("canevet", "history k=0.5")
-    yield f"{-hard['against_uniform']:.2f} ± {hard['against_uniform_ci']:.2f} less"
-    worse = [_equal(task, "history k=0.5") for task in ("friedman", "next_character", "mnist_mlp")]
-    assert all(row["against_uniform"] > row["against_uniform_ci"] for row in worse)
-    assert hard["against_uniform"] < -hard["against_uniform_ci"]
-    yield "(MNIST): all beyond the interval"
-    arms = json.loads((RESULTS / "time_to_accuracy_arms.json").read_text())["summary"]
-    assert min(arms, key=_train_loss)["arm"] == "pool, reused"
-    pools = [r for r in arms if r["arm"] in ("pool", "pool, measured")]
-    assert len(pools) == 2 and all(row["against_uniform"] > 0 for row in pools)
-    yield "did not pay at equal time; a pool of eight batches for four steps had the lowest"
+    fit, history, half = (_way(arm) for arm in ("model.fit", "history", "history, k=0.5"))
+    losses = [row["train_loss"] / fit["train_loss"] for row in (history, half)]
+    yield f"to {losses[0]:.2f} of uniform training's (512-512; {losses[1]:.2f} with `k=0.5`)"
+    pool, reused = (_way(arm) for arm in ("pool", "pool, reused"))
+    yield f"took {pool['time'] / history['time']:.1f} times as long as the history's"
+    rows = json.loads((RESULTS / "every_way.json").read_text())["summary"]
+    assert min(rows, key=_train_loss)["arm"] == "pool, reused"
+    assert fit["train_loss"] > history["train_loss"] > pool["train_loss"] > reused["train_loss"]
+    # "On MNIST every way to draw by score ends above uniform training's test error"
+    assert all(row["minus_uniform"] > 0 for row in rows if "model.fit" not in row["arm"])
 
 
 def _train_loss(row):
@@ -299,8 +278,8 @@ def _choosing():
     rows = [row for file in files for row in json.loads(file.read_text())["summary"]]
     most = max(row["time"] for row in rows if row["arm"] == "auto")
     yield f"trained to their end it took at most {most:.2f} of the time of `model.fit`"
-    most = max(_equal(task, "auto")["cost"] for task in ("friedman", "canevet", "mnist_mlp"))
-    yield f"up to {100 * most - 100:.0f} % more for a step"
+    whole = [_whole(task, "auto, full batch")["time"] for task in ("friedman", "canevet")]
+    yield f"it took {whole[0]:.2f} and {whole[1]:.2f} of the time"
     streams = [
         json.loads((RESULTS / f"step_cost_stream_{backend}.json").read_text())[0]
         for backend in ("tensorflow", "jax", "torch")
@@ -387,10 +366,14 @@ def _limits():
 
 
 def _history_card():
-    friedman, plane = (_equal(task, "history k=0.5") for task in ("friedman", "canevet"))
-    yield f"steps took {friedman['cost']:.2f} (Friedman's function)"
-    yield f"and {plane['cost']:.2f} (points in the plane) of the time of uniform ones"
-    assert friedman["ms"] < 1.5 and plane["ms"] < 1
+    dense = json.loads((RESULTS / "step_cost_dense_jax.json").read_text())
+    alone = [row["history / fit"] for row in dense]
+    yield f"took {min(alone):.2f} to {max(alone):.2f} times as long as those of `model.fit`"
+    friedman = [_whole("friedman", a) for a in ("history, k=0.5", "model.fit")]
+    ratio = friedman[0]["train_loss"] / friedman[1]["train_loss"]
+    yield f"ended at {ratio:.2f} of uniform training's training loss"
+    losses = [_way(arm)["train_loss"] for arm in ("history", "model.fit")]
+    yield f"with {losses[0] / losses[1]:.2f} of its training loss"
     runs = json.loads((RESULTS / "history_noise.json").read_text())["runs"]
     epochs = [row for run in runs for row in run["epochs"]]
     assert max(row["largest"] for row in epochs if row["drawn"] > 1000) > 0.9
@@ -406,17 +389,31 @@ def _history_card():
 
 
 def _approximate_card():
-    cost = _equal("mnist_mlp", "approximate", "time_to_accuracy_arms")["cost"]
-    assert abs(1 - 1 / cost - 0.8) < 0.01
-    yield "the LSTM costs four fifths of the time"
+    lstm, history = (_way(arm) for arm in ("approximate", "history"))
+    yield f"steps took {lstm['time'] / history['time']:.1f} times as long as the history's"
+    assert lstm["train_loss"] > _way("model.fit")["train_loss"]
 
 
 def _robust_card():
-    names = ("history", "robust")
-    history, robust = (_equal("mnist_mlp", name, "time_to_accuracy_arms") for name in names)
-    assert robust["train_loss"] > history["train_loss"]
-    assert robust["test_error"] < history["test_error"] and robust["cost"] > history["cost"]
-    yield "its training loss ended higher than the history's, its test error lower"
+    history, robust = (_way(arm) for arm in ("history", "robust"))
+    assert abs(robust["time"] / history["time"] - 1) < 0.1
+    assert robust["test_error"] > history["test_error"]
+    yield "took about as long as the history and ended with a higher test error"
+
+
+def _other_cards():
+    """What the cards of biased, constant time and constant variance say."""
+    fit = _way("model.fit")
+    for card, arm in (
+        ("biased", "biased"),
+        ("constant-time", "constant time"),
+        ("constant-variance", "constant variance"),
+    ):
+        row = _way(arm)
+        share = f"{row['train_loss'] / fit['train_loss']:.2f} of uniform training's training loss"
+        yield card, share
+        if arm != "biased":
+            yield card, f"on {row['examples_relative']:.2f} of the examples"
 
 
 SENTENCES = {
@@ -440,6 +437,12 @@ def test_figures_in_sentences(page):
     text = " ".join((ROOT / page).read_text().split())
     told = list(SENTENCES[page]())
     assert told and not [sentence for sentence in told if sentence not in text]
+
+
+def test_figures_of_the_other_cards():
+    for card, sentence in _other_cards():
+        text = " ".join((ROOT / "docs" / "methods" / f"{card}.md").read_text().split())
+        assert sentence in text, (card, sentence)
 
 
 def test_bytes_for_each_example_are_those_of_the_cards():

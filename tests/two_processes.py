@@ -4,7 +4,6 @@ Forked from one process that has loaded all. The first computes alone what both 
 Its argument is a folder to write in; `CI_FULL=1` tries every way to train.
 """
 
-import contextlib
 import json
 import os
 import random
@@ -25,7 +24,6 @@ from spread import full
 from importance_sampling import model_wrappers, reweighting
 from importance_sampling import training as trainings
 from importance_sampling.datasets import IndexedExamples
-from importance_sampling.model_wrappers import _parts
 from importance_sampling.proposal import Kind, Proposal
 
 # The last batch of a pass has one row, so that one of the processes has none.
@@ -207,18 +205,6 @@ MORE = {
 }
 
 
-def normalized():
-    seed()
-    hidden = [layers.Dense(16), layers.BatchNormalization(momentum=0.5)]
-    net = keras.Sequential([keras.Input((8,)), *hidden, layers.Dense(4, activation="softmax")])
-    net.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
-    return net
-
-
-# Every process normalizes its part by itself: others than one.
-IN_PARTS = {
-    "normalized": (normalized, lambda net: trainings.HistoryImportanceTraining(net, seed=1), LABELS)
-}
 # Draws depend on measured times: the same in both processes, but others than in one.
 MEASURED = {
     "auto": (one_output, lambda net: trainings.ImportanceTraining(net, "auto", seed=1), LABELS),
@@ -233,10 +219,8 @@ MEASURED = {
 class Run:
     """A training and what became of it."""
 
-    def __init__(
-        self, way, epochs=2, callbacks=(), load=None, save=None, watched=True, **arguments
-    ):
-        network, make, rows = (WAYS | MORE | MEASURED | IN_PARTS)[way]
+    def __init__(self, way, epochs=2, callbacks=(), load=None, save=None, **arguments):
+        network, make, rows = (WAYS | MORE | MEASURED)[way]
         self.net, self.drawn = network(), []
         self.training = make(self.net)
         if load:
@@ -247,15 +231,12 @@ class Run:
             epochs=epochs,
             verbose=0,
             callbacks=list(callbacks),
-            on_sample=self.note if watched else None,
+            on_sample=lambda sampler, idxs, w, scores: self.drawn.append(idxs),
             **arguments,
         )
         self.logs = found.history
         if save:
             self.training.save_state(save)
-
-    def note(self, sampler, idxs, w, scores):
-        self.drawn.append(idxs)
 
     def difference(self, other):
         """The largest difference of weights and logs; infinite if other examples were drawn."""
@@ -290,39 +271,6 @@ def refusal(call):
     except Exception as error:  # noqa: BLE001 - its words are looked at
         return f"{type(error).__name__}: {error}"
     return "nothing was refused"
-
-
-def unwatched(way):
-    """How far a training that nobody looks at is from one that is looked at after each step.
-
-    With it how often what the other process had sent was waited for, and how many steps there were.
-    """
-    watched, settle, waits = Run(way), _parts.PartsOfSteps._settle, []
-    _parts.PartsOfSteps._settle = lambda parts: (waits.append(1), settle(parts))
-    try:
-        run = Run(way, watched=False)
-    finally:
-        _parts.PartsOfSteps._settle = settle
-    run.drawn = watched.drawn
-    apart = run.difference(watched) if same_everywhere(run) else float("nan")
-    return [apart, len(waits), len(watched.drawn)]
-
-
-def left_in_the_middle():
-    """Whether metrics are the same everywhere where a training ends after a step, by an error."""
-    net = one_output()
-    wrapper = model_wrappers.OracleWrapper(net, reweighting.UNBIASED)
-    wrapper.build(x[:4], y[:4])
-    ones = np.ones((9, 1))
-    with contextlib.suppress(ZeroDivisionError), wrapper.attached() as runtime:
-        runtime.reads_logs = False
-        wrapper.train(Proposal(np.arange(9), (x[:9], y[:9]), ones, ones[:, 0], kind=Kind.HISTORY))
-        waiting = runtime.unsettled is not None
-        raise ZeroDivisionError
-    mine = [float(np.asarray(v)) for v in net.metrics_variables]
-    both = [None, None]
-    dist.all_gather_object(both, mine)
-    return [waiting, *both]
 
 
 class Stop(keras.callbacks.Callback):
@@ -457,8 +405,6 @@ def together(folder, rank, found, alone):
         if alone:
             found["by score"][way] = run.logs["importance_sampling"][-1]
             found["ways"][way] = run.difference(alone[way]) if same else float("nan")
-    found["unwatched"] = {way: unwatched(way) for way in ("gnorm", "batch sizes", "normalized")}
-    found["left"] = left_in_the_middle()
     read = [None, None]
     dist.all_gather_object(read, len(EXAMPLES.read) - found["rows read"][0])
     found["rows read"] += read

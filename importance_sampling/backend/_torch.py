@@ -245,17 +245,8 @@ class Runtime(base.Runtime):
         """Tells plain PyTorch modules inside the model that training pauses."""
         self.model.eval()
 
-    def sync(self) -> None:
-        """Waits for what other processes have sent."""
-        settle, self.unsettled = self.unsettled, None
-        if settle is not None:
-            settle()
-
     def detach(self) -> None:
         """Back to inference mode, also after an interruption; the process is alone again."""
-        # If another process is gone, an error that says so is on its way already.
-        with contextlib.suppress(RuntimeError):
-            self.sync()
         self._device = None
         self.processes = None
         self.model.eval()

@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,19 +49,8 @@ class TorchProcesses(Processes):
             scale: float, what this process' own are multiplied by.
             plain: more tensors, which are not multiplied.
         """
-        return self.begin_sum(tensors, scale, plain)()
-
-    def begin_sum(
-        self, tensors: Sequence[Tensor], scale: float = 1.0, plain: Sequence[Tensor] = ()
-    ) -> Callable[[], list[Tensor]]:
-        """Sends the buckets; see `Processes.begin_sum`.
-
-        Args:
-            tensors: of the same shapes and types in every process.
-            scale: float, what this process' own are multiplied by.
-            plain: more tensors, which are not multiplied.
-        """
         every = [tensor.detach() for tensor in (*tensors, *plain)]
+        sums: list[Any] = [None] * len(every)
         under_way = []
         with self._told():
             for places in _buckets(every):
@@ -74,18 +63,12 @@ class TorchProcesses(Processes):
                 elif scale != 1.0:
                     scaled.mul_(scale)
                 under_way.append((places, flat, dist.all_reduce(flat, async_op=True)))
-
-        def wait() -> list[Tensor]:
-            sums: list[Any] = [None] * len(every)
-            with self._told():
-                for places, flat, work in under_way:
-                    work.wait()
-                    pieces = flat.split([every[i].numel() for i in places])
-                    for i, piece in zip(places, pieces, strict=True):
-                        sums[i] = piece.view(every[i].shape)
-            return sums
-
-        return wait
+            for places, flat, work in under_way:
+                work.wait()
+                pieces = flat.split([every[i].numel() for i in places])
+                for i, piece in zip(places, pieces, strict=True):
+                    sums[i] = piece.view(every[i].shape)
+        return sums
 
     def copy_first(self, tensors: Sequence[Tensor]) -> None:
         """Overwrites tensors with those of the first process; see `Processes.copy_first`.

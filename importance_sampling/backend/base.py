@@ -116,8 +116,6 @@ class Runtime:
             them costs something and nobody does, it waits until somebody asks.
         processes: those that make each step together while a training loop runs; None where this
             one is alone.
-        unsettled: brings the model's variables up to date where something that concerns them is
-            still on its way from other processes; None where nothing is.
         share: the part of the batch that is being computed, this process' or replica's; None for
             all of it.
     """
@@ -133,7 +131,6 @@ class Runtime:
         self.restored = False
         self.reads_logs = True
         self.processes: Processes | None = None
-        self.unsettled: Callable[[], None] | None = None
         self.share: AnyShare | None = None
 
     # -- functions of the model ---------------------------------------------------------------

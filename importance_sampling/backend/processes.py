@@ -6,7 +6,7 @@ and puts together what each has found out of its own.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -43,22 +43,6 @@ class Processes:
             The sums of `tensors`, then those of `plain`.
         """
         raise NotImplementedError
-
-    def begin_sum(
-        self, tensors: Sequence[Tensor], scale: float = 1.0, plain: Sequence[Tensor] = ()
-    ) -> Callable[[], list[Tensor]]:
-        """As `sum`, which others may go on to before it is waited for.
-
-        Args:
-            tensors: see `sum`.
-            scale: likewise.
-            plain: likewise.
-
-        Returns:
-            A function that waits for the sums. It concerns this process alone.
-        """
-        found = self.sum(tensors, scale, plain)
-        return lambda: found
 
     def copy_first(self, tensors: Sequence[Tensor]) -> None:
         """Overwrites tensors with those of the first process.

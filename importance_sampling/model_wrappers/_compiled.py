@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -121,7 +121,7 @@ class CompiledModel:
 
     def train(
         self, proposal: Proposal, mean_valid_steps: np.ndarray | None
-    ) -> tuple[Mapping[str, Any], DeferredValues]:
+    ) -> tuple[dict[str, Any], DeferredValues]:
         """One optimizer step; returns at once where the device works asynchronously.
 
         Args:
@@ -135,10 +135,8 @@ class CompiledModel:
         return self.in_parts(proposal, lambda part: self._train(part, mean_valid_steps))
 
     def in_parts(
-        self,
-        proposal: Proposal,
-        step: Callable[[Proposal], tuple[Mapping[str, Any], DeferredValues]],
-    ) -> tuple[Mapping[str, Any], DeferredValues]:
+        self, proposal: Proposal, step: Callable[[Proposal], tuple[dict[str, Any], DeferredValues]]
+    ) -> tuple[dict[str, Any], DeferredValues]:
         """Makes a step, of which other processes that train with this one do their parts.
 
         Args:
@@ -152,7 +150,7 @@ class CompiledModel:
 
     def _train(
         self, proposal: Proposal, mean_valid_steps: np.ndarray | None
-    ) -> tuple[Mapping[str, Any], DeferredValues]:
+    ) -> tuple[dict[str, Any], DeferredValues]:
         held = self.device_data.rows_of(proposal.rows)
         if held is None:
             x, y, sample_weight = self.to_device(*(*proposal.rows, None)[:3])
@@ -324,7 +322,7 @@ class CompiledModel:
 
 def deferred(
     result: tuple[dict[str, Any], SampleValues | DeferredValues],
-) -> tuple[Mapping[str, Any], DeferredValues]:
+) -> tuple[dict[str, Any], DeferredValues]:
     """What a training step returned, in the form of one that computes values when read."""
     logs, values = result
     return logs, values if isinstance(values, DeferredValues) else values.deferred()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import keras
@@ -316,7 +316,7 @@ class OracleWrapper(CompiledWrapper):
 
     def _make_step(
         self, compiled: CompiledModel, proposal: Proposal
-    ) -> tuple[Mapping[str, Any], DeferredValues]:
+    ) -> tuple[dict[str, Any], DeferredValues]:
         """One optimizer step: logs, and what it tells of its samples."""
         return compiled.train(proposal, self._valid_steps.mean)
 

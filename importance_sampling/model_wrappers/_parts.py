@@ -4,35 +4,38 @@ Each process computes its share of the rows of the batch. The mean gradient of i
 n_r / n, so that the sum over the processes is the gradient of the batch of n, and what regularizers
 add to it counts once. It is summed where the model's optimizer is given the gradient, as a
 `CorrectedStep` corrects it there. What metrics have added up, the statistics of normalizations and
-the scores are sent together when the step is over, and waited for when somebody looks at them or
-the next pass needs them: then every process holds the same.
+the scores follow in one exchange when the step is over, so that then every process holds the same.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property
+import zlib
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from .._arrays import Nested, take_rows
-from .._pending_rows import read_rows
+from .._arrays import Nested, flatten, take_rows
+from .._pending_rows import PendingRows, read_rows
 from ..backend.base import Tensor
-from ..backend.processes import Processes, Share
+from ..backend.processes import Share
 from ..proposal import Proposal
-from ._gradient_sum import GradientSum, checksum
 from ._hooks import replaced
 from ._passes import Scored
-from ._step_values import DeferredLogs, DeferredValues, SampleValues
+from ._step_values import DeferredValues, SampleValues
 from .introspection import all_layers, overrides
 
 if TYPE_CHECKING:
     from ._compiled import CompiledModel
+
+# A checksum is summed in pieces so small that the sums of their squares are exact in float32.
+_BITS, _PIECES = 6, 6
+# Numbers of each row that go into it.
+_SAMPLED = 8
 
 
 class PartsOfSteps:
@@ -50,7 +53,6 @@ class PartsOfSteps:
         self._metrics = [v.value for v in model.metrics_variables]
         self._moving = [*_moving_values(model), *self._runtime.buffers()]
         self._moving = [v for v in self._moving if keras.backend.is_float_dtype(_dtype(v))]
-        self._sent: _Sent | None = None
         # Otherwise the step makes logs of its own, and may read what it has just logged.
         self._keras_logs = not any(
             overrides(model, name) for name in ("train_step", "compute_metrics")
@@ -59,9 +61,9 @@ class PartsOfSteps:
     def train(
         self,
         proposal: Proposal,
-        step: Callable[[Proposal], tuple[Mapping[str, Any], DeferredValues]],
+        step: Callable[[Proposal], tuple[dict[str, Any], DeferredValues]],
         share: Share,
-    ) -> tuple[Mapping[str, Any], DeferredValues]:
+    ) -> tuple[dict[str, Any], DeferredValues]:
         """One optimizer step on a batch that all processes share; see `CompiledModel.in_parts`.
 
         Args:
@@ -76,11 +78,8 @@ class PartsOfSteps:
             RuntimeError: if the processes have drawn different batches, or one of them is gone.
         """
         part = _rows_of(proposal, share.rows)
-        if self._moving:
-            # They enter this pass.
-            self._runtime.sync()
         before = [ops.copy(value) for value in self._metrics]
-        gradients = GradientSum(share, checksum(proposal), self._model)
+        gradients = _GradientSum(share, _checksum(proposal), self._model)
         optimizer = self._model.optimizer
         with contextlib.ExitStack() as block:
             block.enter_context(self._runtime.sharing(share))
@@ -101,15 +100,8 @@ class PartsOfSteps:
             # Now, because nobody knows whether all processes will read them at the same time.
             with self._runtime.sharing(share):
                 scores = ops.convert_to_tensor(deferred.scores(), "float32")
-        own = {} if self._keras_logs else _numbers(logs)
-        sent = self._send(share, before, own, scores)
-        found = self._of_batch(share, deferred, sent if proposal.reads_scores else None)
-        if self._keras_logs and not self._runtime.reads_logs:
-            return DeferredLogs(self._results), found
-        metrics = self._results()
-        if own:
-            metrics = {n: metrics[n] for n in sent.logs_of_metrics()}
-        return {**logs, **sent.logs(), **metrics}, found
+        logs, scores = self._exchange(share, before, logs, scores)
+        return logs, self._of_batch(share, deferred, scores)
 
     def score(self, x: Nested, y: Nested, sample_weight: Nested, share: Share) -> Scored:
         """Scores a batch that all processes share; see `CompiledModel.score`.
@@ -121,8 +113,6 @@ class PartsOfSteps:
             share: this process' rows.
         """
         part = read_rows(take_rows((x, y, sample_weight), share.rows))
-        if self._moving:
-            self._runtime.sync()
         with self._runtime.sharing(share):
             found = self._compiled.score_alone(*part)
         given = [ops.convert_to_tensor(found.scores, "float32")]
@@ -131,46 +121,37 @@ class PartsOfSteps:
         scores, *valid_steps = share.gather(given)
         return Scored(scores, valid_steps[0] if valid_steps else None)
 
-    def _send(
+    def _exchange(
         self, share: Share, before: list[Tensor], logs: dict[str, Any], scores: Tensor | None
-    ) -> _Sent:
-        """Sends what the other processes need to know of this one's part, and waits for nobody.
+    ) -> tuple[dict[str, Any], Tensor | None]:
+        """Brings metrics, statistics, logs and scores of the parts together.
 
         Args:
             share: this process' rows.
             before: the state of the metrics before the step.
-            logs: those of a step of the user's own.
+            logs: what the step returned.
             scores: `(count,)`, or None where nobody reads them.
         """
+        own = {} if self._keras_logs else _numbers(logs)
+        means = [*self._moving, *own.values()]
         # What a row that stands in for none has added counts for nothing.
         adds = float(share.count > 0)
         added = [(now - then) * adds for now, then in zip(self._metrics, before, strict=True)]
-        if self._sent is not None:
-            # All have answered, for they have made this step since; and nobody has looked.
-            before = self._sent.metrics()
-        if logs:
-            added.append(self._are_metrics(logs, share))
+        if own:
+            added.append(self._are_metrics(own, share))
         if scores is not None:
             added.append(share.padded(scores))
-        means = [*self._moving, *logs.values()]
-        wait = share.processes.begin_sum(means, share.weight, added)
-        self._sent = _Sent(share.processes, wait, len(self._moving), list(logs), before)
-        self._runtime.unsettled = self._settle
-        return self._sent
-
-    def _settle(self) -> None:
-        """Puts into the model what all processes together know of the last step."""
-        sent, self._sent = self._sent, None
-        if sent is not None:
-            sent.processes.assign(
-                [*self._moving, *self._metrics], [*sent.moving(), *sent.metrics()]
-            )
-
-    def _results(self) -> dict[str, Any]:
-        """What the metrics say of all rows."""
-        self._runtime.sync()
-        results: dict[str, Any] = self._model.get_metrics_result()
-        return results
+        found = iter(share.processes.sum(means, share.weight, added))
+        new = [next(found) for _ in self._moving]
+        own = {name: next(found) for name in own}
+        new += [then + next(found) for then in before]
+        share.processes.assign([*self._moving, *self._metrics], new)
+        metrics = self._model.get_metrics_result()
+        if own:
+            agreed = ops.convert_to_numpy(next(found)) == share.processes.size
+            names = [name for name, is_metric in zip(own, agreed, strict=True) if is_metric]
+            metrics = {name: metrics[name] for name in names}
+        return {**logs, **own, **metrics}, next(found, None)
 
     def _are_metrics(self, logged: dict[str, Tensor], share: Share) -> Tensor:
         """For each number that a step of the user's own logs, 1 if it is what a metric says."""
@@ -182,7 +163,7 @@ class PartsOfSteps:
         return ops.convert_to_tensor(flags, "float32")
 
     def _of_batch(
-        self, share: Share, deferred: DeferredValues, sent: _Sent | None
+        self, share: Share, deferred: DeferredValues, scores: Tensor | None
     ) -> DeferredValues:
         """What the step tells of the rows of the whole batch."""
         known: list[SampleValues] = []
@@ -195,58 +176,69 @@ class PartsOfSteps:
                 known.append(SampleValues(*share.gather(given)))
             return known[0]
 
-        return DeferredValues(values, lambda: values().scores if sent is None else sent.scores())
+        return DeferredValues(values, lambda: values().scores if scores is None else scores)
 
 
-class _Sent:
-    """What all processes together know of a step, of which something may be under way.
+class _GradientSum:
+    """Stands in the place of an optimizer's `apply` for one step.
 
     Args:
-        processes: those that made it.
-        wait: returns the sums over them, in the order of the methods here.
-        moving: int, how many statistics of normalizations there are.
-        logged: names of the numbers that a step of the user's own has logged.
-        before: the state of the metrics before the step.
+        share: this process' rows.
+        checksum: int, of what was drawn.
+        model: the model.
     """
 
-    def __init__(
-        self,
-        processes: Processes,
-        wait: Callable[[], list[Tensor]],
-        moving: int,
-        logged: list[str],
-        before: list[Tensor],
-    ):
-        self.processes = processes
-        self._wait = wait
-        self._before, self._logged = before, logged
-        self._ends = moving, moving + len(logged), moving + len(logged) + len(before)
+    def __init__(self, share: Share, checksum: int, model: Any):
+        self._share = share
+        self._check = [checksum >> (_BITS * i) & (2**_BITS - 1) for i in range(_PIECES)]
+        self._model = model
+        self.calls = 0
 
-    @cached_property
-    def _found(self) -> list[Tensor]:
-        return self._wait()
+    def hook(self, original: Callable[..., Any]) -> Callable[..., Any]:
+        """What is called in the place of `apply`.
 
-    def moving(self) -> list[Tensor]:
-        """Statistics of normalizations."""
-        return self._found[: self._ends[0]]
+        Args:
+            original: the optimizer's own.
+        """
 
-    def logs(self) -> dict[str, Tensor]:
-        """The numbers that were logged: means over the rows."""
-        return dict(zip(self._logged, self._found[self._ends[0] : self._ends[1]], strict=True))
+        def apply(grads: Sequence[Any], trainable_variables: Any = None) -> Any:
+            self.calls += 1
+            variables = trainable_variables
+            if variables is None:
+                variables = self._model.trainable_variables
+            return original(self._summed(list(grads), list(variables)), trainable_variables)
 
-    def metrics(self) -> list[Tensor]:
-        """The state of the metrics after the step."""
-        added = self._found[self._ends[1] : self._ends[2]]
-        return [then + more for then, more in zip(self._before, added, strict=True)]
+        return apply
 
-    def logs_of_metrics(self) -> list[str]:
-        """Names of the numbers that were in every process what a metric said."""
-        agreed = ops.convert_to_numpy(self._found[self._ends[2]]) == self.processes.size
-        return [name for name, is_metric in zip(self._logged, agreed, strict=True) if is_metric]
-
-    def scores(self) -> Tensor:
-        """`(n,)`, where they were sent."""
-        return self._found[-1]
+    def _summed(self, grads: list[Any], variables: list[Any]) -> list[Any]:
+        """The gradients of the whole batch; None where it has none of a variable in any process."""
+        share = self._share
+        given = [
+            ops.zeros_like(v.value) if g is None else g
+            for g, v in zip(grads, variables, strict=True)
+        ]
+        flags = [0.0 if g is None else 1.0 for g in grads]
+        flags += [float(piece) for piece in self._check]
+        flags += [float(piece) ** 2 for piece in self._check]
+        *summed, found = share.processes.sum(
+            given, share.weight, [ops.convert_to_tensor(np.array(flags, np.float32))]
+        )
+        numbers = ops.convert_to_numpy(found).tolist()
+        pieces = numbers[len(grads) : len(grads) + _PIECES]
+        squares = numbers[len(grads) + _PIECES :]
+        # Equal everywhere, or the mean of the squares is above the square of the mean.
+        if any(p * p != share.processes.size * s for p, s in zip(pieces, squares, strict=True)):
+            raise RuntimeError(
+                "The processes have drawn different batches, so that their parts do not make one. "
+                "Draws come from one generator, which is the same in every process: a sampler of "
+                "your own must draw from `self.rng` alone, and data in batches must come in the "
+                "same order everywhere (give what shuffles it a seed). Nothing was changed by "
+                "this step."
+            )
+        return [
+            None if has == 0.0 else gradient
+            for gradient, has in zip(summed, numbers[: len(grads)], strict=True)
+        ]
 
 
 def _rows_of(proposal: Proposal, rows: slice) -> Proposal:
@@ -266,7 +258,20 @@ def _rows_of(proposal: Proposal, rows: slice) -> Proposal:
     )
 
 
-def _numbers(logs: Mapping[str, Any]) -> dict[str, Tensor]:
+def _checksum(proposal: Proposal) -> int:
+    """A checksum of a batch: which examples, their weights, and a few numbers of each row."""
+    found = zlib.crc32(proposal.idxs.tobytes())
+    found = zlib.crc32(proposal.weights.astype(np.float32).tobytes(), found)
+    for array in flatten(proposal.rows):
+        # The indices of a stream only count its rows; what is read by index follows from them.
+        if not isinstance(array, PendingRows) and getattr(array.dtype, "kind", "") in "biufc":
+            row = array.reshape(len(array), -1)
+            few = row[:, :: max(1, row.shape[1] // _SAMPLED)]
+            found = zlib.crc32(few.tobytes(), found)
+    return found
+
+
+def _numbers(logs: dict[str, Any]) -> dict[str, Tensor]:
     """What is logged as one number, on the device."""
     scalars = {name: value for name, value in logs.items() if np.ndim(value) == 0}
     return {name: ops.convert_to_tensor(value, "float32") for name, value in scalars.items()}

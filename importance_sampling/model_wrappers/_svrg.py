@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -172,13 +172,13 @@ class SVRGWrapper(OracleWrapper):
 
     def _make_step(
         self, compiled: CompiledModel, proposal: Proposal
-    ) -> tuple[Mapping[str, Any], DeferredValues]:
+    ) -> tuple[dict[str, Any], DeferredValues]:
         # What is subtracted is linear, so that the sum of the parts' is that of the batch.
         return compiled.in_parts(proposal, lambda part: self._make_corrected(compiled, part))
 
     def _make_corrected(
         self, compiled: CompiledModel, proposal: Proposal
-    ) -> tuple[Mapping[str, Any], DeferredValues]:
+    ) -> tuple[dict[str, Any], DeferredValues]:
         snapshot = self._snapshot
         if snapshot is None:
             raise RuntimeError(

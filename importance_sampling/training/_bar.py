@@ -39,8 +39,20 @@ def _shown(name: str, value: Any) -> str:
     return f"{name} {number:.4f}" if abs(number) > 1e-3 or number == 0 else f"{name} {number:.2e}"
 
 
-def _ordered(logs: Mapping[str, Any]) -> list[str]:
+def _numbers(logs: Mapping[str, Any]) -> dict[str, float]:
+    """What can be shown: numbers, also those in a dictionary of several metrics, by name."""
+    found: dict[str, float] = {}
+    for name, value in logs.items():
+        if isinstance(value, Mapping):
+            found |= _numbers(value)
+        elif all(length == 1 for length in getattr(value, "shape", ())):
+            found[name] = float(value)
+    return dict(sorted(found.items()))
+
+
+def _ordered(given: Mapping[str, Any]) -> list[str]:
     """The values, those that matter least at the end."""
+    logs = _numbers(given)
     names = [name for name in logs if name not in _LAST]
     names.sort(key=lambda name: name != "loss")
     return [_shown(name, logs[name]) for name in [*names, *(n for n in _LAST if n in logs)]]

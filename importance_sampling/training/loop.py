@@ -179,11 +179,10 @@ class Loop(Stepper):
         # tells it in a thread of its own.
         bars = [] if runtime.asynchronous else only_bars(callbacks)
         heard = not bars and anybody_hears_batches(callbacks)
-        # Code of the user's may evaluate the model, which resets the metrics, before anybody reads
-        # them; what saves the state of several processes does not know whose parts are there.
+        # Other processes' parts of the metrics come with the step. Code of the user's may evaluate
+        # the model, which resets the metrics, before anybody reads them.
         own = self._runs_own_code or self._is_watched(callbacks)
-        saved = self.processes is not None and bool(self._own_callbacks)
-        runtime.reads_logs = heard or own or saved
+        runtime.reads_logs = heard or own or self.processes is not None
         while not self._is_over(self.steps_of_epoch, steps):
             step = self.steps_of_epoch
             if exposed:
