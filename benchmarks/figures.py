@@ -290,8 +290,8 @@ def make(what: str) -> str:
 
     Args:
         what: str, `FILE; OPTION=VALUE; ...`. The options of runs of `time_to_accuracy.py` are
-            `task`, `epochs`, `arms` (joined by `|`) and `without`, a column to leave out; of `gradient_quality` it is `part`. `made`, of files of any
-            kind, is how they were made.
+            `task`, `epochs`, `arms` (joined by `|`) and `without`, a column to leave out; of
+            `gradient_quality` it is `part`. `made`, of files of any kind, is how they were made.
 
     Returns:
         Markdown.

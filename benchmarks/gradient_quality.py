@@ -1,8 +1,8 @@
 """How good the gradients of drawn mini-batches are at three points of a uniform training.
 
-A network is trained by `importance-sampling run`, and what it was after some of the steps is looked
-at by `importance-sampling variance-reduction`; the history are scores of some steps before. The
-JSON holds what the latter found; a picture of each last point can be drawn as well.
+A network is trained by `importance-sampling run`; `importance-sampling variance-reduction` then
+looks at its weights after some of the steps. The history's scores are those of some steps earlier.
+The JSON holds what was found, and is written after each part.
 
 Example:
 
@@ -55,7 +55,7 @@ def parse() -> argparse.Namespace:
 
 
 def command_line(backend: str, *arguments: object) -> None:
-    """Runs `importance-sampling` with these arguments, which tells how far it has come.
+    """Runs `importance-sampling` with these arguments.
 
     Raises:
         SystemExit: if it failed.
@@ -70,6 +70,8 @@ def look(part: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]
     """What is found at the points of one training, by their steps."""
     network, steps, age, settings = PARTS[part]
     steps, age = options.steps or steps, options.age or age
+    if any(step % age or step <= age for step in steps):
+        raise SystemExit(f"--steps must be multiples of --age {age}, two times it or more.")
     settings = dict(settings)
     for name in ("samples", "sample_size"):
         settings[name] = getattr(options, name) or settings[name]
@@ -98,12 +100,13 @@ def look(part: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]
 
 def main() -> None:
     options = parse()
-    with tempfile.TemporaryDirectory() as folder:
-        parts = {part: look(part, options, Path(folder)) for part in options.parts}
-    content = {"made": [header(options.backend)], **parts}
-    temporary = options.output.with_suffix(".tmp")
-    temporary.write_text(json.dumps(content, indent=1) + "\n")
-    temporary.replace(options.output)
+    content: dict[str, Any] = {"made": [header(options.backend)]}
+    for part in options.parts:
+        with tempfile.TemporaryDirectory() as folder:
+            content[part] = look(part, options, Path(folder))
+        temporary = options.output.with_suffix(".tmp")
+        temporary.write_text(json.dumps(content, indent=1) + "\n")
+        temporary.replace(options.output)
 
 
 if __name__ == "__main__":
