@@ -62,3 +62,29 @@ def test_files_say_how_they_were_made():
     for name, ways in examples.items():
         for run in ways.values():
             assert {"date", "commit", "machine", "versions", "command"} <= set(run["made"]), name
+
+
+def test_stalls_of_keras_own_fit_are_no_part_of_its_time(figures):
+    """Nor of what others' times are compared with; the library's epochs differ and are added up."""
+    common = {"backend": "tensorflow", "task": "friedman", "epochs": 4, "error": "error"}
+    common |= {"steps": 40, "uniform_steps": 40, "examples": 40, "epoch_examples": 10}
+    common |= {"compile_seconds": 0.0, "train_loss": 0.0, "test_loss": 0.0, "test_error": 0.0}
+    epochs = {
+        "model.fit": [1.0, 9.0, 1.2, 1.0],
+        "same noise": [1.0, 0.5, 3.0, 0.3],
+        "uniform, smaller batch": [0.6, 0.5, 0.5, 7.0],
+        "added later": [2.0, 2.0, 2.0, 2.0],
+    }
+    # The control and what was added ran in turns with other runs of `model.fit`.
+    uniform = {"uniform, smaller batch": 20.0, "added later": 16.0}
+    runs = [
+        {**common, "arm": arm, "seed": 1, "epoch_seconds": times, "seconds": sum(times)}
+        | {"uniform_seconds": uniform.get(arm, 12.2)}
+        for arm, times in epochs.items()
+    ]
+    rows = {row["arm"]: row for row in figures.summary(runs)}
+    assert rows["model.fit"]["seconds"] == pytest.approx(4 * 1.1)
+    assert rows["model.fit"]["time"] == 1
+    assert rows["same noise"]["time"] == pytest.approx(4.8 / 4.4)
+    assert rows["uniform, smaller batch"]["time"] == pytest.approx(4 * 0.55 / 4.4)
+    assert rows["added later"]["time"] == pytest.approx(8 / 16)
