@@ -5,6 +5,7 @@ import warnings
 import keras
 import numpy as np
 import pytest
+from blinker import signal
 from helpers import data, mlp
 from keras import layers, ops
 
@@ -144,3 +145,26 @@ def test_a_hook_that_evaluates_the_model_does_not_change_what_the_epoch_logs():
 
     reads_logs = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: None)
     np.testing.assert_allclose(train(), train(reads_logs), rtol=1e-6)
+
+
+@pytest.mark.exact
+@pytest.mark.one_backend("torch")
+def test_a_listener_that_evaluates_the_model_does_not_change_what_the_epoch_logs():
+    x, y = data(24)
+
+    def train(listen):
+        keras.utils.set_random_seed(1)
+        model, heard = mlp(), []
+
+        def listener(values):
+            heard.append(1)
+            if listen and len(heard) == 3:
+                model.evaluate(x[:4], y[:4], verbose=0)
+
+        training = HistoryImportanceTraining(model, seed=2)
+        with signal("is.training").connected_to(listener):
+            found = training.fit(x, y, batch_size=8, verbose=0).history["loss"]
+        assert len(heard) == 3
+        return found
+
+    np.testing.assert_allclose(train(True), train(False), rtol=1e-6)

@@ -181,7 +181,8 @@ class Loop(Stepper):
         heard = not bars and anybody_hears_batches(callbacks)
         # Other processes' parts of the metrics come with the step. Code of the user's may evaluate
         # the model, which resets the metrics, before anybody reads them.
-        own = self._runs_own_code or self._is_watched(callbacks)
+        listened = any(map(is_heard, ("is.training", "is.score")))
+        own = self._runs_own_code or self._is_watched(callbacks) or listened
         runtime.reads_logs = heard or own or self.processes is not None
         while not self._is_over(self.steps_of_epoch, steps):
             step = self.steps_of_epoch
