@@ -11,8 +11,10 @@ arms would share there. In a turn every arm does the same share of its training,
 least, so that a change in the machine's speed meets all of them alike.
 
 The clock is that of `fit` from its first callback to its last. Beside it stand compiling (done
-before, for every batch size, and reported), waiting, and evaluation of what was trained. Nobody
-looks at single steps: the library makes many in one call where it would for a user.
+before, for every batch size, and reported), waiting, and evaluation of what was trained. Of Keras'
+own `fit` it is the median of its epochs times their number, because after others' turns single
+epochs of it stall on TensorFlow (`_summary.steady_seconds`). Nobody looks at single steps: the
+library makes many in one call where it would for a user.
 
 "uniform, smaller batch" is the control: `model.fit` with a constant batch size, the multiple of 8
 that comes nearest to the examples that "same noise" trained on with the same seed, and as many
