@@ -55,7 +55,9 @@ def steady_seconds(run: dict[str, Any]) -> float:
     epochs = run.get("epoch_seconds")
     if run["arm"] not in _BY_KERAS or not epochs:
         return run["seconds"]
-    return statistics.median(epochs) * run["uniform_steps"] * len(epochs) / run["steps"]
+    # The control's last epoch is a part of one.
+    count = run["steps"] / (run["epoch_examples"] // run["batch_size"])
+    return statistics.median(epochs[: int(count)] or epochs) * count
 
 
 def _time(run: dict[str, Any], uniform: dict[str, Any] | None) -> float:
@@ -66,8 +68,8 @@ def _time(run: dict[str, Any], uniform: dict[str, Any] | None) -> float:
         uniform: that of `model.fit` with the same seed, if the file has one.
     """
     together = uniform is not None and uniform["seconds"] == run["uniform_seconds"]
-    if uniform is not None and (together or run["arm"] == SMALLER):
-        # The control runs right after the others, in turns with a part of another `model.fit`.
+    if uniform is not None and (together or run["arm"] in _BY_KERAS):
+        # What runs after the others has a part of another `model.fit` beside it, with its stalls.
         return steady_seconds(run) / steady_seconds(uniform)
     return steady_seconds(run) / run["uniform_seconds"]
 

@@ -76,7 +76,9 @@ def check_demo(result, folder, steps):
     assert len(starts) == 1  # the same network from the same weights
     assert content["settings"]["steps"] == steps
     assert {"date", "machine", "versions"} <= set(content["made"])
-    assert content["made"]["command"][:2] == ["importance-sampling", "demo"]
+    command = content["made"]["command"]
+    assert command[:3] == ["importance-sampling", "demo", "--dataset"]
+    assert command[4:6] == ["--steps", str(steps)]
     assert content["made"]["versions"][content["settings"]["backend"]]
     for r in arms.values():
         assert r["steps"] == steps

@@ -212,8 +212,10 @@ def run_arm(
     return result, recorder.counts
 
 
-def _made() -> dict[str, Any]:
+def _made(options: argparse.Namespace) -> dict[str, Any]:
     """When, on what machine, with what and by which command the figures were made."""
+    length = ("seconds", options.seconds) if options.steps is None else ("steps", options.steps)
+    given = dict([("dataset", options.dataset), length, ("seed", options.seed)])
     names = ("keras", keras.backend.backend(), "numpy")
     # Those that this process may use; not every system can tell.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -225,7 +227,10 @@ def _made() -> dict[str, Any]:
             "importance_sampling": __version__,
             **{name: version(name) for name in names},
         },
-        "command": ["importance-sampling", *sys.argv[1:]],
+        "command": [
+            *("importance-sampling", "demo"),
+            *(word for name, value in given.items() for word in (f"--{name}", str(value))),
+        ],
     }
 
 
@@ -309,7 +314,7 @@ def main(options: argparse.Namespace) -> int:
     settings = {"dataset": options.dataset, "seed": options.seed, "seconds": options.seconds}
     settings |= {"steps": steps, "backend": keras.backend.backend()}
     drawn = what_was_drawn(options.dataset, dataset, counts)
-    found = {"made": _made(), "settings": settings, "results": results, "drawn": drawn}
+    found = {"made": _made(options), "settings": settings, "results": results, "drawn": drawn}
     write_json(output / "demo.json", found)
     picture = output / "demo.png"
     figure = draw(settings, results, drawn, dataset)
