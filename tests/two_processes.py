@@ -92,6 +92,23 @@ class OwnStep(keras.Sequential):
         return {"loss": loss.detach()}
 
 
+class GuideStep(keras.Sequential):
+    """As Keras' guide writes it: some metrics in a dictionary of their own."""
+
+    def train_step(self, data):
+        x, y = data
+        self.zero_grad()
+        y_pred = self(x, training=True)
+        loss = self.compute_loss(x=x, y=y, y_pred=y_pred)
+        loss.backward()
+        with torch.no_grad():
+            self.optimizer.apply([v.value.grad for v in self.trainable_variables])
+        for metric in self.metrics:
+            # By rows, for parts are not of one size.
+            metric.update_state(*((loss, len(x)) if metric.name == "loss" else (y, y_pred)))
+        return {metric.name: metric.result() for metric in self.metrics}
+
+
 class Examples:
     """Rows by index; notes which were read."""
 
@@ -146,6 +163,11 @@ WAYS = {
     "sum": (lambda: one_output("sum"), lambda net: pools(net, score="loss", seed=1), LABELS),
 }
 MORE = {
+    "guide": (
+        lambda: one_output(kind=GuideStep),
+        lambda net: trainings.HistoryImportanceTraining(net, score="loss", seed=1),
+        LABELS,
+    ),
     "katyusha": (lambda: one_output(optimizer="sgd"), lambda net: Katyusha(net, 0, seed=1), LABELS),
     "masked svrg": (tagger, lambda net: trainings.SVRG(net, 0, B_over_b=2, seed=1), TAGS),
     "loss": (two_outputs, lambda net: pools(net, score="loss", seed=1), WEIGHTED),

@@ -12,7 +12,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -89,6 +89,7 @@ class PartsOfSteps:
                 block.enter_context(replaced(self._model, "get_metrics_result", dict))
             block.enter_context(self._runtime.own_draws())
             logs, deferred = step(part)
+        logs = _flat(logs)
         if gradients.calls != 1 and self._model.trainable_variables:
             raise ValueError(
                 f"The train_step of {self._model.name!r} has called `self.optimizer.apply` "
@@ -268,6 +269,14 @@ def _checksum(proposal: Proposal) -> int:
             row = array.reshape(len(array), -1)
             few = row[:, :: max(1, row.shape[1] // _SAMPLED)]
             found = zlib.crc32(few.tobytes(), found)
+    return found
+
+
+def _flat(logs: Mapping[str, Any]) -> dict[str, Any]:
+    """As Keras tells them: metrics in a dictionary of their own stand beside the others."""
+    found: dict[str, Any] = {}
+    for name, value in logs.items():
+        found |= _flat(value) if isinstance(value, Mapping) else {name: value}
     return found
 
 
