@@ -54,6 +54,9 @@ def of_auto(policy):
     # Beyond its decisions, which are made by measured times.
     sampler._seen, sampler._next_decision, sampler._strategy = N, 10**6, HISTORY
     sampler._history.end_first_pass()
+    # The first step stands for uniform ones before it whose scores were not read.
+    sampler._estimates.set_averaging_window(1000)
+    sampler._unread = 9
     return sampler
 
 

@@ -108,6 +108,7 @@ class AutoSampler(BaseSampler):
         "_step",
         "_seen",
         "_scored",
+        "_unread",
         "_phase",
         "_next_decision",
         "_trial",
@@ -156,6 +157,8 @@ class AutoSampler(BaseSampler):
         if self._history is not None:
             self._history.measure_by(self._estimates.stored)
         self._step = self._seen = self._scored = 0
+        # Steps without scores since the last one that had some.
+        self._unread = 0
         self._phase = Phase.WARMUP
         # The step to decide at; None before the first draw.
         self._next_decision: int | None = None
@@ -187,11 +190,6 @@ class AutoSampler(BaseSampler):
     def _knows_all_examples(self) -> bool:
         n = self._indices.n
         return n is not None and self._seen >= n
-
-    @property
-    def _reads_few(self) -> bool:
-        """Whether the scores of most uniform steps are not read."""
-        return self._phase is not Phase.WARMUP
 
     @property
     def _was_all_scored(self) -> bool:
@@ -308,7 +306,9 @@ class AutoSampler(BaseSampler):
 
     def _uniform_batch(self, idxs: np.ndarray, rows: tuple[Any, ...]) -> Proposal:
         self._seen += len(idxs)
-        reads_scores = not self._reads_few or (self._step % _LOOK == 0 and not self.times_step)
+        reads_scores = self._phase is Phase.WARMUP or (
+            self._step % _LOOK == 0 and not self.times_step
+        )
         return self._numbered(self._uniform_proposal(idxs, rows, reads_scores))
 
     @property
@@ -352,16 +352,14 @@ class AutoSampler(BaseSampler):
         proposal = step.proposal
         self._estimates.add_time(step)
         if not proposal.reads_scores:
+            self._unread += 1
             return
         would_be = None
         if proposal.kind is Kind.HISTORY:
             would_be = proposal.importance_weights
         elif self._history is not None and self._was_all_scored:
             would_be = self._history.weights_of(proposal.idxs)
-        # Of chosen uniform steps this one in so many is read, so that averages forget at the pace
-        # of training: one surprise would keep the history out for epochs.
-        stands_for = _LOOK if proposal.kind is Kind.UNIFORM and self._reads_few else 1
-        self._estimates.add_scores(proposal, step.scores, would_be, stands_for)
+        self._estimates.add_scores(proposal, step.scores, would_be, self._stands_for())
         if self._history is not None:
             self._history.learn_of(proposal, step.scores)
             self._scored += len(proposal.idxs)
@@ -384,9 +382,18 @@ class AutoSampler(BaseSampler):
         for step, moments in zip(steps, self._estimates.moments(*table), strict=True):
             before(step)
             self._estimates.add_time(step)
-            self._estimates.add_moments(*moments)
+            self._estimates.add_moments(*moments, batches=self._stands_for())
             self._history.learn_of(step.proposal, step.scores)
             self._scored += len(step.proposal.idxs)
+
+    def _stands_for(self) -> int:
+        """How many batches one that is read counts for: those before it that were not.
+
+        So averages forget at the pace of training: one surprise would keep the history out for
+        epochs.
+        """
+        count, self._unread = 1 + self._unread, 0
+        return count
 
     # -- deciding ---------------------------------------------------------------------------
 

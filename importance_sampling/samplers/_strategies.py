@@ -107,8 +107,7 @@ class StrategyEstimates(Stateful):
             batches: int, how many it stands for, of which the others' scores were not read.
         """
         weights = proposal.importance_weights
-        # Averages are over an epoch, and of enough batches that were looked at.
-        batches = max(1, min(batches, self._window // FEWEST))
+        batches = self._limited(batches)
         self.ideal.add(weights, scores, batches)
         if would_be is not None:
             # What its probabilities give, or would have given, on what was drawn anyway.
@@ -128,7 +127,13 @@ class StrategyEstimates(Stateful):
         )
         return list(zip(*(column.tolist() for column in found), strict=True))
 
-    def add_moments(self, mean: float, square: float, uniform: float, weighted: float) -> None:
+    def _limited(self, batches: int) -> int:
+        """So many that an average over an epoch is still of enough batches that were looked at."""
+        return max(1, min(batches, self._window // FEWEST))
+
+    def add_moments(
+        self, mean: float, square: float, uniform: float, weighted: float, *, batches: int = 1
+    ) -> None:
         """As `add_scores` of a batch by the history, of which `moments` were taken.
 
         Args:
@@ -136,9 +141,11 @@ class StrategyEstimates(Stateful):
             square: likewise.
             uniform: as for `MeasuredReduction.add_moments`.
             weighted: likewise.
+            batches: as for `add_scores`.
         """
-        self.ideal.add_moments(mean, square)
-        self.stored.add_moments(uniform, weighted)
+        batches = self._limited(batches)
+        self.ideal.add_moments(mean, square, batches)
+        self.stored.add_moments(uniform, weighted, batches)
 
     def add_time(self, step: StepRecord) -> None:
         """Learns how long a step took, if that is known.

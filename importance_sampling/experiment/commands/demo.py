@@ -214,8 +214,10 @@ def run_arm(
 
 def _made(options: argparse.Namespace) -> dict[str, Any]:
     """When, on what machine, with what and by which command the figures were made."""
-    length = ("seconds", options.seconds) if options.steps is None else ("steps", options.steps)
-    given = dict([("dataset", options.dataset), length, ("seed", options.seed)])
+    length = "seconds" if options.steps is None else "steps"
+    command = ["importance-sampling", "demo"]
+    for name in ("dataset", length, "seed"):
+        command += [f"--{name}", str(getattr(options, name))]
     names = ("keras", keras.backend.backend(), "numpy")
     # Those that this process may use; not every system can tell.
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
@@ -227,10 +229,7 @@ def _made(options: argparse.Namespace) -> dict[str, Any]:
             "importance_sampling": __version__,
             **{name: version(name) for name in names},
         },
-        "command": [
-            *("importance-sampling", "demo"),
-            *(word for name, value in given.items() for word in (f"--{name}", str(value))),
-        ],
+        "command": command,
     }
 
 
