@@ -349,6 +349,36 @@ def test_an_interrupted_validation_changes_no_weight(at):
     training.fit(X, Y, validation_data=(X, Y), **options)
 
 
+class InterruptsOnce(keras.layers.Layer):
+    """Ctrl-C at its first call after it was armed."""
+
+    armed = False
+
+    def call(self, inputs):
+        if self.armed:
+            self.armed = False
+            os.kill(os.getpid(), signal.SIGINT)
+            # Python calls the handler between two of its instructions.
+            time.sleep(0)
+        return inputs
+
+
+@pytest.mark.any_backend
+def test_ctrl_c_is_not_lost_before_the_first_step():
+    """Where shapes are worked out, Keras takes whatever is raised for a call that cannot do it."""
+    interrupts = InterruptsOnce()
+    model = keras.Sequential(
+        [keras.Input(X.shape[1:]), interrupts, keras.layers.Dense(int(Y.max()) + 1)]
+    )
+    model.compile("sgd", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    steps = []
+    counts = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: steps.append(1))
+    interrupts.armed = True
+    with pytest.raises(KeyboardInterrupt):
+        ImportanceTraining(model).fit(X, Y, callbacks=[counts], verbose=0)
+    assert not interrupts.armed and not steps
+
+
 @pytest.mark.any_backend
 def test_a_generator_that_blocks_lets_ctrl_c_through():
     model = mlp()

@@ -36,9 +36,11 @@ def check_alone(model: keras.Model) -> None:
 
 @contextlib.contextmanager
 def alone(model: keras.Model) -> Iterator[None]:
-    """Refuses to train a model that is being trained already.
+    """A call of `fit`, which refuses to train a model that is being trained already.
 
     Two trainings would put their hooks on the one model, and their results into its variables.
+    Signals are heeded from here on: while Keras tries a model out, it may take a Ctrl-C for an
+    error of the model's.
 
     Args:
         model: the user's model.
@@ -47,15 +49,16 @@ def alone(model: keras.Model) -> Iterator[None]:
         RuntimeError: if it is being trained; says by whom.
     """
     key, mine = id(model), _Training()
-    try:
-        # In one go, whatever other threads do.
-        first = _trainings.setdefault(key, mine)
-        _refuse(model, None if first is mine else first)
-        yield
-    finally:
-        with _interrupts.section():
-            if _trainings.get(key) is mine:
-                del _trainings[key]
+    with _interrupts.listening():
+        try:
+            # In one go, whatever other threads do.
+            first = _trainings.setdefault(key, mine)
+            _refuse(model, None if first is mine else first)
+            yield
+        finally:
+            with _interrupts.section():
+                if _trainings.get(key) is mine:
+                    del _trainings[key]
 
 
 def _refuse(model: keras.Model, training: _Training | None) -> None:

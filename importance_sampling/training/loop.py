@@ -87,7 +87,7 @@ class Loop(Stepper):
         for callback in own_callbacks:
             callback.set_model(model)
         self.epoch, self.steps_of_epoch = initial_epoch, 0
-        with _interrupts.listening(), self.wrapper.attached() as runtime:
+        with self.wrapper.attached() as runtime:
             self._runtime = runtime
             self._begin(hooks, initial_epoch)
             self.epoch = begin_as_first(runtime, self.epoch)
