@@ -3,8 +3,9 @@
 
 import time
 
-import keras
 from example_utils import get_parser, report
+
+import keras
 from keras.layers import Activation, Conv2D, Dense, Flatten, Input, MaxPooling2D
 from keras.models import Sequential
 from keras.regularizers import L2

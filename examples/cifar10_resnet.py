@@ -3,8 +3,9 @@
 
 import time
 
-import keras
 from example_utils import get_parser, report
+
+import keras
 
 from importance_sampling.datasets import CIFAR10, OntheflyAugmentedImages
 from importance_sampling.models import wide_resnet

@@ -1,4 +1,7 @@
-"""What all examples share: the command line, the one line that changes, text to train on."""
+"""What all examples share: the command line, the one line that changes, text to train on.
+
+Imported before Keras, for it has Keras start without the lines that TensorFlow writes then.
+"""
 
 import argparse
 import json
@@ -8,7 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from importance_sampling.training import ImportanceTraining
+from importance_sampling.experiment.startup import load_backend
+
+load_backend()
 
 # What the file of an example keeps of its report.
 REPORTED = ("steps", "examples", "variance_reduction", "relative_time", "why_uniform")
@@ -34,6 +39,8 @@ def train(model, options, x, y, training=None, **arguments):
     `training` stands in the place of `ImportanceTraining(model, presample="auto")`, which measures
     which way to draw is worth its time.
     """
+    from importance_sampling.training import ImportanceTraining
+
     x, y = x[: options.examples], y[: options.examples]
     if options.uniform:
         return model.fit(x, y, epochs=options.epochs, verbose=2, **arguments)

@@ -7,8 +7,9 @@ The method is that of "Bag of Tricks for Efficient Text Classification"
 
 import time
 
-import keras
 from example_utils import get_parser, load_text, report, train
+
+import keras
 from keras.layers import Dense, Embedding, GlobalAveragePooling1D, Input
 from keras.models import Sequential
 

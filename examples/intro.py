@@ -3,6 +3,8 @@
 
 import argparse
 
+import example_utils  # noqa: F401 - loads Keras without the lines of its start
+
 from keras.layers import Dense, Input
 from keras.models import Sequential
 

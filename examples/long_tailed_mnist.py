@@ -3,9 +3,10 @@
 
 import time
 
+from example_utils import get_parser, report, train
+
 import keras
 import numpy as np
-from example_utils import get_parser, report, train
 from keras.layers import Conv2D, Dense, Flatten, Input, MaxPooling2D
 from keras.models import Sequential
 

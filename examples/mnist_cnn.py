@@ -3,8 +3,9 @@
 
 import time
 
-import keras
 from example_utils import get_parser, report, train
+
+import keras
 from keras.layers import Conv2D, Dense, Dropout, Flatten, Input, MaxPooling2D
 from keras.models import Sequential
 

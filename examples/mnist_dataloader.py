@@ -6,9 +6,10 @@ It serves on every backend of Keras, as the loader only brings the batches.
 
 import time
 
+from example_utils import get_parser, report
+
 import keras
 import torch
-from example_utils import get_parser, report
 from keras.layers import Dense, Flatten, Input
 from keras.models import Sequential
 from torch.utils.data import DataLoader, Dataset

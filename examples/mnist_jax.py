@@ -10,8 +10,9 @@ os.environ.setdefault("KERAS_BACKEND", "jax")
 
 import time
 
-import keras
 from example_utils import get_parser, report, train
+
+import keras
 from keras.layers import Dense, Input
 from keras.models import Sequential
 

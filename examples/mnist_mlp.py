@@ -3,8 +3,9 @@
 
 import time
 
-import keras
 from example_utils import get_parser, report, train
+
+import keras
 from keras.layers import Dense, Dropout, Input
 from keras.models import Sequential
 

@@ -6,9 +6,10 @@ A stream has no examples to come back to, so a pool is scored before batches are
 
 import time
 
+from example_utils import get_parser, report
+
 import keras
 import tensorflow as tf
-from example_utils import get_parser, report
 from keras.layers import Conv2D, Dense, Flatten, Input, MaxPooling2D
 from keras.models import Sequential
 

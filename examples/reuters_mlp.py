@@ -3,9 +3,10 @@
 
 import time
 
+from example_utils import get_parser, load_text, report, train
+
 import keras
 import numpy as np
-from example_utils import get_parser, load_text, report, train
 from keras.layers import Activation, Dense, Dropout, Input
 from keras.models import Sequential
 
