@@ -14,6 +14,7 @@ from _words import task_name
 _BY_KERAS = (UNIFORM, SMALLER, TOGETHER)
 # What pictures show: the recommended way, what it chooses, and the two controls.
 _DRAWN = ("auto", SAME_NOISE, SMALLER, TOGETHER)
+_FEWEST_SEEDS = 3
 _BACKENDS = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 # Student's t: the factor of a 95 % confidence interval of a mean, by number of seeds.
 _STUDENT = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776, 6: 2.571, 7: 2.447, 8: 2.365, 9: 2.306}
@@ -155,11 +156,14 @@ def draw(rows: list[dict[str, Any]], path: Path, arms: tuple[str, ...] = _DRAWN)
     """Time and error against `model.fit`'s: a line per task, a mark per arm with its interval.
 
     Errors have the unit of their task, so that the axis has them as a share of uniform
-    training's.
+    training's. Of fewer than three seeds there is no interval worth the name: marks are hollow.
     """
     from importance_sampling import plots
 
     names = list(dict.fromkeys((row["backend"], row["task"], row["epochs"]) for row in rows))
+    # A task on several backends in lines one below the other.
+    tasks = list(dict.fromkeys(task for _, task, _ in names))
+    names.sort(key=lambda name: tasks.index(name[1]))
     found = {(row["backend"], row["task"], row["epochs"], row["arm"]): row for row in rows}
     arms = tuple(a for a in arms if any((*n, a) in found for n in names))
     if not arms:
@@ -178,23 +182,36 @@ def draw(rows: list[dict[str, Any]], path: Path, arms: tuple[str, ...] = _DRAWN)
                     continue
                 y = i + 0.2 * (j - (len(arms) - 1) / 2)
                 look = {"fmt": plots.MARKERS[j], "color": plots.COLOURS[j], "capsize": 2, "ms": 5}
-                left.errorbar(row["time"], y, xerr=row["time_ci"] or 0.0, **look)
+                few = row["seeds"] < _FEWEST_SEEDS
+                if few:
+                    look |= {"mfc": "none", "mew": 1.2}
+                left.errorbar(row["time"], y, xerr=None if few else row["time_ci"], **look)
                 if uniform is not None and "minus_uniform" in row:
-                    unit = 100.0 / abs(uniform["test_error"])
-                    half = unit * (row["minus_uniform_ci"] or 0.0)
-                    right.errorbar(unit * row["minus_uniform"], y, xerr=half, **look)
+                    at, half = _relative_error(row, uniform)
+                    right.errorbar(at, y, xerr=None if few else half, **look)
         for axis, at in ((left, 1.0), (right, 0.0)):
             axis.axvline(at, color="black", linewidth=1)
             axis.grid(axis="y", visible=False)
         left.set_xlim(0.0, max(1.1, left.get_xlim()[1]))
         left.set_ylim(len(names) - 0.5, -0.5)
         left.set_yticks(range(len(names)), [_named(name, found) for name in names])
-        left.set(title="Time of fit: less is faster", xlabel="model.fit = 1")
+        left.set(title="Time of fit without compiling: less is faster", xlabel="model.fit = 1")
         right.set(
             title="Test error minus model.fit's: less is better", xlabel="% of model.fit's error"
         )
         _legend(figure, arms)
     figure.savefig(path, dpi=100)
+
+
+def _relative_error(row: dict[str, Any], uniform: dict[str, Any]) -> tuple[float, float]:
+    """The difference of the errors and half of its interval, in per cent of uniform training's."""
+    difference, half = row["minus_uniform"], row["minus_uniform_ci"] or 0.0
+    if "dB" in row["error"]:
+        # A logarithm of the mean squared error, whose share is meant.
+        at, end = (100.0 * (10.0 ** (d / 10.0) - 1.0) for d in (difference, difference + half))
+        return at, end - at
+    unit = 100.0 / abs(uniform["test_error"])
+    return unit * difference, unit * half
 
 
 def _named(name: tuple[str, str, int], found: dict[tuple[Any, ...], dict[str, Any]]) -> str:
@@ -216,5 +233,5 @@ def _legend(figure: Any, arms: tuple[str, ...]) -> None:
         Line2D([], [], color=plots.COLOURS[j], marker=plots.MARKERS[j], linestyle="none", label=arm)
         for j, arm in enumerate(arms)
     ]
-    title = "same epochs as model.fit, 95 % intervals over the seeds"
+    title = "same epochs as model.fit; 95 % intervals; hollow marks: fewer than three seeds"
     figure.legend(handles=marks, loc="outside upper center", ncols=len(arms), title=title)

@@ -85,17 +85,30 @@ def look(part: str, options: argparse.Namespace, folder: Path) -> dict[str, Any]
     found = {}
     for step in steps:
         output = folder / f"{part}-{step}.json"
-        more = ["--picture", options.picture] if options.picture and step == last else []
         command_line(
             options.backend,
             *("variance-reduction", network, run / f"model.{step:06d}.weights.h5", part),
             *("--score", *SCORES, "--output", output),
             *("--earlier_weights", run / f"model.{step - age:06d}.weights.h5"),
             *(word for name, value in settings.items() for word in (f"--{name}", value)),
-            *(more if part == options.parts[0] else []),
         )
         found[str(step)] = json.loads(output.read_text())
+    if options.picture and part == options.parts[0]:
+        draw_last(part, found[str(last)], last, age, options.picture)
     return found
+
+
+def draw_last(part: str, found: dict[str, Any], step: int, age: int, path: Path) -> None:
+    """Draws what was found at the last point."""
+    from importance_sampling.experiment.gradient_picture import draw
+
+    settings = found["settings"]
+    batches = f"{settings['samples']} mini-batches of {settings['batch_size']}"
+    title = (
+        f"{settings['model']} on {part.upper()} after {step} steps: {batches}; history: scores "
+        f"{age} steps old"
+    )
+    draw(found["draws"], title).savefig(path)
 
 
 def main() -> None:

@@ -88,16 +88,16 @@ def draw(
             (curve_axes[0], "train_loss", "training loss", 1.0),
             (curve_axes[1], "test_error", "test error (%)", 100.0),
         ):
+            named = axis is curve_axes[1]
             curves = [
                 plots.Curve(
-                    result["arm"],
+                    _with_error(result) if named else result["arm"],
                     np.array([row["seconds"] for row in result["history"]]),
                     scale * np.array([row[key] for row in result["history"]]),
                 )
                 for result in results
             ]
             title = f"{what.split(' (')[0].capitalize()} over time"
-            named = axis is curve_axes[1]
             plots.training_curves(axis, curves, "training time (s)", what, title=title, named=named)
         if below and images and dataset is not None:
             for axis, word in zip(parts[1].subplots(1, 2), ("most", "least"), strict=True):
@@ -114,6 +114,11 @@ def draw(
     return figure
 
 
+def _with_error(result: Mapping[str, Any]) -> str:
+    """The name of an arm with its test error at the end: curves may end close together."""
+    return f"{result['arm']}: {100.0 * result['history'][-1]['test_error']:.2f} %"
+
+
 def _maps(figure: SubFigure, drawn: Mapping[str, Any]) -> None:
     """Where two arms drew by score, with the curve between the classes."""
     x, axes = np.linspace(0, 1, 500), figure.subplots(1, 2, sharey=True)
@@ -125,7 +130,7 @@ def _maps(figure: SubFigure, drawn: Mapping[str, Any]) -> None:
         relative = np.array(drawn[arm], dtype=np.float64)
         image = plots.show_relative_draws(axis, relative, title=f"Draws by score: {arm}")
         axis.plot(x, boundary(x), "-", color="white", linewidth=0.8)
-        axis.set(xlim=(0, 1), ylim=(0, 1))
+        axis.set(xlim=(0, 1), ylim=(0, 1), xlabel="x1 (white: where the classes meet)")
     plots.frequency_bar(figure, image, axes)
 
 

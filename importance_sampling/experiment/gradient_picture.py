@@ -36,7 +36,7 @@ def draw(found: Sequence[Mapping[str, Any]], title: str = "") -> plots.Picture:
             (right, "cosine", "Cosine with the gradient of all", "more"),
         ):
             intervals = [(row[key]["mean"], row[key]["low"], row[key]["high"]) for row in found]
-            unit = " (units of its norm)" if key == "distance" else ""
+            unit = " in units of that gradient's norm" if key == "distance" else ""
             xlabel = f"{key}{unit}, 95 % intervals"
             plots.means_with_intervals(
                 axes, names, intervals, xlabel, f"{label}: {better} is better"
@@ -44,9 +44,21 @@ def draw(found: Sequence[Mapping[str, Any]], title: str = "") -> plots.Picture:
         left.set_xlim(left=0)
         right.set_xlim(right=1)
         left.set_ylabel("drawn by")
+        if names:
+            right.set_xlabel(f"{right.get_xlabel()} (dotted: {names[0]})")
         if title:
             figure.suptitle(title)
     return figure
+
+
+def title_of(settings: Mapping[str, object]) -> str:
+    """What was looked at, as a title.
+
+    Args:
+        settings: as `variance-reduction --output` writes them.
+    """
+    batches = f"{settings['samples']} mini-batches of {settings['batch_size']}"
+    return f"{settings['model']} on {settings['dataset']}: {batches}"
 
 
 def main() -> None:
@@ -57,14 +69,15 @@ def main() -> None:
     parser.add_argument("source", type=Path)
     parser.add_argument("target", type=Path)
     parser.add_argument("--of", nargs="+", default=[], metavar="NAME")
-    parser.add_argument("--title", default="")
+    parser.add_argument("--title", help="what was looked at, if left out")
     options = parser.parse_args()
     found = read_json(options.source)
     for name in options.of:
         if name not in found:
             raise SystemExit(f"There is no {name!r} in {options.source}, only {sorted(found)}.")
         found = found[name]
-    write_whole(options.target, draw(found["draws"], options.title).savefig)
+    title = title_of(found["settings"]) if options.title is None else options.title
+    write_whole(options.target, draw(found["draws"], title).savefig)
 
 
 if __name__ == "__main__":

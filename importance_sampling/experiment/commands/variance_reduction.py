@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 
@@ -81,15 +82,15 @@ def main(options: argparse.Namespace) -> int:
             _print(found[-1])
     print()
     print_table(_HEAD, [_cells(quality) for quality in found])
+    settings = {
+        name: getattr(options, name)
+        for name in ("model", "dataset", "samples", "batch_size", "sample_size", "random_seed")
+    }
     if options.output:
-        settings = {
-            name: getattr(options, name)
-            for name in ("model", "dataset", "samples", "batch_size", "sample_size", "random_seed")
-        }
         rows = [quality.as_dict() for quality in found]
         write_json(options.output, {"settings": settings, "draws": rows})
     if options.picture:
-        _draw(options.picture, found)
+        _draw(options.picture, found, settings)
     return 0
 
 
@@ -157,8 +158,8 @@ def _cells(quality: Quality) -> list[str]:
     ]
 
 
-def _draw(path: Path, found: list[Quality]) -> None:
-    from ..gradient_picture import draw
+def _draw(path: Path, found: list[Quality], settings: Mapping[str, object]) -> None:
+    from ..gradient_picture import draw, title_of
 
-    figure = draw([quality.as_dict() for quality in found])
+    figure = draw([quality.as_dict() for quality in found], title_of(settings))
     write_whole(path, figure.savefig)
