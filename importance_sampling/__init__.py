@@ -51,6 +51,7 @@ _ROOMS = (
     "protocols",
     "reweighting",
     "samplers",
+    "state_files",
     "training",
     "transparent",
     "utils",

@@ -151,3 +151,19 @@ def _free_memory():
     """Once per file: a full collection over all that the frameworks hold takes half a second."""
     yield
     gc.collect()
+
+
+@pytest.fixture
+def steps_of_calls(monkeypatch):
+    """How many steps each call of the device made, where several might go together."""
+    from importance_sampling.model_wrappers import OracleWrapper
+
+    made = []
+    own = OracleWrapper.train_many
+
+    def train_many(self, proposals, *args):
+        made.append(len(proposals))
+        return own(self, proposals, *args)
+
+    monkeypatch.setattr(OracleWrapper, "train_many", train_many)
+    return made

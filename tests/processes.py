@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -46,3 +47,9 @@ def run(*arguments: object, cwd: Path | None = None, timeout: float = 400, **mor
         timeout=timeout,
         check=False,
     )
+
+
+def script_of(page, heading, number=0):
+    """A script of a page of the documents: of those below a heading, the one of that number."""
+    text = (Path(__file__).parents[1] / "docs" / page).read_text()
+    return re.findall(r"^```py\n(.*?)^```", text.split(f"\n## {heading}\n")[1], re.M | re.S)[number]

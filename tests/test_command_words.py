@@ -449,7 +449,4 @@ def test_dir_lists_what_there_is():
     public = [name for name in dir(importance_sampling) if not name.startswith("__")]
     rooms = {p.stem for p in Path(importance_sampling.__file__).parent.iterdir()}
     trainings = {name for name in importance_sampling.__all__ if name != "__version__"}
-    assert set(public) == trainings | {name for name in rooms if not name.startswith("_")} - {
-        "state_files",
-        "py",
-    }
+    assert set(public) == trainings | {name for name in rooms if name[0] != "_"} - {"py"}

@@ -6,8 +6,8 @@ import textwrap
 
 import keras
 import pytest
-from processes import run
-from spread import QUICK_XLA
+from processes import run, script_of
+from spread import QUICK_XLA, full
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "jax", reason="several devices are supported on JAX"
@@ -60,6 +60,19 @@ PROGRAM = """
         ),
         "infobatch": lambda net: trainings.InfoBatchTraining(net, seed=1),
         "selective": lambda net: trainings.SelectiveBackpropTraining(net, seed=1),
+        "uniform": lambda net: trainings.ImportanceTraining(net, tau_th=1e9, seed=1),
+        "layer": lambda net: trainings.ImportanceTraining(
+            net, presample=3.0, tau_th=0.0, layer=1, seed=1
+        ),
+        "reuse": lambda net: trainings.ImportanceTraining(
+            net, presample=3.0, tau_th=0.0, reuse=2, seed=1
+        ),
+        "robust": lambda net: trainings.RobustImportanceTraining(net, seed=1),
+        "approximate": lambda net: trainings.ApproximateImportanceTraining(net, seed=1),
+        "constant variance": lambda net: trainings.ConstantVarianceImportanceTraining(net, seed=1),
+        "constant time": lambda net: trainings.ConstantTimeImportanceTraining(net, seed=1),
+        "svrg": lambda net: trainings.SVRG(net, B=0, seed=1),
+        "scsg": lambda net: trainings.SVRG(net, B=2, B_rate=1.5, B_over_b=3, seed=1),
     }
 
 
@@ -119,3 +132,12 @@ def test_two_devices_do_as_one():
     path = os.pathsep.join(filter(None, sys.path))
     done = run("-c", textwrap.dedent(PROGRAM), XLA_FLAGS=flags, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.skipif(not full(), reason="the same with a small network: every night")
+def test_script_of_the_docs():
+    script = script_of("scaling.md", "JAX: `keras.distribution`")
+    path = os.pathsep.join(filter(None, sys.path))
+    flags = "--xla_force_host_platform_device_count=2"
+    done = run("-c", script, XLA_FLAGS=flags, PYTHONPATH=path)
+    assert done.returncode == 0 and "Epoch 10/10" in done.stdout, done.stderr[-3000:]

@@ -102,6 +102,15 @@ def scaled(**kwargs):
     )
 
 
+def overflowing(**kwargs):
+    """The first steps of a call are skipped, until the scale is low enough."""
+    return functional(
+        layers.Dense(16, activation="relu"),
+        optimizer=keras.optimizers.LossScaleOptimizer(adam(), initial_scale=2.0**127),
+        **kwargs,
+    )
+
+
 def scheduled(**kwargs):
     rate = keras.optimizers.schedules.ExponentialDecay(0.02, 10, 0.9)
     return functional(
@@ -150,6 +159,7 @@ NETWORKS = [
     accumulating,
     averaging,
     scaled,
+    overflowing,
     scheduled,
     own_step,
     two_outputs,

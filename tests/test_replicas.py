@@ -7,6 +7,8 @@ import textwrap
 
 import keras
 import pytest
+from processes import run, script_of
+from spread import full
 
 pytestmark = pytest.mark.skipif(
     keras.backend.backend() != "tensorflow", reason="replicas of tf.distribute"
@@ -134,9 +136,14 @@ PROGRAM = """
         "history": (two_outputs, history),
         "variance": (plain, of("HistoryImportanceTraining", **sized)),
         "robust": (plain, of("RobustImportanceTraining")),
+        "reuse": (plain, pool(reuse=2)),
+        "approximate": (plain, of("ApproximateImportanceTraining", presample=16)),
+        "constant variance": (plain, of("ConstantVarianceImportanceTraining")),
+        "constant time": (plain, of("ConstantTimeImportanceTraining")),
         "infobatch": (plain, of("InfoBatchTraining")),
         "selective": (plain, of("SelectiveBackpropTraining")),
         "svrg": (plain, of("SVRG", B=0)),
+        "scsg": (plain, of("SVRG", B=2, B_rate=1.5, B_over_b=3)),
         "summed": (lambda: plain("sum"), pool()),
         "summed, biased": (lambda: plain("sum"), of("BiasedImportanceTraining", presample=16)),
         "masked": (masked, pool()),
@@ -338,3 +345,14 @@ def test_two_replicas_do_as_one_device():
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
+
+
+@pytest.mark.skipif(not full(), reason="the same with a small network: every night")
+def test_script_of_the_docs():
+    heading = "TensorFlow: `MirroredStrategy`"
+    script, two_devices = (script_of("scaling.md", heading, number) for number in (0, 1))
+    imports, rest = script.split("strategy = tf.distribute.MirroredStrategy()\n")
+    path = os.pathsep.join(filter(None, sys.path))
+    options = {"PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "-1"}
+    done = run("-c", imports + two_devices + rest, **options)
+    assert done.returncode == 0 and "Epoch 10/10" in done.stdout, done.stderr[-3000:]

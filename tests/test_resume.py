@@ -334,20 +334,26 @@ def test_what_callbacks_have_counted_is_gone_on_with(tmp_path):
     assert len(rest) < len(rates)
 
 
-def test_several_steps_in_a_call_are_gone_on_from(tmp_path):
+@pytest.mark.parametrize(("rows", "together"), [(N, 2), (33 * BATCH, 4)])
+@pytest.mark.parametrize("way", ["history", "variance"])
+def test_several_steps_in_a_call_are_gone_on_from(tmp_path, steps_of_calls, way, rows, together):
     def made(seed):
         net = network()
-        net.compile("adam", net.loss, metrics=["accuracy"], steps_per_execution=2)
-        return net, HistoryImportanceTraining(net, seed=seed)
+        net.compile("adam", net.loss, metrics=["accuracy"], steps_per_execution=together)
+        return net, WAYS[way](net, seed)
 
-    x, y = data(N)
+    x, y = data(rows)
     keras.utils.set_random_seed(1)
     whole, training = made(3)
     saved = SaveEverywhere(training, tmp_path)
     last, _ = fit(training, x, y, callbacks=[saved])
-    assert len(saved.paths) == 6 + EPOCHS
+    steps = -(-rows // BATCH)
+    assert len(saved.paths) == EPOCHS * (-(-steps // together) + 1)
+    if rows > N and training.model.trains_many:
+        # An eighth of an epoch is drawn at once, in the second epoch, too.
+        assert steps_of_calls.count(together) > steps // together
     net, training = made(4)
-    for path in saved.paths[1:-1:2]:
+    for path in saved.paths[1 : -1 : 2 if rows == N else 5]:
         training.load_state(path)
         found, _ = fit(training, x, y)
         assert equal(values(net), values(whole)) and found == last
