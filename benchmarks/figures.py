@@ -98,6 +98,33 @@ def _history_noise(files: Files, options: dict[str, str]) -> Rows:
     return table
 
 
+def _noise_kept(files: Files, options: dict[str, str]) -> Rows:
+    (stored,) = files.values()
+    looks = [(run, look) for run in stored["runs"] for look in run["looks"]]
+    if options.get("part") == "expectations":
+        ways = list(looks[0][1]["expectations"])
+        table = [["task", "seed", "after epoch", *ways]]
+        for run, look in looks:
+            cells = [f"{look['expectations'][way]:.2f}" for way in ways]
+            table.append([task_name(run["task"]), str(run["seed"]), str(look["epoch"]), *cells])
+        return table
+    table = [["task", "seed", "after epoch", "batch size", "noise, exact norms (95 %)"]]
+    table[0] += ["noise, by scores", "ratio, exact norms", "ratio, by scores"]
+    for run, look in looks:
+        low, high = look["noise_interval"]
+        table.append(
+            [
+                *(task_name(run["task"]), str(run["seed"]), str(look["epoch"])),
+                f"{look['batch_size']:.0f}",
+                f"{look['noise']:.2f} ({low:.2f} to {high:.2f})",
+                f"{look['noise_by_bound']:.2f}",
+                f"{look['ratio']:.1f}",
+                f"{look['ratio_by_bound']:.1f}",
+            ]
+        )
+    return table
+
+
 def _exact_norms(files: Files, options: dict[str, str]) -> Rows:
     table = [["network", "backend", "training step", "`gnorm`", "`full_gnorm`"]]
     for network in next(iter(files.values()))["rows"]:
@@ -255,6 +282,7 @@ KINDS: dict[str, Callable[[Files, dict[str, str]], Rows]] = {
     "history_noise": _history_noise,
     "many_devices": _many_devices,
     "memory": _memory,
+    "noise_kept": _noise_kept,
     "results": _examples,
     "same_epochs": _same_epochs,
     "single_steps": _same_epochs,
@@ -291,7 +319,8 @@ def make(what: str) -> str:
     Args:
         what: str, `FILE; OPTION=VALUE; ...`. The options of runs of `time_to_accuracy.py` are
             `task`, `epochs`, `arms` (joined by `|`) and `without`, a column to leave out; of
-            `gradient_quality` it is `part`. `made`, of files of any kind, is how they were made.
+            `gradient_quality` and `noise_kept` it is `part`. `made`, of files of any kind, is how
+            they were made.
 
     Returns:
         Markdown.

@@ -49,7 +49,8 @@ def test_two_processes_do_as_one(tmp_path):
     first, second = found
     assert "gnorm" in first["ways"]
     assert all(apart < 1e-5 for apart in first["ways"].values()), first["ways"]
-    assert first["resumed"] < 1e-5
+    assert first["resumed"] < 1e-5 and first["resumed by two"] < 1e-5
+    assert first["a death"].startswith("RuntimeError: Process 0 of 2 (counted from 0) ends")
     assert first["weights"] == second["weights"]
     for each in found:
         # Half of seven pools of 32, the last of which is scored ahead, and of six batches drawn;

@@ -126,7 +126,7 @@ def apart(one, other):
 def refused(function):
     try:
         function()
-    except (ValueError, NotImplementedError) as error:
+    except (ValueError, RuntimeError) as error:
         return f"{type(error).__name__}: {error}"
     return ""
 
@@ -143,6 +143,10 @@ if rank == 0:
         make, way = WAYS[name]
         net, rows = make()
         alone[name] = fit(way(net, 1), rows)
+    net, rows = small()
+    training = history(net, 1)
+    begun = fit(training, rows, epochs=1)
+    training.save_state(folder / "alone.npz")
 
 distribution.set_distribution(distribution.DataParallel(devices=distribution.list_devices()))
 for name in ways:
@@ -170,7 +174,26 @@ if full():
     net, rows = small()
     of("ImportanceTraining", presample="auto")(net, None).fit(*rows[:2], epochs=4, verbose=0)
     found["weights"]["auto"] = net.get_weights()[0].tolist()
+
+# An epoch by one process, the next by two.
+net, rows = small()
+training = history(net, 5)
+training.load_state(folder / "alone.npz")
+later, later_logs, weights = fit(training, rows)
+if rank == 0:
+    whole = {key: [*begun[1][key], *later_logs[key]] for key in later_logs}
+    found["resumed by two"] = apart(alone["history"], (begun[0] + later, whole, weights))
 (folder / f"found{rank}.json").write_text(json.dumps(found))
+
+if rank == 1:
+    # Gone in the middle of an epoch.
+    class Die(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 1:
+                os._exit(0)
+
+    fit(training, rows, epochs=9, callbacks=[Die()])
+found["a death"] = refused(lambda: fit(training, rows, epochs=9))
 
 distribution.set_distribution(None)
 if rank == 0:
@@ -181,3 +204,5 @@ if rank == 0:
     whole = {key: [*logs[key], *later_logs[key]] for key in logs}
     found["resumed"] = apart(alone["history"], (drawn + later, whole, weights))
     (folder / "found0.json").write_text(json.dumps(found))
+    # JAX would wait for the other process to leave, and end this one for its absence.
+    os._exit(0)

@@ -6,8 +6,9 @@ processes (`_jax_layout`). What is here is for what the host decides: who draws,
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import jax
 import keras
@@ -15,6 +16,9 @@ import numpy as np
 from jax.experimental import multihost_utils
 
 from .processes import Processes, Tensor
+
+# What JAX says of processes that are gone, among other errors of a computation.
+_LOST = ("Gloo", "Connection closed by peer", "heartbeat", "coordination service")
 
 
 class JaxProcesses(Processes):
@@ -48,6 +52,18 @@ class JaxProcesses(Processes):
         found = np.asarray(multihost_utils.process_allgather(room))
         pairs = zip(found.reshape(self.size, -1), lengths.reshape(-1), strict=True)
         return [row[:length].tobytes().decode() for row, length in pairs]
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """See `Processes.told`: any computation may end in such an error."""
+        try:
+            yield
+        except (RuntimeError, ValueError) as error:
+            said = str(error)
+            if not any(word in said for word in _LOST):
+                raise
+            more = "; JAX itself ends one that goes on alone, after a minute and a half"
+            raise self.gone("another process", more, said.splitlines()[0]) from error
 
 
 def current_group() -> Processes | None:

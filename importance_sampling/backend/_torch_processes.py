@@ -145,15 +145,9 @@ class TorchProcesses(Processes):
         except RuntimeError as error:
             lost = self._lost()
             which = f"process {', '.join(map(str, lost))}" if lost else "another process"
-            raise RuntimeError(
-                f"Process {self.rank} of {self.size} (counted from 0) ends, because {which} has "
-                "ended or does not answer, and no step can be made without it. The reason stands "
-                "where that one's error was printed; if it was killed, memory may have run out. "
-                "Start all processes again: with BackupState or BackupAndRestore among the "
-                "callbacks training goes on where it was saved. All processes must call `fit`, "
-                "with the same arguments; one that waits is given up after the `timeout` of "
-                f"init_process_group. PyTorch said: {str(error).splitlines()[0].split('. ')[0]}"
-            ) from error
+            more = "; one that waits is given up after the `timeout` of init_process_group"
+            said = str(error).splitlines()[0].split(". ")[0]
+            raise self.gone(which, more, said) from error
 
     def _lost(self) -> list[int]:
         """Processes of this machine that are gone; waits a moment for one that is about to."""

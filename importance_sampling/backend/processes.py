@@ -6,7 +6,8 @@ and puts together what each has found out of its own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -86,6 +87,29 @@ class Processes:
             text: what this one says.
         """
         raise NotImplementedError
+
+    @contextlib.contextmanager
+    def told(self) -> Iterator[None]:
+        """Says in words that another process is gone, where what the backend says does not."""
+        yield
+
+    def gone(self, which: str, more: str, said: str) -> RuntimeError:
+        """The error in which a process ends because another one is gone.
+
+        Args:
+            which: the other process, as far as it is known.
+            more: what else to know.
+            said: the backend's words.
+        """
+        name = {"jax": "JAX", "torch": "PyTorch"}[keras.backend.backend()]
+        return RuntimeError(
+            f"Process {self.rank} of {self.size} (counted from 0) ends, because {which} has "
+            "ended or does not answer, and no step can be made without it. The reason stands "
+            "where that one's error was printed; if it was killed, memory may have run out. "
+            "Start all processes again: with BackupState or BackupAndRestore among the "
+            "callbacks training goes on where it was saved. All processes must call `fit`, "
+            f"with the same arguments{more}. {name} said: {said}"
+        )
 
     def share(self, n: int) -> Share:
         """This process' part of a batch.
