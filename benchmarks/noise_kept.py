@@ -5,9 +5,10 @@ At the end of some epochs of a training at constant variance, with the weights a
 * the noise of its batches in units of a uniform one's, from the exact norms of the gradients of
   some examples, and from the scores (bounds of these norms) of all of them;
 * by what the ratio of second moments, which divides the batch size, would be under other
-  expectations of the scores. Their cells are fitted on one half of the examples and judged on the
-  other, and the other way round, so that none gains by chance: `last` is the score seen last as it
-  is, `size and age` is what the library goes by, `exact` needs scores that nobody has.
+  expectations of the scores, all of them mixed with a uniform draw. Their cells are fitted on one
+  half of the examples and judged on the other, and the other way round, so that none gains by
+  chance: `last` is the score seen last as it is, `size and age` what the library tells examples
+  apart by, `exact` needs scores that nobody has.
 
 Example:
 
@@ -65,28 +66,31 @@ def cells_of(*columns: np.ndarray) -> np.ndarray:
     return np.unique(np.stack(columns, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
 
 
-def fitted(cells: np.ndarray, coarse: np.ndarray, squares: np.ndarray, rng: Any) -> np.ndarray:
+def fitted(
+    cells: np.ndarray, coarse: np.ndarray, known: np.ndarray, squares: np.ndarray
+) -> np.ndarray:
     """For each example the root of the mean square in its cell, among the other half of them.
+
+    A cell with few examples leans on a larger one, and that on what was known being so still.
 
     Args:
         cells: `(n,)` cell of each example.
-        coarse: `(n,)` larger cells, on which those with few examples lean.
+        coarse: `(n,)` the larger cell that it is a part of.
+        known: `(n,)` squares that would be expected if nothing had changed.
         squares: `(n,)` squared scores.
-        rng: says which half an example is of.
     """
-    half = rng.permutation(len(cells)) % 2 == 0
+    half = np.random.default_rng(0).permutation(len(cells)) % 2 == 0
     expected = np.empty(len(cells))
     for other, mine in ((half, ~half), (~half, half)):
 
-        def mean(of: np.ndarray, prior: Any, other: np.ndarray = other) -> np.ndarray:
+        def mean(of: np.ndarray, prior: np.ndarray, other: np.ndarray = other) -> np.ndarray:
             count = np.bincount(of[other], minlength=of.max() + 1)
             total = np.bincount(of[other], squares[other], minlength=of.max() + 1)
             return (total + PRIOR * prior) / (count + PRIOR)
 
-        wide = mean(coarse, squares[other].mean())
-        # The larger cell of each cell.
+        unchanged = np.bincount(coarse, known) / np.maximum(np.bincount(coarse), 1)
         above = np.zeros(cells.max() + 1)
-        above[cells] = wide[coarse]
+        above[cells] = mean(coarse, unchanged)[coarse]
         expected[mine] = mean(cells, above)[cells[mine]]
     return np.sqrt(expected)
 
@@ -106,21 +110,22 @@ def expectations(known: LastScores, step: int, epoch: int, scores: np.ndarray) -
         epoch: steps per epoch.
         scores: `(n,)` present scores of all examples.
     """
-    rng = np.random.default_rng(0)
     squares = scores**2
     size, before = half_octaves(known.last), half_octaves(known.before, 1.0)
+    mean = half_octaves(known.mean)
     octaves = np.floor(np.log2(np.maximum(step - known.step, 1) / epoch))
     age = (np.clip(octaves, -4, 3) + 4).astype(np.int64)
     size_and_age = cells_of(size, age)
     ways = {
-        "size and age": (size_and_age, size),
-        "two scores": (cells_of(size, before), size),
-        "two scores and age": (cells_of(size, before, age), size_and_age),
-        "moving mean and age": (cells_of(half_octaves(known.mean), age), size),
+        "size and age": (size_and_age, size, known.last),
+        "two scores": (cells_of(size, before), size, known.last),
+        "two scores and age": (cells_of(size, before, age), size_and_age, known.last),
+        "moving mean and age": (cells_of(mean, age), mean, known.mean),
     }
     found = {"last": ratio_of(np.maximum(known.last, 0.01 * known.last.mean()), squares)}
-    found |= {name: ratio_of(fitted(*of, squares, rng), squares) for name, of in ways.items()}
-    found["exact"] = float(squares.mean() / scores.mean() ** 2)
+    for name, (cells, coarse, guess) in ways.items():
+        found[name] = ratio_of(fitted(cells, coarse, guess**2, squares), squares)
+    found["exact"] = ratio_of(scores, squares)
     return found
 
 
@@ -158,6 +163,8 @@ def trained(task: Any, epochs: int, looks: list[int], exact: int, seed: int) -> 
     bounds = OracleWrapper(still, UNWEIGHTED, score="gnorm")
     training = HistoryImportanceTraining(model, mix=MIX, constant="variance", seed=seed)
     known, drawn, samplers = LastScores(len(x)), deque(), []
+    # Of the first, uniform pass none.
+    recent = min(RECENT, steps)
     sizes: list[int] = []
     some = np.random.default_rng(seed).permutation(len(x))[:exact]
     rows: list[dict[str, Any]] = []
@@ -174,7 +181,7 @@ def trained(task: Any, epochs: int, looks: list[int], exact: int, seed: int) -> 
     def look(epoch: int) -> None:
         still.set_weights(model.get_weights())
         weights = samplers[0].weights_of(np.arange(len(x)))
-        factor = float(np.mean(task.batch_size / np.array(sizes[-RECENT:])))
+        factor = float(np.mean(task.batch_size / np.array(sizes[-recent:])))
         scores = bounds.score(x, y, batch_size=1024).astype(np.float64)
         by_bound = scores**2
         squares = norms.score(x[some], y[some], batch_size=128).astype(np.float64) ** 2
@@ -184,7 +191,7 @@ def trained(task: Any, epochs: int, looks: list[int], exact: int, seed: int) -> 
         weighted = squares * weights[some]
         row = {
             "epoch": epoch,
-            "batch_size": float(np.mean(sizes[-RECENT:])),
+            "batch_size": float(np.mean(sizes[-recent:])),
             "spared": factor,
             "ratio": float(squares.mean() / weighted.mean()),
             "ratio_by_bound": float(by_bound.mean() / (by_bound * weights).mean()),
@@ -232,6 +239,8 @@ def main() -> None:
         epochs = options.epochs or EPOCHS[name]
         fifths = {max(2, round(epochs * part / 5)) for part in range(1, 6)}
         looks = options.looks or sorted({2} | fifths)
+        if min(looks) < 2 or max(looks) > epochs:
+            raise SystemExit(f"--looks must be from 2 to {epochs}: the first epoch is uniform.")
         for seed in options.seeds:
             task = TASKS[name]()
             if options.examples:

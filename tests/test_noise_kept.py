@@ -22,7 +22,7 @@ def test_expectations_are_those_of_the_other_half():
     # Within a cell scores are of one size, with a spread that nobody can foresee.
     sizes = np.array([0.1, 1.0, 3.0, 9.0])
     squares = (sizes[cells] * rng.choice([0.5, 1.5], n)) ** 2
-    expected = noise_kept.fitted(cells, np.zeros(n, np.int64), squares, rng)
+    expected = noise_kept.fitted(cells, cells, sizes[cells] ** 2, squares)
     mean_square = sizes**2 * (0.5**2 + 1.5**2) / 2
     np.testing.assert_allclose(expected, np.sqrt(mean_square)[cells], rtol=0.03)
     # (1/N) sum of s^2 over its value under the draw, by cell.
@@ -38,7 +38,7 @@ def test_cells_that_know_nothing_gain_nothing():
     n = 20_000
     squares = rng.lognormal(sigma=1.0, size=n)
     # Seen by itself, a cell of each example's own would tell its score.
-    expected = noise_kept.fitted(np.arange(n) // 2, np.zeros(n, np.int64), squares, rng)
+    expected = noise_kept.fitted(np.arange(n) // 2, np.zeros(n, np.int64), np.ones(n), squares)
     assert noise_kept.ratio_of(expected, squares) < 1.02
 
 
@@ -85,5 +85,5 @@ def test_a_task_is_looked_at(tmp_path, data_folder, monkeypatch, capsys):
         assert 0 < low <= look["noise"] <= high
         found = look["expectations"]
         # Nothing is above the draw by exact scores.
-        assert max(found.values()) == found["exact"] > 1
+        assert max(found.values()) == found["exact"] > 1.1
     assert '"epoch": 3' in capsys.readouterr().out

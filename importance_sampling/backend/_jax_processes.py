@@ -18,7 +18,7 @@ from jax.experimental import multihost_utils
 from .processes import Processes, Tensor
 
 # What JAX says of processes that are gone, among other errors of a computation.
-_LOST = ("Gloo", "Connection closed by peer", "heartbeat", "coordination service")
+_LOST = ("Gloo ", "heartbeat timeout", "coordination service")
 
 
 class JaxProcesses(Processes):
@@ -55,7 +55,7 @@ class JaxProcesses(Processes):
 
     @contextlib.contextmanager
     def told(self) -> Iterator[None]:
-        """See `Processes.told`: any computation may end in such an error."""
+        """See `processes.told`: any computation may end in such an error."""
         try:
             yield
         except (RuntimeError, ValueError) as error:
@@ -66,7 +66,7 @@ class JaxProcesses(Processes):
             raise self.gone("another process", more, said.splitlines()[0]) from error
 
 
-def current_group() -> Processes | None:
+def current_group() -> JaxProcesses | None:
     """The processes that train together; None without several, or without a distribution."""
     if jax.process_count() == 1 or keras.distribution.distribution() is None:
         return None

@@ -7,7 +7,7 @@ and puts together what each has found out of its own.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -87,11 +87,6 @@ class Processes:
             text: what this one says.
         """
         raise NotImplementedError
-
-    @contextlib.contextmanager
-    def told(self) -> Iterator[None]:
-        """Says in words that another process is gone, where what the backend says does not."""
-        yield
 
     def gone(self, which: str, more: str, said: str) -> RuntimeError:
         """The error in which a process ends because another one is gone.
@@ -177,6 +172,18 @@ class Share:
             rows: `(count, ...)` of this process' rows.
         """
         return self.processes.sum([ops.mean(rows, axis=0)], self.weight)[0]
+
+
+def told() -> contextlib.AbstractContextManager[None]:
+    """Says in words that another process is gone, where what the backend says does not."""
+    if keras.backend.backend() == "jax":
+        from . import _jax_processes
+
+        group = _jax_processes.current_group()
+        if group is not None:
+            return group.told()
+    # On PyTorch each exchange does.
+    return contextlib.nullcontext()
 
 
 def current() -> Processes | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import os
 import re
 import sys
@@ -45,7 +46,11 @@ def without_startup_lines() -> Iterator[None]:
 
 
 def load_backend() -> None:
-    """Imports Keras, and has its backend find its devices, unless that has happened already."""
+    """Imports Keras, and has its backend find its devices, unless that has happened already.
+
+    What must come before that, as `keras.distribution.initialize` or the devices of TensorFlow, is
+    then too late.
+    """
     # Levels below errors, for the lines that come later.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "keras" in sys.modules:
@@ -53,6 +58,7 @@ def load_backend() -> None:
     with without_startup_lines():
         import keras
 
-        # Which loads TensorFlow on every backend, where it is installed.
-        keras.utils.set_random_seed(0)
+        # Random seeds of Keras load it on every backend, where it is installed.
+        with contextlib.suppress(ImportError):
+            importlib.import_module("tensorflow")
         keras.ops.zeros(())

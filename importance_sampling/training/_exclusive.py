@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import keras
 
 from .. import _interrupts
+from ..backend.processes import told
 
 
 class _Training:
@@ -49,7 +50,7 @@ def alone(model: keras.Model) -> Iterator[None]:
         RuntimeError: if it is being trained; says by whom.
     """
     key, mine = id(model), _Training()
-    with _interrupts.listening():
+    with _interrupts.listening(), told():
         try:
             # In one go, whatever other threads do.
             first = _trainings.setdefault(key, mine)

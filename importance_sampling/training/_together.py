@@ -16,7 +16,7 @@ import numpy as np
 
 from .._arrays import flatten
 from ..backend.base import Runtime
-from ..backend.processes import Processes
+from ..backend.processes import Processes, told
 from ..model_wrappers import OracleWrapper
 from ..model_wrappers.signals import is_heard
 from ._arguments import Callbacks, Verbose, short
@@ -77,8 +77,9 @@ def share_generator(processes: Processes | None, rng: np.random.Generator) -> No
         rng: changed in place.
     """
     if processes is not None:
-        state = processes.texts(json.dumps(rng.bit_generator.state, default=np.ndarray.tolist))[0]
-        rng.bit_generator.state = json.loads(state)
+        mine = json.dumps(rng.bit_generator.state, default=np.ndarray.tolist)
+        with told():
+            rng.bit_generator.state = json.loads(processes.texts(mine)[0])
 
 
 def check_same(processes: Processes, arguments: dict[str, Any], rows: tuple[Any, ...]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -88,8 +87,7 @@ class Loop(Stepper):
         for callback in own_callbacks:
             callback.set_model(model)
         self.epoch, self.steps_of_epoch = initial_epoch, 0
-        told = contextlib.nullcontext() if self.processes is None else self.processes.told()
-        with told, self.wrapper.attached() as runtime:
+        with self.wrapper.attached() as runtime:
             self._runtime = runtime
             self._begin(hooks, initial_epoch)
             self.epoch = begin_as_first(runtime, self.epoch)
