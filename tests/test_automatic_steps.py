@@ -18,8 +18,9 @@ exact = pytest.mark.exact
 several = pytest.mark.one_backend("tensorflow", "jax")
 
 ROWS, BATCH = 520, 8
-# The most steps of a call where four are asked for; others need the step before.
-TOGETHER = {"history": 4, "variance": 4, "robust": 4, "reuse": 2}
+# The most steps of a call where four are asked for; others need the step before. With "condition"
+# they are uniform ones, with "refresh" those of the first pass.
+TOGETHER = {"history": 4, "variance": 4, "robust": 4, "condition": 4, "refresh": 4, "reuse": 2}
 
 
 @pytest.fixture

@@ -68,7 +68,6 @@ PROGRAM = """
             net, presample=3.0, tau_th=0.0, reuse=2, seed=1
         ),
         "robust": lambda net: trainings.RobustImportanceTraining(net, seed=1),
-        "approximate": lambda net: trainings.ApproximateImportanceTraining(net, seed=1),
         "constant variance": lambda net: trainings.ConstantVarianceImportanceTraining(net, seed=1),
         "constant time": lambda net: trainings.ConstantTimeImportanceTraining(net, seed=1),
         "svrg": lambda net: trainings.SVRG(net, B=0, seed=1),

@@ -136,7 +136,7 @@ PROGRAM = """
         "history": (two_outputs, history),
         "variance": (plain, of("HistoryImportanceTraining", **sized)),
         "robust": (plain, of("RobustImportanceTraining")),
-        "reuse": (plain, pool(reuse=2)),
+        "reuse": (plain, pool(presample=4.0, reuse=2)),
         "approximate": (plain, of("ApproximateImportanceTraining", presample=16)),
         "constant variance": (plain, of("ConstantVarianceImportanceTraining")),
         "constant time": (plain, of("ConstantTimeImportanceTraining")),

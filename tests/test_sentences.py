@@ -81,7 +81,7 @@ def _minutes():
 def _readme():
     conv = _same("mnist_conv16", "auto")
     yield f"took **{conv['time']:.2f}** of the time of ``model.fit``"
-    yield f"({conv['epochs']:.0f} epochs, {_WORDS[conv['seeds']]} seeds)"
+    yield f"({conv['epochs']:.0f} epochs, {_WORDS[conv['seeds']]} seeds; *same noise*"
     # "the same test error within the intervals"
     assert abs(conv["minus_uniform"]) < conv["minus_uniform_ci"]
     noise = _same("mnist_conv16", "same noise")
