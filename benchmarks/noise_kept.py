@@ -121,6 +121,7 @@ def expectations(known: LastScores, step: int, epoch: int, scores: np.ndarray) -
         "two scores": (cells_of(size, before), size, known.last),
         "two scores and age": (cells_of(size, before, age), size_and_age, known.last),
         "moving mean and age": (cells_of(mean, age), mean, known.mean),
+        "size, mean and age": (cells_of(size, mean, age), size_and_age, known.last),
     }
     found = {"last": ratio_of(np.maximum(known.last, 0.01 * known.last.mean()), squares)}
     for name, (cells, coarse, guess) in ways.items():

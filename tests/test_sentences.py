@@ -224,6 +224,13 @@ def _results_of_the_same_epochs():
     yield f"The same noise ends {against} points above uniform"
     ratios = [small[loss] / whole[loss] for loss in ("test_loss", "train_loss")]
     yield f"with {ratios[0]:.1f} times its test loss and {ratios[1]:.2f} times its training loss"
+    name = "small_cnn_15"
+    (noise,), (fit,) = (_runs(name, task, a, "epoch_seconds") for a in ("same noise", "model.fit"))
+    before = sum(noise[:-1]) / (len(noise) - 1) / np.median(fit)
+    share = _row(name, "same noise")["examples_relative"]
+    yield f"before it took {before:.2f} of the time of as many of `model.fit`, on {share:.2f} of"
+    # "more epochs spare no larger share"
+    assert abs(share - small["examples_relative"]) < 0.02
     # "Half of the examples take the control more than three quarters of the time"
     half = controls["mnist_mlp"]
     assert abs(half["examples_relative"] - 0.5) < 0.05 and 0.75 < half["time"] < 1
