@@ -2,6 +2,7 @@
 
 import json
 import re
+import statistics
 import tracemalloc
 from pathlib import Path
 
@@ -425,9 +426,41 @@ def _history_card():
             shares = [row["ratios"][mix] / row["ratio"] for row in rows]
             assert 0.9 < sum(shares) / len(shares) < 1.1, (task, mix)
     yield "Between 0.2 and 0.4 it matters by less than a tenth"
+    yield from _noise_kept()
     large = json.loads((RESULTS / "stored_scores_100m.json").read_text())["rows"]
     peak = large["HistoryMixtureSampler"]["mebibytes"] * 2**20 / 1e9
     yield f"**A hundred million examples** take {peak:.1f} GB at the peak"
+
+
+def _noise_kept():
+    runs = json.loads((RESULTS / "noise_kept.json").read_text())["runs"]
+    looks = [(run["task"], run["seed"], look) for run in runs for look in run["looks"]]
+    noise = {
+        task: [look["noise"] for name, _, look in looks if name == task]
+        for task in ("friedman", "mnist_conv16")
+    }
+    low, high = min(noise["friedman"]), max(noise["friedman"])
+    yield f"that of a uniform batch ({low:.2f} to {high:.2f})"
+    assert sum(n < 1 for n in noise["mnist_conv16"]) == 10 and len(noise["mnist_conv16"]) == 12
+    above = [look for task, _, look in looks if task == "mnist_conv16" and look["noise"] > 1]
+    assert all(look["noise_interval"][0] < 0.5 and look["noise_interval"][1] > 2 for look in above)
+    most = [
+        max(look["noise"] for task, own, look in looks if (task, own) == ("mnist_mlp", seed))
+        for seed in (1, 2)
+    ]
+    assert most[1] < 1
+    yield f"the other did not (up to {most[0]:.1f})"
+    by_score = [look["noise_by_bound"] for _, _, look in looks]
+    yield f"it is {min(by_score):.2f} to {max(by_score):.2f} in all looks"
+
+    def relative(way, *tasks):
+        found = [look["expectations"] for task, _, look in looks if task in tasks]
+        return statistics.geometric_mean(row[way] / row["size and age"] for row in found)
+
+    every = relative("two scores and age", "mnist_conv16", "mnist_mlp", "friedman")
+    yield f"({every:.2f} times the ratio of size and age"
+    means = [relative("moving mean and age", task) for task in ("mnist_conv16", "mnist_mlp")]
+    yield f"give {means[0]:.2f} times the ratio with two convolutions and {means[1]:.2f} times"
 
 
 def _approximate_card():
