@@ -217,8 +217,8 @@ def test_training_is_the_same(network):
     one, many = train(network), train(network, together=8)
     same(one, many)
     if network is overflowing:
-        # Halved at each of the steps that were left out, a few of the first call.
-        assert 2 <= 127 - np.log2(float(many[0].optimizer.dynamic_scale)) <= 8
+        # Halved at each of the steps that were left out, the first ones among them.
+        assert 2 <= 127 - np.log2(float(many[0].optimizer.dynamic_scale)) <= 30
     assert len(one[2].ended) == 2 * 65
     # The last call of an epoch makes what is left.
     assert [batch for batch, _ in many[2].ended] == 2 * [*range(7, 64, 8), 64]
