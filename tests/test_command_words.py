@@ -4,6 +4,7 @@ import importlib.metadata
 import os
 import re
 import signal
+import subprocess
 import sys
 import warnings
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import adam_mlp, data
+from processes import environment
 
 import importance_sampling
 from importance_sampling import _requirements, models, samplers
@@ -210,6 +212,20 @@ def test_lines_of_a_start_are_held_back_and_others_are_not(capfd):
         raise OSError
     print("and on", file=sys.stderr)
     assert capfd.readouterr().err == "a reason\nand on\n"
+
+
+@end_to_end
+def test_output_that_nobody_reads_is_no_error(tmp_path):
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "importance_sampling", "list", str(tmp_path)]
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "train.txt").write_text("")
+    done = subprocess.run(
+        command, stdout=write, stderr=subprocess.PIPE, env=environment(), text=True, check=False
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (141, "")
 
 
 # -- runs ------------------------------------------------------------------------------------------

@@ -21,6 +21,8 @@ from .startup import load_backend
 
 _PROGRAM = "importance-sampling"
 _ALL = {**COMMANDS, **PAPERS}
+# As shells have it of a program that SIGPIPE ended.
+_UNREAD = 141
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -83,8 +85,8 @@ def main(arguments: Sequence[str] | None = None, script: tuple[str, str] | None 
             is left out of the arguments then.
 
     Returns:
-        The exit status: 2 after an error that is the user's to mend, 130 after Ctrl-C, 143 after
-        SIGTERM.
+        The exit status: 2 after an error that is the user's to mend, 130 after Ctrl-C, 141 where
+        nobody reads the output any more, 143 after SIGTERM.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     parser = _parser() if script is None else _script_parser(*script)
@@ -101,6 +103,10 @@ def main(arguments: Sequence[str] | None = None, script: tuple[str, str] | None 
         with sigterm_raises(), warnings.catch_warnings():
             warnings.showwarning = _show_warning
             return module.main(options)
+    except BrokenPipeError:
+        # Whoever reads has seen enough. What is left would be an error when Python ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return _UNREAD
     except (ImportError, OSError, RuntimeError, ValueError) as error:
         # One line, whatever the error's own layout.
         print(f"{parser.prog}: {' '.join(str(error).split())}", file=sys.stderr)

@@ -21,8 +21,10 @@ _STARTUP = re.compile(
 def without_startup_lines() -> Iterator[None]:
     """Holds back what is written to standard error; all but log lines of a start come after it.
 
-    They are written past Python and before there is any way to say that they are not wanted.
+    They are written past Python and before there is any way to say that they are not wanted. For
+    those that come later, as when TensorFlow finds its devices, there is one.
     """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with contextlib.ExitStack() as stack:
         try:
             saved = os.dup(2)
@@ -51,8 +53,6 @@ def load_backend() -> None:
     What must come before that, as `keras.distribution.initialize` or the devices of TensorFlow, is
     then too late.
     """
-    # Levels below errors, for the lines that come later.
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if "keras" in sys.modules:
         return
     with without_startup_lines():
