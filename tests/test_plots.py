@@ -397,7 +397,7 @@ def test_the_demos_picture(tmp_path, monkeypatch):
         assert len(ax.lines) == len(ARMS)
         np.testing.assert_allclose(ax.lines[0].get_ydata(), values)
         assert ax.lines[0].get_xdata()[0] == 0
-    assert [text.get_text() for text in error.texts] == list(ARMS)
+    assert [text.get_text() for text in error.texts] == [f"{arm}: 30.00 %" for arm in ARMS]
     assert pools.texts[0].get_text() == f"{POOLS}: never drew by score" and not pools.images
     assert title(same_noise) == f"Draws by score: {SAME_NOISE}"
     assert len(same_noise.images) == 1

@@ -76,7 +76,9 @@ def main() -> None:
         if name not in found:
             raise SystemExit(f"There is no {name!r} in {options.source}, only {sorted(found)}.")
         found = found[name]
-    title = title_of(found["settings"]) if options.title is None else options.title
+    title = options.title
+    if title is None:
+        title = title_of(found["settings"]) if "settings" in found else ""
     write_whole(options.target, draw(found["draws"], title).savefig)
 
 

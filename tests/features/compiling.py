@@ -273,7 +273,8 @@ def no_jit(cell):
 
 @works(
     "`steps_per_execution` above 1",
-    "callbacks are called once for so many steps, as in Keras; pools are still drawn one by one",
+    "callbacks are called once for so many steps, as in Keras; pools are drawn one by one, but for "
+    "those that are reused",
     backends=("tensorflow", "jax"),
 )
 def steps_per_execution(cell):
