@@ -13,14 +13,11 @@ Example:
 
 from __future__ import annotations
 
-import argparse
-import json
-import os
 from collections import deque
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _by_seed import parser_for, trainings, write
 
 MIX = 0.3
 OTHERS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.7)
@@ -85,38 +82,19 @@ def trained(task: Any, epochs: int, seed: int) -> list[dict[str, Any]]:
 
 def main() -> None:
     """Trains the tasks, prints a line for each epoch and writes all of it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--backend", default=os.environ.get("KERAS_BACKEND", "tensorflow"))
-    parser.add_argument("--tasks", nargs="+", default=["mnist_small_cnn"])
-    parser.add_argument("--epochs", type=int, help="of each; as many as it takes by default")
-    parser.add_argument("--examples", type=int, help="keep no more of them, for a quick look")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[0])
-    parser.add_argument("--output", type=Path, help="JSON file to write")
-    options = parser.parse_args()
-    os.environ["KERAS_BACKEND"] = options.backend
-    from _header import header
-    from _tasks import EPOCHS, TASKS
-
-    if unknown := sorted(set(options.tasks) - set(TASKS)):
-        raise SystemExit(f"Unknown tasks {unknown}; there are {sorted(TASKS)}.")
+    options = parser_for(__doc__.split("\n", 1)[0], "mnist_small_cnn", 0).parse_args()
     runs = []
-    for name in options.tasks:
-        for seed in options.seeds:
-            task = TASKS[name]()
-            if options.examples:
-                task.shrink(options.examples)
-            rows = trained(task, options.epochs or EPOCHS[name], seed)
-            runs.append({"task": name, "seed": seed, "epochs": rows})
-            for row in rows:
-                cells = "  ".join(f"{mix}: {ratio:.2f}" for mix, ratio in row["ratios"].items())
-                print(
-                    f"{name}, seed {seed}, epoch {row['epoch']}: {row['drawn']} drawn, ratio "
-                    f"{row['ratio']:.2f}, of which ten examples {row['largest']:.0%}; {cells}",
-                    flush=True,
-                )
-    if options.output:
-        content = {**header(options.backend), "mix": MIX, "runs": runs}
-        options.output.write_text(json.dumps(content, indent=1) + "\n")
+    for name, seed, task, epochs in trainings(options):
+        rows = trained(task, epochs, seed)
+        runs.append({"task": name, "seed": seed, "epochs": rows})
+        for row in rows:
+            cells = "  ".join(f"{mix}: {ratio:.2f}" for mix, ratio in row["ratios"].items())
+            print(
+                f"{name}, seed {seed}, epoch {row['epoch']}: {row['drawn']} drawn, ratio "
+                f"{row['ratio']:.2f}, of which ten examples {row['largest']:.0%}; {cells}",
+                flush=True,
+            )
+    write(options, {"mix": MIX, "runs": runs})
 
 
 if __name__ == "__main__":

@@ -18,19 +18,17 @@ Example:
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 from collections import deque
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _by_seed import parser_for, trainings, write
 
 MIX = 0.3
 # Steps before a look over which the sizes of batches are averaged.
 RECENT = 100
-# Observations that the mean over all cells counts for in one of them.
+# Observations that the larger cell counts for in one of its parts, as in `score_cells`.
 PRIOR = 4.0
 RESAMPLED = 1000
 
@@ -217,41 +215,22 @@ def trained(task: Any, epochs: int, looks: list[int], exact: int, seed: int) -> 
 
 def main() -> None:
     """Trains the tasks, prints what each look finds and writes all of it as JSON."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    parser.add_argument("--backend", default=os.environ.get("KERAS_BACKEND", "tensorflow"))
-    parser.add_argument("--tasks", nargs="+", default=["mnist_conv16"])
-    parser.add_argument("--epochs", type=int, help="of each; as many as it takes by default")
+    parser = parser_for(__doc__.split("\n", 1)[0], "mnist_conv16", 1)
     parser.add_argument(
         "--looks", type=int, nargs="+", help="epochs; 2, and each fifth, by default"
     )
-    parser.add_argument("--examples", type=int, help="keep no more of them, for a quick look")
     parser.add_argument("--exact", type=int, default=8192, help="examples with exact norms")
-    parser.add_argument("--seeds", type=int, nargs="+", default=[1])
-    parser.add_argument("--output", type=Path, help="JSON file to write")
     options = parser.parse_args()
-    os.environ["KERAS_BACKEND"] = options.backend
-    from _header import header
-    from _tasks import EPOCHS, TASKS
-
-    if unknown := sorted(set(options.tasks) - set(TASKS)):
-        raise SystemExit(f"Unknown tasks {unknown}; there are {sorted(TASKS)}.")
     runs = []
-    for name in options.tasks:
-        epochs = options.epochs or EPOCHS[name]
+    for name, seed, task, epochs in trainings(options):
         fifths = {max(2, round(epochs * part / 5)) for part in range(1, 6)}
         looks = options.looks or sorted({2} | fifths)
         if min(looks) < 2 or max(looks) > epochs:
             raise SystemExit(f"--looks must be from 2 to {epochs}: the first epoch is uniform.")
-        for seed in options.seeds:
-            task = TASKS[name]()
-            if options.examples:
-                task.shrink(options.examples)
-            print(f"{name}, seed {seed}:", flush=True)
-            found = trained(task, epochs, looks, options.exact, seed)
-            runs.append({"task": name, "seed": seed, "looks": found})
-    if options.output:
-        content = {**header(options.backend), "mix": MIX, "runs": runs}
-        options.output.write_text(json.dumps(content, indent=1) + "\n")
+        print(f"{name}, seed {seed}:", flush=True)
+        found = trained(task, epochs, looks, options.exact, seed)
+        runs.append({"task": name, "seed": seed, "looks": found})
+    write(options, {"mix": MIX, "runs": runs})
 
 
 if __name__ == "__main__":
