@@ -100,6 +100,8 @@ def test_a_script_calls_itself_by_its_own_name(capsys):
         (("plt",), "There is no command 'plt'. Did you mean 'plot'?"),
         (("xyzzy",), "There is no command 'xyzzy'. Commands: demo, run, compare"),
         (("run", "small_nn"), "run: the following arguments are required: wrapper, sampler"),
+        (("plot", "curves", "x", "--outputt", "a"), "no option '--outputt'. Did you mean '--outp"),
+        (("run", "small_nn", "--lr=0.1"), "a hyper-parameter: --hyperparams 'lr=f0.1'"),
         (
             ("run", "small_nn", "loss", "model", "predicted", "mnist", "x"),
             "There is no wrapper 'loss'. Did you mean 'oracle-loss'?",

@@ -452,11 +452,17 @@ def test_the_picture_of_gradients_is_drawn_from_its_figures(tmp_path, monkeypatc
         (("scores", "IMAGES", "-o", "a.png"), "has no scores of evaluations. Run it with --save_s"),
         (("predictions", "IMAGES", "-o", "a.gif"), "has no predictions. Run it with --save_pred"),
         (("curves", "nowhere", "-o", "a.png"), "nowhere holds no run"),
+        (("curves", "RUN", "BEGUN", "-o", "a.png"), "begun has not made a step yet"),
     ],
 )
-def test_errors_are_one_line(run, images_run, tmp_path, monkeypatch, capsys, arguments, message):
+def test_errors_are_one_line(
+    run, images_run, tmp_path_factory, tmp_path, monkeypatch, capsys, arguments, message
+):
+    begun = tmp_path_factory.mktemp("runs") / "begun"
+    begun.mkdir()
+    (begun / "train.txt").touch()
     monkeypatch.chdir(tmp_path)
-    places = {"RUN": str(run), "IMAGES": str(images_run)}
+    places = {"RUN": str(run), "IMAGES": str(images_run), "BEGUN": str(begun)}
     assert cli.main(["plot", *(places.get(a, a) for a in arguments)]) == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and message in error, error

@@ -47,6 +47,11 @@ def test_two_processes_do_as_one(found):
     assert all(apart < 1e-5 for apart in ways.values()), ways
 
 
+def test_a_step_of_keras_takes_one_exchange(found):
+    # What a step of the user's own logs is known only when it is over.
+    assert found["exchanges"] == {"Keras' step": 1, "gnorm": 1, "own step": 2}
+
+
 def test_each_reads_its_own_rows(found):
     alone, *both = found["rows read"]
     # Six steps of a pool of 32, of which 16 are trained on; a few rows are looked at beforehand.

@@ -160,6 +160,11 @@ WAYS = {
     "masked": (tagger, lambda net: trainings.BiasedImportanceTraining(net, seed=1), TAGS),
     "svrg": (two_outputs, lambda net: trainings.SVRG(net, 0, B_over_b=2, seed=1), WEIGHTED),
     "by index": (one_output, lambda net: pools(net, seed=1), {"x": IndexedExamples(EXAMPLES)}),
+    "own step": (
+        lambda: one_output(kind=OwnStep),
+        lambda net: pools(net, score="loss", seed=1),
+        LABELS,
+    ),
     "sum": (lambda: one_output("sum"), lambda net: pools(net, score="loss", seed=1), LABELS),
 }
 MORE = {
@@ -187,11 +192,6 @@ MORE = {
         LABELS,
     ),
     "reuse": (one_output, lambda net: pools(net, reuse=1, resampling="systematic", seed=1), LABELS),
-    "own step": (
-        lambda: one_output(kind=OwnStep),
-        lambda net: pools(net, score="loss", seed=1),
-        LABELS,
-    ),
     "adjusted": (one_output, lambda net: Adjusted(net, seed=1), LABELS),
     "history": (
         two_outputs,
@@ -355,6 +355,27 @@ def unbiased(steps=150):
     return {"together": shared, "errors": float(off.max()), "weights": len(off)}
 
 
+def exchanges(net, steps=3, score="loss"):
+    """How often the processes wait for each other in a step whose scores are read."""
+    wrapper = model_wrappers.OracleWrapper(net, reweighting.UNBIASED, score=score)
+    wrapper.build(x[:4], y[:4])
+    rows = x[:7], y[:7]
+    w = np.linspace(0.5, 1.5, 7, dtype="float32")
+    batch = Proposal(np.arange(7), rows, w[:, None], w, kind=Kind.HISTORY)
+    calls, all_reduce = [], dist.all_reduce
+    with wrapper.attached():
+        wrapper.train(batch)
+        dist.all_reduce = lambda *given, **more: calls.append(1) or all_reduce(*given, **more)
+        try:
+            for _ in range(steps):
+                result = wrapper.train(batch)
+                # They are known to both processes by now.
+                assert result.scores.shape == (7,) and float(result.logs["loss"]) > 0
+        finally:
+            dist.all_reduce = all_reduce
+    return len(calls) / steps
+
+
 def moving_mean():
     """Of inputs, which no weight has a part in, after a few steps; the weights are others' too."""
     seed()
@@ -446,6 +467,11 @@ def together(folder, rank, found, alone):
     dist.all_gather_object(calls, (saved.calls, len(stopped.drawn)))
     found["calls and steps"] = calls
     found["unbiased"] = unbiased()
+    found["exchanges"] = {
+        "Keras' step": exchanges(one_output()),
+        "gnorm": exchanges(one_output(), score="gnorm"),
+        "own step": exchanges(one_output(kind=OwnStep)),
+    }
     means = [None, None]
     dist.all_gather_object(means, moving_mean())
     found["moving means"] = [*found.get("moving means", ()), *means]

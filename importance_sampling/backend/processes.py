@@ -7,7 +7,7 @@ and puts together what each has found out of its own.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import keras
@@ -130,7 +130,11 @@ class Share:
         count: int, how many of them are this process' own.
         rows: slice, which to compute.
         weight: float, the share of the batch that they are: `count / n`.
+        finish: completes all of a step but the change of the weights, once it has its gradient,
+            and returns the values of its samples. Set by a step that can; None otherwise.
     """
+
+    finish: Callable[[], Any] | None = None
 
     def __init__(self, processes: Processes, n: int):
         self.processes = processes

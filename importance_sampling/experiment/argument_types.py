@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from .._names import nearest, unknown
+from .hyperparams import KNOWN
 
 
 class Parser(argparse.ArgumentParser):
@@ -15,14 +17,41 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: Any):
         super().__init__(**{"formatter_class": HelpFormatter, **options})
 
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """Parses what is known; errors look at the rest as well.
+
+        Args:
+            args: list of str; those of the process where None.
+            namespace: takes the values.
+
+        Returns:
+            `(namespace, rest)`.
+        """
+        self._given = list(sys.argv[1:] if args is None else args)
+        return super().parse_known_args(args, namespace)
+
     def error(self, message: str) -> Any:
         """Ends the process with status 2.
 
         Args:
             message: str, what is wrong.
         """
-        lines = " ".join(message.split())
+        lines = " ".join(f"{message}{self._misspelt(message)}".split())
         self.exit(2, f"{self.prog}: {lines} (`{self.prog} --help` says more)\n")
+
+    def _misspelt(self, message: str) -> str:
+        """The option that there is not, which nobody looks for where an argument is missing."""
+        known = self._option_string_actions
+        if "required" not in message:
+            return ""
+        for given in self._given:
+            name = given.partition("=")[0]
+            if name == "--":
+                break
+            # Options may be shortened.
+            if name.startswith("--") and not any(option.startswith(name) for option in known):
+                return f". {no_option(given, known)}"
+        return ""
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
@@ -64,21 +93,24 @@ def one_of(kind: str, names: Iterable[str]) -> Callable[[str], str]:
     return checked
 
 
-def hint_for(argument: str, options: Iterable[str], hyperparameters: dict[str, str]) -> str:
-    """What may have been meant by an option that there is not, after a blank.
+def no_option(argument: str, options: Iterable[str]) -> str:
+    """Says that there is no such option, and what may have been meant.
 
     Args:
         argument: str, as it was given.
-        options: all that there are.
-        hyperparameters: for commands that take them, their names, with the letters of their types.
+        options: all that there are, as "--name".
 
     Returns:
-        str; empty where nothing is alike.
+        str.
     """
+    return f"There is no option {argument!r}.{_hint_for(argument, list(options))}"
+
+
+def _hint_for(argument: str, options: list[str]) -> str:
     name, _, value = argument.partition("=")
     key = name.lstrip("-").replace("-", "_")
-    if name.startswith("-") and key in hyperparameters:
-        what = f"{key}={hyperparameters[key]}{value or 'VALUE'}"
+    if key in KNOWN and "--hyperparams" in options:
+        what = f"{key}={KNOWN[key]}{value or 'VALUE'}"
         return f" It is a hyper-parameter: --hyperparams '{what}'."
     if key in ("backend", "keras_backend"):
         return f" Set the environment variable KERAS_BACKEND={value or 'tensorflow, jax or torch'}."

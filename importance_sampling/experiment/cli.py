@@ -13,8 +13,7 @@ from typing import Any
 
 from .._names import nearest
 from .._requirements import check_trains
-from .argument_types import Parser, hint_for
-from .hyperparams import KNOWN
+from .argument_types import Parser, no_option
 from .options import COMMANDS, PAPERS
 from .signals import Stopped, sigterm_raises, status
 from .startup import load_backend
@@ -61,13 +60,12 @@ def _parsed(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> argpar
             parser.error(f"There is no command {name!r}.{nearest(name, _ALL)}{known}")
     options, rest = parser.parse_known_args(arguments)
     if rest:
-        hyperparameters = KNOWN if hasattr(options, "hyperparams") else {}
-        names = [f"--{name}" for name in vars(options) if name != "command"]
-        what = "option" if rest[0].startswith("-") else "argument"
-        hint = hint_for(rest[0], names, hyperparameters) if what == "option" else ""
         if parser.prog == _PROGRAM:
             parser.prog += f" {options.command}"
-        parser.error(f"There is no {what} {rest[0]!r}.{hint}")
+        if not rest[0].startswith("-"):
+            parser.error(f"There is no argument {rest[0]!r}.")
+        names = [f"--{name}" for name in vars(options) if name != "command"]
+        parser.error(no_option(rest[0], names))
     return options
 
 

@@ -13,7 +13,7 @@ import contextlib
 import dataclasses
 import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import keras
 import numpy as np
@@ -26,7 +26,7 @@ from ..backend.processes import Share
 from ..proposal import Proposal
 from ._hooks import replaced
 from ._passes import Scored
-from ._step_values import DeferredValues, SampleValues
+from ._step_values import DeferredLogs, DeferredValues, SampleValues
 from .introspection import all_layers, overrides
 
 if TYPE_CHECKING:
@@ -79,7 +79,16 @@ class PartsOfSteps:
         """
         part = _rows_of(proposal, share.rows)
         before = [ops.copy(value) for value in self._metrics]
-        gradients = _GradientSum(share, _checksum(proposal), self._model)
+
+        def along() -> _Parts | None:
+            if share.finish is None:
+                return None
+            values: SampleValues | DeferredValues = share.finish()
+            if isinstance(values, SampleValues):
+                values = values.deferred()
+            return self._parts(share, before, {}, self._scores(proposal, share, values))
+
+        gradients = _GradientSum(share, _checksum(proposal), self._model, along)
         optimizer = self._model.optimizer
         with contextlib.ExitStack() as block:
             block.enter_context(self._runtime.sharing(share))
@@ -89,6 +98,8 @@ class PartsOfSteps:
                 block.enter_context(replaced(self._model, "get_metrics_result", dict))
             block.enter_context(self._runtime.own_draws())
             logs, deferred = step(part)
+        # It holds what the step was made of.
+        share.finish = None
         logs = _flat(logs)
         if gradients.calls != 1 and self._model.trainable_variables:
             raise ValueError(
@@ -96,13 +107,21 @@ class PartsOfSteps:
                 f"{gradients.calls} times. With several processes the gradients are averaged "
                 "there: call it (or `apply_gradients`) once in every step."
             )
-        scores = None
-        if proposal.reads_scores:
+        summed, own = gradients.along, {}
+        if summed is None:
+            own = {} if self._keras_logs else _numbers(logs)
             # Now, because nobody knows whether all processes will read them at the same time.
-            with self._runtime.sharing(share):
-                scores = ops.convert_to_tensor(deferred.scores(), "float32")
-        logs, scores = self._exchange(share, before, logs, scores)
+            scores = self._scores(proposal, share, deferred)
+            summed = self._parts(share, before, own, scores).summed(share)
+        logs, scores = self._take_over(share, before, logs, list(own), summed)
         return logs, self._of_batch(share, deferred, scores)
+
+    def _scores(self, proposal: Proposal, share: Share, values: DeferredValues) -> Tensor | None:
+        """Scores of this process' rows; None where nobody reads them."""
+        if not proposal.reads_scores:
+            return None
+        with self._runtime.sharing(share):
+            return ops.convert_to_tensor(values.scores(), "float32")
 
     def score(self, x: Nested, y: Nested, sample_weight: Nested, share: Share) -> Scored:
         """Scores a batch that all processes share; see `CompiledModel.score`.
@@ -122,37 +141,63 @@ class PartsOfSteps:
         scores, *valid_steps = share.gather(given)
         return Scored(scores, valid_steps[0] if valid_steps else None)
 
-    def _exchange(
-        self, share: Share, before: list[Tensor], logs: dict[str, Any], scores: Tensor | None
+    def _parts(
+        self, share: Share, before: list[Tensor], own: dict[str, Tensor], scores: Tensor | None
+    ) -> _Parts:
+        """What this process adds to statistics, logs, metrics and scores.
+
+        Args:
+            share: its rows.
+            before: the state of the metrics before the step.
+            own: numbers that a step of the user's own logs.
+            scores: `(count,)`, or None where nobody reads them.
+        """
+        if share.count:
+            added = [now - then for now, then in zip(self._metrics, before, strict=True)]
+        else:
+            # What a row that stands in for none has added counts for nothing.
+            added = [ops.zeros_like(then) for then in before]
+        if own:
+            added.append(self._are_metrics(own, share))
+        if scores is not None:
+            added.append(share.padded(scores))
+        return _Parts([*self._moving, *own.values()], added)
+
+    def _take_over(
+        self,
+        share: Share,
+        before: list[Tensor],
+        logs: dict[str, Any],
+        own: list[str],
+        summed: _Parts,
     ) -> tuple[dict[str, Any], Tensor | None]:
-        """Brings metrics, statistics, logs and scores of the parts together.
+        """Gives the model what all processes have found together.
 
         Args:
             share: this process' rows.
             before: the state of the metrics before the step.
             logs: what the step returned.
-            scores: `(count,)`, or None where nobody reads them.
+            own: names of numbers that a step of the user's own logs.
+            summed: over the processes.
+
+        Returns:
+            `(logs, scores)` of the whole batch; None where nobody reads the scores.
         """
-        own = {} if self._keras_logs else _numbers(logs)
-        means = [*self._moving, *own.values()]
-        # What a row that stands in for none has added counts for nothing.
-        adds = float(share.count > 0)
-        added = [(now - then) * adds for now, then in zip(self._metrics, before, strict=True)]
-        if own:
-            added.append(self._are_metrics(own, share))
-        if scores is not None:
-            added.append(share.padded(scores))
-        found = iter(share.processes.sum(means, share.weight, added))
-        new = [next(found) for _ in self._moving]
-        own = {name: next(found) for name in own}
-        new += [then + next(found) for then in before]
+        count = len(self._moving)
+        added = iter(summed.added)
+        metrics = [then + next(added) for then in before]
+        new = [*summed.means[:count], *metrics]
         share.processes.assign([*self._moving, *self._metrics], new)
-        metrics = self._model.get_metrics_result()
+        if self._keras_logs and not self._runtime.reads_logs:
+            later: Any = DeferredLogs(self._model.get_metrics_result)
+            return later, next(added, None)
+        found = self._model.get_metrics_result()
         if own:
-            agreed = ops.convert_to_numpy(next(found)) == share.processes.size
+            agreed = ops.convert_to_numpy(next(added)) == share.processes.size
             names = [name for name, is_metric in zip(own, agreed, strict=True) if is_metric]
-            metrics = {name: metrics[name] for name in names}
-        return {**logs, **own, **metrics}, next(found, None)
+            found = {name: found[name] for name in names}
+        logged = dict(zip(own, summed.means[count:], strict=True))
+        return {**logs, **logged, **found}, next(added, None)
 
     def _are_metrics(self, logged: dict[str, Tensor], share: Share) -> Tensor:
         """For each number that a step of the user's own logs, 1 if it is what a metric says."""
@@ -180,6 +225,23 @@ class PartsOfSteps:
         return DeferredValues(values, lambda: values().scores if scores is None else scores)
 
 
+class _Parts(NamedTuple):
+    """What processes find out, each of its own rows, or all together.
+
+    Attributes:
+        means: tensors that are means over the rows.
+        added: tensors that add up.
+    """
+
+    means: list[Tensor]
+    added: list[Tensor]
+
+    def summed(self, share: Share) -> _Parts:
+        """What all processes have found together."""
+        found = share.processes.sum(self.means, share.weight, self.added)
+        return _Parts(found[: len(self.means)], found[len(self.means) :])
+
+
 class _GradientSum:
     """Stands in the place of an optimizer's `apply` for one step.
 
@@ -187,10 +249,17 @@ class _GradientSum:
         share: this process' rows.
         checksum: int, of what was drawn.
         model: the model.
+        along: returns what goes along with the gradients; None where that is not known yet.
+
+    Attributes:
+        calls: int, how often the step has called it.
+        along: what went along, summed over the processes; None where nothing did.
     """
 
-    def __init__(self, share: Share, checksum: int, model: Any):
+    def __init__(self, share: Share, checksum: int, model: Any, along: Callable[[], _Parts | None]):
         self._share = share
+        self._own_along = along
+        self.along: _Parts | None = None
         self._check = [checksum >> (_BITS * i) & (2**_BITS - 1) for i in range(_PIECES)]
         self._model = model
         self.calls = 0
@@ -221,9 +290,14 @@ class _GradientSum:
         flags = [0.0 if g is None else 1.0 for g in grads]
         flags += [float(piece) for piece in self._check]
         flags += [float(piece) ** 2 for piece in self._check]
-        *summed, found = share.processes.sum(
-            given, share.weight, [ops.convert_to_tensor(np.array(flags, np.float32))]
-        )
+        parts = self._own_along()
+        means, added = parts or ([], [])
+        told = _Parts(
+            [*given, *means], [ops.convert_to_tensor(np.array(flags, np.float32)), *added]
+        ).summed(share)
+        if parts is not None:
+            self.along = _Parts(told.means[len(given) :], told.added[1:])
+        summed, found = told.means[: len(given)], told.added[0]
         numbers = ops.convert_to_numpy(found).tolist()
         pieces = numbers[len(grads) : len(grads) + _PIECES]
         squares = numbers[len(grads) + _PIECES :]

@@ -84,6 +84,7 @@ class StepBatch:
         mean_valid_steps: `(outputs,)`; see `WeightedLoss.valid_step_factors`.
         loss_called: bool, whether the step has called `compute_loss`.
         outputs: `(y, y_pred)` that it was called with.
+        metrics_known: bool, whether metrics were updated before Keras does it.
         loss_update: `(value, count)` held back from the tracker of the loss.
         values: what the step tells of its samples.
     """
@@ -96,5 +97,6 @@ class StepBatch:
     mean_valid_steps: Tensor | None
     loss_called: bool = False
     outputs: tuple[Nested, Nested] | None = None
+    metrics_known: bool = False
     loss_update: tuple[Tensor, Any] | None = None
     values: SampleValues | DeferredValues | None = None

@@ -11,6 +11,7 @@ from keras import ops, tree
 
 from .._arrays import Nested
 from ..backend.base import Tensor
+from ..backend.processes import Share
 from ..reweighting import ExternalReweighting, ReweightingPolicy
 from . import _checks
 from ._hooks import present, replaced
@@ -71,6 +72,11 @@ class TrainingStep:
             and not self._runtime.functional_gradients
             and not model.jit_compile
             and not any(overrides(model, n) or n in vars(model) for n in _READING)
+        )
+        # Keras updates them last of all, though they depend on the outputs alone. Scores that take
+        # one more pass would be of other weights.
+        self._metrics_can_be_first = not objective.needs_forward and not any(
+            overrides(model, n) or n in vars(model) for n in _READING[:2]
         )
         trackers = (m for m in model.metrics if m.name == "loss" and not self._users_step)
         self._loss_tracker: Any = next(trackers, None)
@@ -133,6 +139,8 @@ class TrainingStep:
         compute_metrics = present(model, "compute_metrics")
 
         def metrics_hook(x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+            if batch.metrics_known:
+                return {}
             self._before_metrics(batch, x, y, y_pred)
             with contextlib.ExitStack() as inner_hooks:
                 if batch.weights is not None and not self._users_step:
@@ -155,15 +163,47 @@ class TrainingStep:
         def tracker_hook(value: Any, sample_weight: Any = None) -> None:
             batch.loss_update = (value, sample_weight)
 
-        shared_sum = self._runtime.process_share is not None and self.objective.summed
+        share = self._runtime.process_share
+        shared_sum = share is not None and self.objective.summed
         if self._users_step or not self.weights_enter_as_data or shared_sum:
             hooks.enter_context(self._replaced(model, "compute_loss", loss_hook))
         if self._users_step and batch.weights is not None:
             # It may update metrics anywhere.
             self._weigh_metrics(hooks, batch)
         hooks.enter_context(self._replaced(model, "compute_metrics", metrics_hook))
+        if share is not None and self._metrics_can_be_first:
+            self._finish_early(hooks, batch, share, metrics_hook)
         if tracker is not None and (batch.weights_differ or self._runtime.replica_share):
             hooks.enter_context(self._replaced(tracker, "update_state", tracker_hook))
+
+    def _finish_early(
+        self,
+        hooks: contextlib.ExitStack,
+        batch: StepBatch,
+        share: Share,
+        update_metrics: Callable[..., Any],
+    ) -> None:
+        """Lets metrics and values be known as soon as the gradient is; see `Share.finish`."""
+        compute_loss = present(self.model, "compute_loss")
+        given: list[Nested] = []
+
+        def noting_hook(
+            x: Any = None,
+            y: Any = None,
+            y_pred: Any = None,
+            sample_weight: Any = None,
+            **kwargs: Any,
+        ) -> Any:
+            given[:] = x, y, y_pred, sample_weight
+            return compute_loss(x, y, y_pred, sample_weight, **kwargs)
+
+        def finish() -> Any:
+            update_metrics(*given)
+            batch.metrics_known = True
+            return batch.values
+
+        hooks.enter_context(self._replaced(self.model, "compute_loss", noting_hook))
+        share.finish = finish
 
     def _replaced(
         self, target: object, name: str, function: Callable[..., Any]

@@ -179,11 +179,11 @@ class Loop(Stepper):
         # tells it in a thread of its own.
         bars = [] if runtime.asynchronous else only_bars(callbacks)
         heard = not bars and anybody_hears_batches(callbacks)
-        # Other processes' parts of the metrics come with the step. Code of the user's may evaluate
-        # the model, which resets the metrics, before anybody reads them.
+        # Code of the user's may evaluate the model, which resets the metrics, before anybody reads
+        # them.
         listened = any(map(is_heard, ("is.training", "is.score")))
         own = self._runs_own_code or self._is_watched(callbacks) or listened
-        runtime.reads_logs = heard or own or self.processes is not None
+        runtime.reads_logs = heard or own
         while not self._is_over(self.steps_of_epoch, steps):
             step = self.steps_of_epoch
             if exposed:

@@ -98,6 +98,9 @@ def _lacking(result: Result, what: str, option: str) -> ValueError:
 
 
 def _curves(results: list[Result]) -> Any:
+    for result in results:
+        if not result.steps:
+            raise ValueError(f"The run in {result.directory} has not made a step yet.")
     accuracy = all(result.measures_accuracy for result in results)
     window = max(1, max((r.steps for r in results), default=1) // 100)
     mean = f", mean of {window} steps" if window > 1 else ""
