@@ -109,6 +109,19 @@ class GuideStep(keras.Sequential):
         return {metric.name: metric.result() for metric in self.metrics}
 
 
+def own_metrics():
+    """A network that logs more than its metrics say; changed on the model, not in its class."""
+    net = one_output()
+    compute_metrics = net.compute_metrics
+
+    def and_output(x, y, y_pred, sample_weight=None):
+        logs = compute_metrics(x, y, y_pred, sample_weight)
+        return {**logs, "output": float(y_pred[:, 0].mean())}
+
+    net.compute_metrics = and_output
+    return net
+
+
 class Examples:
     """Rows by index; notes which were read."""
 
@@ -165,6 +178,7 @@ WAYS = {
         lambda net: pools(net, score="loss", seed=1),
         LABELS,
     ),
+    "own metrics": (own_metrics, lambda net: pools(net, score="loss", seed=1), LABELS),
     "sum": (lambda: one_output("sum"), lambda net: pools(net, score="loss", seed=1), LABELS),
 }
 MORE = {
@@ -227,6 +241,10 @@ MORE = {
 }
 
 
+# Of both kinds of steps: Keras' own, and one whose metrics log more.
+UNWATCHED = ("sum", "own metrics")
+
+
 # Draws depend on measured times: the same in both processes, but others than in one.
 MEASURED = {
     "auto": (one_output, lambda net: trainings.ImportanceTraining(net, "auto", seed=1), LABELS),
@@ -241,7 +259,9 @@ MEASURED = {
 class Run:
     """A training and what became of it."""
 
-    def __init__(self, way, epochs=2, callbacks=(), load=None, save=None, **arguments):
+    def __init__(
+        self, way, epochs=2, callbacks=(), load=None, save=None, watched=True, **arguments
+    ):
         network, make, rows = (WAYS | MORE | MEASURED)[way]
         self.net, self.drawn = network(), []
         self.training = make(self.net)
@@ -253,12 +273,15 @@ class Run:
             epochs=epochs,
             verbose=0,
             callbacks=list(callbacks),
-            on_sample=lambda sampler, idxs, w, scores: self.drawn.append(idxs),
+            on_sample=self.note if watched else None,
             **arguments,
         )
         self.logs = found.history
         if save:
             self.training.save_state(save)
+
+    def note(self, sampler, idxs, w, scores):
+        self.drawn.append(idxs)
 
     def difference(self, other):
         """The largest difference of weights and logs; infinite if other examples were drawn."""
@@ -311,10 +334,10 @@ class Stop(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def parts(own):
+def parts(own, more=0):
     """Batches that differ after the first."""
     for i in range(6):
-        rows = slice(i * own, i * own + 8)
+        rows = slice(i * own, i * own + 8 + more * min(i, 1))
         yield x[rows], y[rows]
 
 
@@ -355,25 +378,29 @@ def unbiased(steps=150):
     return {"together": shared, "errors": float(off.max()), "weights": len(off)}
 
 
-def exchanges(net, steps=3, score="loss"):
-    """How often the processes wait for each other in a step whose scores are read."""
+def exchanges(net, score="loss"):
+    """When the processes exchange something in a step whose scores are read."""
     wrapper = model_wrappers.OracleWrapper(net, reweighting.UNBIASED, score=score)
     wrapper.build(x[:4], y[:4])
     rows = x[:7], y[:7]
     w = np.linspace(0.5, 1.5, 7, dtype="float32")
     batch = Proposal(np.arange(7), rows, w[:, None], w, kind=Kind.HISTORY)
-    calls, all_reduce = [], dist.all_reduce
+    said, all_reduce, apply = [], dist.all_reduce, net.optimizer.apply
+
+    def noted(what, function):
+        return lambda *given, **more: said.append(what) or function(*given, **more)
+
     with wrapper.attached():
         wrapper.train(batch)
-        dist.all_reduce = lambda *given, **more: calls.append(1) or all_reduce(*given, **more)
+        dist.all_reduce = noted("exchange", all_reduce)
+        net.optimizer.apply = noted("weights", apply)
         try:
-            for _ in range(steps):
-                result = wrapper.train(batch)
-                # They are known to both processes by now.
-                assert result.scores.shape == (7,) and float(result.logs["loss"]) > 0
+            result = wrapper.train(batch)
+            # They are known to both processes by now.
+            assert result.scores.shape == (7,) and float(result.logs["loss"]) > 0
         finally:
             dist.all_reduce = all_reduce
-    return len(calls) / steps
+    return said
 
 
 def moving_mean():
@@ -412,6 +439,7 @@ def first(folder):
     found = {"ways": {}, "by score": {}, "resumed": {}}
     ways = WAYS | MORE if full() else WAYS
     alone = {way: Run(way) for way in ways}
+    alone |= {f"unwatched {way}": Run(way, watched=False) for way in UNWATCHED}
     found["moving means"] = [moving_mean()]
     for way in ("gnorm", "batch sizes"):
         Run(way, epochs=1, save=f"{folder}/one {way}.npz")
@@ -448,6 +476,13 @@ def together(folder, rank, found, alone):
         if alone:
             found["by score"][way] = run.logs["importance_sampling"][-1]
             found["ways"][way] = run.difference(alone[way]) if same else float("nan")
+    for way in UNWATCHED:
+        # Nobody looks at single steps, so that metrics are read at the end alone.
+        run = Run(way, watched=False)
+        same = same_everywhere(run)
+        if alone:
+            apart = run.difference(alone[f"unwatched {way}"])
+            found["ways"][f"unwatched {way}"] = apart if same else float("nan")
     read = [None, None]
     dist.all_gather_object(read, len(EXAMPLES.read) - found["rows read"][0])
     found["rows read"] += read
@@ -483,6 +518,9 @@ def together(folder, rank, found, alone):
         "other batch size": lambda: pools(net).fit(x, y, batch_size=8 * own, verbose=0),
         "one batch size": lambda: pools(one_output(batch_size=16)).fit(x, y, verbose=0),
         "other draws": lambda: pools(net).fit(parts(own), steps_per_epoch=2, verbose=0),
+        "other sizes": lambda: trainings.ImportanceTraining(net, tau_th=1e9).fit(
+            parts(2, rank), steps_per_epoch=2, verbose=0
+        ),
     }
     found["refused"] = {}
     for name, call in refused.items():

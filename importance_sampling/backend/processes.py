@@ -130,8 +130,9 @@ class Share:
         count: int, how many of them are this process' own.
         rows: slice, which to compute.
         weight: float, the share of the batch that they are: `count / n`.
-        finish: completes all of a step but the change of the weights, once it has its gradient,
-            and returns the values of its samples. Set by a step that can; None otherwise.
+        finish: updates the metrics of a step that has its gradient and has not changed the weights
+            yet, and returns what it tells of its samples. None where a step cannot do so before it
+            is over.
     """
 
     finish: Callable[[], Any] | None = None
@@ -150,13 +151,14 @@ class Share:
         """Rows of the batch for each own one: what a sum over the own ones is multiplied by."""
         return self.n / max(self.count, 1)
 
-    def padded(self, rows: Tensor) -> Tensor:
+    def padded(self, rows: Tensor, size: int | None = None) -> Tensor:
         """What this process knows of its rows, with zeros for all others.
 
         Args:
             rows: `(count, ...)`; one that only stands in for none is left out.
+            size: int, rows of the result. Defaults to those of the batch.
         """
-        return self.processes.pad(rows[: self.count], self._start, self.n)
+        return self.processes.pad(rows[: self.count], self._start, self.n if size is None else size)
 
     def gather(self, parts: Sequence[Tensor]) -> list[Tensor]:
         """What all processes together know of the rows of the batch.

@@ -16,6 +16,7 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any):
         super().__init__(**{"formatter_class": HelpFormatter, **options})
+        self._given: list[str] = []
 
     def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
         """Parses what is known; errors look at the rest as well.
@@ -42,7 +43,7 @@ class Parser(argparse.ArgumentParser):
     def _misspelt(self, message: str) -> str:
         """The option that there is not, which nobody looks for where an argument is missing."""
         known = self._option_string_actions
-        if "required" not in message:
+        if "arguments are required" not in message:
             return ""
         for given in self._given:
             name = given.partition("=")[0]

@@ -3,39 +3,35 @@
 Each process computes its share of the rows of the batch. The mean gradient of its n_r rows counts
 n_r / n, so that the sum over the processes is the gradient of the batch of n, and what regularizers
 add to it counts once. It is summed where the model's optimizer is given the gradient, as a
-`CorrectedStep` corrects it there. What metrics have added up, the statistics of normalizations and
-the scores follow in one exchange when the step is over, so that then every process holds the same.
+`CorrectedStep` corrects it there. What metrics have added up, the statistics of normalizations
+and the scores go along in the same exchange; where a step knows them only when it is over, as one
+of the user's own, in a second one. Afterwards every process holds the same.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from .._arrays import Nested, flatten, take_rows
-from .._pending_rows import PendingRows, read_rows
+from .._arrays import Nested, take_rows
+from .._pending_rows import read_rows
 from ..backend.base import Tensor
 from ..backend.processes import Share
 from ..proposal import Proposal
+from ._gradient_sum import GradientSum, StepParts, checksum
 from ._hooks import replaced
 from ._passes import Scored
 from ._step_values import DeferredLogs, DeferredValues, SampleValues
-from .introspection import all_layers, overrides
+from .introspection import LOGGING, all_layers, changed
 
 if TYPE_CHECKING:
     from ._compiled import CompiledModel
-
-# A checksum is summed in pieces so small that the sums of their squares are exact in float32.
-_BITS, _PIECES = 6, 6
-# Numbers of each row that go into it.
-_SAMPLED = 8
 
 
 class PartsOfSteps:
@@ -53,10 +49,11 @@ class PartsOfSteps:
         self._metrics = [v.value for v in model.metrics_variables]
         self._moving = [*_moving_values(model), *self._runtime.buffers()]
         self._moving = [v for v in self._moving if keras.backend.is_float_dtype(_dtype(v))]
+        own = changed(model, LOGGING)
         # Otherwise the step makes logs of its own, and may read what it has just logged.
-        self._keras_logs = not any(
-            overrides(model, name) for name in ("train_step", "compute_metrics")
-        )
+        self._keras_logs = own <= {"get_metrics_result"}
+        self._logs_can_wait = not own
+        self._room = 0
 
     def train(
         self,
@@ -80,15 +77,15 @@ class PartsOfSteps:
         part = _rows_of(proposal, share.rows)
         before = [ops.copy(value) for value in self._metrics]
 
-        def along() -> _Parts | None:
+        def along() -> StepParts | None:
             if share.finish is None:
                 return None
             values: SampleValues | DeferredValues = share.finish()
             if isinstance(values, SampleValues):
                 values = values.deferred()
-            return self._parts(share, before, {}, self._scores(proposal, share, values))
+            return self._own_parts(share, before, {}, self._scores(proposal, share, values))
 
-        gradients = _GradientSum(share, _checksum(proposal), self._model, along)
+        gradients = GradientSum(share, checksum(proposal), self._model, along, self._room)
         optimizer = self._model.optimizer
         with contextlib.ExitStack() as block:
             block.enter_context(self._runtime.sharing(share))
@@ -107,14 +104,16 @@ class PartsOfSteps:
                 f"{gradients.calls} times. With several processes the gradients are averaged "
                 "there: call it (or `apply_gradients`) once in every step."
             )
-        summed, own = gradients.along, {}
+        summed, own = gradients.collected, {}
         if summed is None:
             own = {} if self._keras_logs else _numbers(logs)
             # Now, because nobody knows whether all processes will read them at the same time.
             scores = self._scores(proposal, share, deferred)
-            summed = self._parts(share, before, own, scores).summed(share)
-        logs, scores = self._take_over(share, before, logs, list(own), summed)
-        return logs, self._of_batch(share, deferred, scores)
+            summed = self._own_parts(share, before, own, scores).summed(share)
+        elif summed.scores is not None:
+            self._room = max(self._room, share.n)
+        logs = self._take_over(share, before, logs, list(own), summed)
+        return logs, self._of_batch(share, deferred, summed.scores)
 
     def _scores(self, proposal: Proposal, share: Share, values: DeferredValues) -> Tensor | None:
         """Scores of this process' rows; None where nobody reads them."""
@@ -141,9 +140,9 @@ class PartsOfSteps:
         scores, *valid_steps = share.gather(given)
         return Scored(scores, valid_steps[0] if valid_steps else None)
 
-    def _parts(
+    def _own_parts(
         self, share: Share, before: list[Tensor], own: dict[str, Tensor], scores: Tensor | None
-    ) -> _Parts:
+    ) -> StepParts:
         """What this process adds to statistics, logs, metrics and scores.
 
         Args:
@@ -159,9 +158,7 @@ class PartsOfSteps:
             added = [ops.zeros_like(then) for then in before]
         if own:
             added.append(self._are_metrics(own, share))
-        if scores is not None:
-            added.append(share.padded(scores))
-        return _Parts([*self._moving, *own.values()], added)
+        return StepParts([*self._moving, *own.values()], added, scores)
 
     def _take_over(
         self,
@@ -169,8 +166,8 @@ class PartsOfSteps:
         before: list[Tensor],
         logs: dict[str, Any],
         own: list[str],
-        summed: _Parts,
-    ) -> tuple[dict[str, Any], Tensor | None]:
+        summed: StepParts,
+    ) -> dict[str, Any]:
         """Gives the model what all processes have found together.
 
         Args:
@@ -181,23 +178,23 @@ class PartsOfSteps:
             summed: over the processes.
 
         Returns:
-            `(logs, scores)` of the whole batch; None where nobody reads the scores.
+            Logs of the whole batch.
         """
         count = len(self._moving)
         added = iter(summed.added)
         metrics = [then + next(added) for then in before]
         new = [*summed.means[:count], *metrics]
         share.processes.assign([*self._moving, *self._metrics], new)
-        if self._keras_logs and not self._runtime.reads_logs:
+        if self._logs_can_wait and not self._runtime.reads_logs:
             later: Any = DeferredLogs(self._model.get_metrics_result)
-            return later, next(added, None)
+            return later
         found = self._model.get_metrics_result()
         if own:
             agreed = ops.convert_to_numpy(next(added)) == share.processes.size
             names = [name for name, is_metric in zip(own, agreed, strict=True) if is_metric]
             found = {name: found[name] for name in names}
         logged = dict(zip(own, summed.means[count:], strict=True))
-        return {**logs, **logged, **found}, next(added, None)
+        return {**logs, **logged, **found}
 
     def _are_metrics(self, logged: dict[str, Tensor], share: Share) -> Tensor:
         """For each number that a step of the user's own logs, 1 if it is what a metric says."""
@@ -225,97 +222,6 @@ class PartsOfSteps:
         return DeferredValues(values, lambda: values().scores if scores is None else scores)
 
 
-class _Parts(NamedTuple):
-    """What processes find out, each of its own rows, or all together.
-
-    Attributes:
-        means: tensors that are means over the rows.
-        added: tensors that add up.
-    """
-
-    means: list[Tensor]
-    added: list[Tensor]
-
-    def summed(self, share: Share) -> _Parts:
-        """What all processes have found together."""
-        found = share.processes.sum(self.means, share.weight, self.added)
-        return _Parts(found[: len(self.means)], found[len(self.means) :])
-
-
-class _GradientSum:
-    """Stands in the place of an optimizer's `apply` for one step.
-
-    Args:
-        share: this process' rows.
-        checksum: int, of what was drawn.
-        model: the model.
-        along: returns what goes along with the gradients; None where that is not known yet.
-
-    Attributes:
-        calls: int, how often the step has called it.
-        along: what went along, summed over the processes; None where nothing did.
-    """
-
-    def __init__(self, share: Share, checksum: int, model: Any, along: Callable[[], _Parts | None]):
-        self._share = share
-        self._own_along = along
-        self.along: _Parts | None = None
-        self._check = [checksum >> (_BITS * i) & (2**_BITS - 1) for i in range(_PIECES)]
-        self._model = model
-        self.calls = 0
-
-    def hook(self, original: Callable[..., Any]) -> Callable[..., Any]:
-        """What is called in the place of `apply`.
-
-        Args:
-            original: the optimizer's own.
-        """
-
-        def apply(grads: Sequence[Any], trainable_variables: Any = None) -> Any:
-            self.calls += 1
-            variables = trainable_variables
-            if variables is None:
-                variables = self._model.trainable_variables
-            return original(self._summed(list(grads), list(variables)), trainable_variables)
-
-        return apply
-
-    def _summed(self, grads: list[Any], variables: list[Any]) -> list[Any]:
-        """The gradients of the whole batch; None where it has none of a variable in any process."""
-        share = self._share
-        given = [
-            ops.zeros_like(v.value) if g is None else g
-            for g, v in zip(grads, variables, strict=True)
-        ]
-        flags = [0.0 if g is None else 1.0 for g in grads]
-        flags += [float(piece) for piece in self._check]
-        flags += [float(piece) ** 2 for piece in self._check]
-        parts = self._own_along()
-        means, added = parts or ([], [])
-        told = _Parts(
-            [*given, *means], [ops.convert_to_tensor(np.array(flags, np.float32)), *added]
-        ).summed(share)
-        if parts is not None:
-            self.along = _Parts(told.means[len(given) :], told.added[1:])
-        summed, found = told.means[: len(given)], told.added[0]
-        numbers = ops.convert_to_numpy(found).tolist()
-        pieces = numbers[len(grads) : len(grads) + _PIECES]
-        squares = numbers[len(grads) + _PIECES :]
-        # Equal everywhere, or the mean of the squares is above the square of the mean.
-        if any(p * p != share.processes.size * s for p, s in zip(pieces, squares, strict=True)):
-            raise RuntimeError(
-                "The processes have drawn different batches, so that their parts do not make one. "
-                "Draws come from one generator, which is the same in every process: a sampler of "
-                "your own must draw from `self.rng` alone, and data in batches must come in the "
-                "same order everywhere (give what shuffles it a seed). Nothing was changed by "
-                "this step."
-            )
-        return [
-            None if has == 0.0 else gradient
-            for gradient, has in zip(summed, numbers[: len(grads)], strict=True)
-        ]
-
-
 def _rows_of(proposal: Proposal, rows: slice) -> Proposal:
     """A part of a batch; what concerns the pool is left out."""
 
@@ -331,19 +237,6 @@ def _rows_of(proposal: Proposal, rows: slice) -> Proposal:
         metric_weights=part(proposal.metric_weights),
         pool_scores=None,
     )
-
-
-def _checksum(proposal: Proposal) -> int:
-    """A checksum of a batch: which examples, their weights, and a few numbers of each row."""
-    found = zlib.crc32(proposal.idxs.tobytes())
-    found = zlib.crc32(proposal.weights.astype(np.float32).tobytes(), found)
-    for array in flatten(proposal.rows):
-        # The indices of a stream only count its rows; what is read by index follows from them.
-        if not isinstance(array, PendingRows) and getattr(array.dtype, "kind", "") in "biufc":
-            row = array.reshape(len(array), -1)
-            few = row[:, :: max(1, row.shape[1] // _SAMPLED)]
-            found = zlib.crc32(few.tobytes(), found)
-    return found
 
 
 def _flat(logs: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,16 +19,14 @@ from ._metric_weights import MetricWeigher
 from ._objective import Objective
 from ._part_factors import loss_of_batch, mean_valid_steps
 from ._step_values import DeferredLogs, DeferredValues, SampleValues, StepBatch
-from .introspection import overrides
-
-# The methods between a training step and the metrics' results.
-_READING = ("train_step", "compute_metrics", "get_metrics_result")
+from .introspection import LOGGING, changed, overrides
 
 
 class TrainingStep:
     """The training step: the model's own `train_step`, with three of its methods watched.
 
-    `compute_loss`, where weights that depend on the scores of the pass are put in;
+    `compute_loss`, where weights that depend on the scores of the pass are put in, and where
+    several processes learn what the metrics will be given;
     `compute_metrics`, where per-sample losses and scores are taken from the outputs; and the
     `update_state` of the metrics, which are given the weights that make them estimates of the
     whole training set's values.
@@ -71,12 +69,12 @@ class TrainingStep:
             not self._runtime.traces
             and not self._runtime.functional_gradients
             and not model.jit_compile
-            and not any(overrides(model, n) or n in vars(model) for n in _READING)
+            and not changed(model, LOGGING)
         )
-        # Keras updates them last of all, though they depend on the outputs alone. Scores that take
-        # one more pass would be of other weights.
-        self._metrics_can_be_first = not objective.needs_forward and not any(
-            overrides(model, n) or n in vars(model) for n in _READING[:2]
+        # Keras updates them after the weights, though they depend on the outputs alone. Scores that
+        # take one more pass, or a loss of the user's, may depend on the weights.
+        self._metrics_can_be_first = not objective.needs_forward and not changed(
+            model, ("train_step", "compute_metrics", "compute_loss")
         )
         trackers = (m for m in model.metrics if m.name == "loss" and not self._users_step)
         self._loss_tracker: Any = next(trackers, None)

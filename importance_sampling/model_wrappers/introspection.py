@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import keras
@@ -17,6 +17,20 @@ def overrides(model: keras.Model, method: str) -> bool:
         method: the method's name.
     """
     return not getattr(type(model), method).__module__.startswith("keras.")
+
+
+# The methods between a training step and the metrics' results.
+LOGGING = ("train_step", "compute_metrics", "get_metrics_result")
+
+
+def changed(model: keras.Model, methods: Iterable[str]) -> set[str]:
+    """Which of Keras' methods the user has replaced, in the class or on the model itself.
+
+    Args:
+        model: a Keras model.
+        methods: names of methods.
+    """
+    return {name for name in methods if overrides(model, name) or name in vars(model)}
 
 
 def takes_training(function: Callable[..., Any]) -> bool:
