@@ -286,6 +286,7 @@ KINDS: dict[str, Callable[[Files, dict[str, str]], Rows]] = {
     "results": _examples,
     "same_epochs": _same_epochs,
     "single_steps": _same_epochs,
+    "conv16_before": _same_epochs,
     "small_cnn_15": _same_epochs,
     "step_cost": _step_cost,
     "step_cost_dense": _dense_cost,

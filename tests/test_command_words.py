@@ -99,6 +99,7 @@ def test_a_script_calls_itself_by_its_own_name(capsys):
     [
         (("plt",), "There is no command 'plt'. Did you mean 'plot'?"),
         (("xyzzy",), "There is no command 'xyzzy'. Commands: demo, run, compare"),
+        (("required",), "There is no command 'required'."),
         (("run", "small_nn"), "run: the following arguments are required: wrapper, sampler"),
         (("plot", "curves", "x", "--outputt", "a"), "no option '--outputt'. Did you mean '--outp"),
         (("run", "small_nn", "--lr=0.1"), "a hyper-parameter: --hyperparams 'lr=f0.1'"),

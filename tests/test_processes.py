@@ -49,9 +49,16 @@ def test_two_processes_do_as_one(found):
 
 def test_processes_wait_once_for_a_step_of_keras(found):
     once = ["exchange", "weights"]
-    # What a step of the user's own logs is known only when it is over.
+    # Logs of the user's own, and scores that may depend on weights, are those after the step.
     twice = ["exchange", "weights", "exchange"]
-    assert found["exchanges"] == {"Keras' step": once, "gnorm": once, "own step": twice}
+    assert found["exchanges"] == {
+        "Keras' step": once,
+        "gnorm": once,
+        "full_gnorm": twice,
+        "own loss": twice,
+        "own metrics": twice,
+        "own step": twice,
+    }
 
 
 def test_each_reads_its_own_rows(found):

@@ -3,6 +3,7 @@
 import json
 import re
 import statistics
+import sys
 import tracemalloc
 from pathlib import Path
 
@@ -16,6 +17,9 @@ from importance_sampling.training import TrainingReport
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "benchmarks" / "results"
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from _summary import interval  # noqa: E402
 
 pytestmark = [pytest.mark.exact, pytest.mark.any_backend]
 
@@ -50,6 +54,7 @@ def _way(arm):
 
 
 _PAIR = ("model.fit", "auto")
+_PAIR_BY_SCORE = ("same noise", "auto")
 _WORDS = {1: "one", 2: "two", 3: "three", 5: "five"}
 
 
@@ -80,14 +85,30 @@ def _minutes():
     return sum(row["seconds"] for row in _demo().values()) / 60
 
 
+def _thirty_runs():
+    """Of both ways that draw alike, with two convolutions: how many, the mean of the differences to
+    uniform training's test error, and half of the interval of the means of the seeds."""
+    files = ("same_epochs_conv16", "conv16_before", "single_steps_conv16")
+    by_seed = {}
+    for name in files:
+        runs = json.loads((RESULTS / f"{name}.json").read_text())["runs"]
+        uniform = {r["seed"]: r["test_error"] for r in runs if r["arm"] == "model.fit"}
+        for r in runs:
+            if r["arm"] in _PAIR_BY_SCORE:
+                by_seed.setdefault(r["seed"], []).append(r["test_error"] - uniform[r["seed"]])
+    means = [sum(values) / len(values) for values in by_seed.values()]
+    return sum(map(len, by_seed.values())), *interval(means)
+
+
 def _readme():
     conv = _same("mnist_conv16", "auto")
     yield f"took **{conv['time']:.2f}** of the time of ``model.fit``"
-    yield f"({conv['epochs']:.0f} epochs, {_WORDS[conv['seeds']]} seeds; *same noise*"
+    yield f"({conv['epochs']:.0f} epochs, {_WORDS[conv['seeds']]} seeds; over thirty runs"
     # "the same test error within the intervals"
     assert abs(conv["minus_uniform"]) < conv["minus_uniform_ci"]
-    noise = _same("mnist_conv16", "same noise")
-    yield f"ended {noise['minus_uniform']:.2f} ± {noise['minus_uniform_ci']:.2f} points higher). A"
+    runs, mean, half = _thirty_runs()
+    assert runs == 30
+    yield f"it ended {mean:.2f} ± {half:.2f} points higher). A"
     small = {arm: _same("mnist_small_cnn", arm) for arm in ("auto", "same noise")}
     yield f"epochs, took **{small['auto']['time']:.2f}** (*same noise*"
     noise = small["same noise"]
@@ -95,8 +116,8 @@ def _readme():
     dense = _same("mnist_mlp", "auto")
     yield f"two hidden layers of 512 **{dense['time']:.2f}**"
     worse = f"{dense['minus_uniform']:.1f} ± {dense['minus_uniform_ci']:.1f}"
-    yield f"({worse} points higher, two seeds)"
-    assert dense["seeds"] == 2
+    yield f"({worse} points higher, three seeds)"
+    assert dense["seeds"] == 3
     text = {arm: _same("next_character", arm) for arm in ("auto", "same noise")}
     noise, auto = text["same noise"], text["auto"]
     yield f"on text *same noise* took **{noise['time']:.2f}** of the time"
@@ -104,15 +125,14 @@ def _readme():
     yield f"and {auto['minus_uniform']:.1f} worse; one seed)"
     assert auto["seeds"] == noise["seeds"] == 1
     rare = ("long_tailed_mnist", "rare_positives", "image_field")
-    noise = [_same(task, "same noise") for task in rare]
+    noise, auto = ([_same(task, arm) for task in rare] for arm in ("same noise", "auto"))
     low, high = (each(row["time"] for row in noise) for each in (min, max))
-    yield f"took **{low:.2f}** to **{high:.2f}** of the time for an error"
-    auto = [_same(task, "auto") for task in rare]
+    yield f"took **{low:.2f}** to **{high:.2f}** of the time by *same noise*"
     low, high = (each(row["time"] for row in auto) for each in (min, max))
-    yield f"*auto* **{low:.2f}** to **{high:.2f}**, its error lower in two of the three"
-    assert sum(row["minus_uniform"] < 0 for row in auto) == 2
-    # Lower in the mean, and the control higher, of two seeds each.
-    assert all(row["minus_uniform"] < 0 and row["seeds"] == 2 for row in noise)
+    yield f"**{low:.2f}** to **{high:.2f}** by *auto*"
+    # "not above that of model.fit beyond the intervals, which are wide: two seeds each"
+    assert all(r["minus_uniform"] < r["minus_uniform_ci"] for r in (*noise, *auto))
+    assert all(r["seeds"] == 2 for r in (*noise, *auto))
     assert all(_same(task, "uniform, smaller batch")["minus_uniform"] > 0 for task in rare)
     whole = _whole("friedman", "auto, full batch")
     half = whole["minus_uniform_ci"]
@@ -149,13 +169,14 @@ def _readme():
     assert all(control["train_loss"] > noise["train_loss"] for noise, control in pairs)
     higher = [control["test_error"] > noise["test_error"] for noise, control in pairs]
     assert sum(higher) > len(higher) / 2
-    # "on balanced MNIST its test error is as good on TensorFlow, for as much time or more"
+    # "on balanced MNIST its test error is uniform training's within the intervals"
     noises, controls = zip(*(p for p in pairs if p[0]["backend"] == "tensorflow"), strict=True)
     balanced = ("mnist_conv16", "mnist_small_cnn", "mnist_mlp")
     found = [(n, c) for n, c in zip(noises, controls, strict=True) if n["task"] in balanced]
-    assert len(found) == 3 and all(c["test_error"] <= n["test_error"] for n, c in found)
-    assert all(c["time"] >= n["time"] for n, c in found)
-    # "On JAX and PyTorch it takes less"
+    assert len(found) == 3
+    assert all(abs(c["minus_uniform"]) < c["minus_uniform_ci"] for _, c in found)
+    # "It takes more time than same noise on TensorFlow and less on JAX and PyTorch"
+    assert all(c["time"] > n["time"] for n, c in found)
     others = [(n, c) for n, c in pairs if n["backend"] != "tensorflow" and n["task"] in balanced]
     assert others and all(c["time"] < n["time"] for n, c in others)
     assert 2 < _minutes() < 3
@@ -179,12 +200,20 @@ def _results_of_the_same_epochs():
     share = noise["examples_relative"]
     yield f"takes {noise['time']:.2f} of the time, on {share:.2f} of the examples"
     uniform = _same("mnist_conv16", "model.fit")
-    # "a little below", "if there is a difference, of some hundredths of a point", "its test error"
+    # "a little below"
     assert 0.8 < noise["train_loss"] / uniform["train_loss"] < 1
     auto = _same("mnist_conv16", "auto")
-    (half, other), word = ((r["minus_uniform_ci"] for r in (noise, auto)), "points higher")
-    yield f"{noise['minus_uniform']:.2f} ± {half:.2f} {word} in these five runs"
-    yield f"in the same way, {auto['minus_uniform']:.2f} ± {other:.2f}"
+    before = {a: _row("conv16_before", a) for a in ("same noise", "auto")}
+    found = [noise, before["same noise"], auto, before["auto"]]
+    told = [f"{abs(r['minus_uniform']):.2f} ± {r['minus_uniform_ci']:.2f}" for r in found]
+    assert found[0]["minus_uniform"] < 0 < min(r["minus_uniform"] for r in found[1:])
+    yield f"{told[0]} points lower here and {told[1]} higher in the five runs before"
+    yield f"in the same way, {told[2]} and {told[3]} higher"
+    runs, mean, half = _thirty_runs()
+    assert runs == 30
+    yield f"the mean is {mean:+.2f} ± {half:.2f}"
+    # "here it did not" turn to uniform draws
+    assert before["auto"]["examples_relative"] < 1.05 * before["same noise"]["examples_relative"]
     kept = _runs("same_epochs_conv16", "mnist_conv16", "same noise", "report")
     noises = [report["relative_noise"] for report in kept]
     yield f"({min(noises):.2f} to {max(noises):.2f} of it, by the reports)"
@@ -195,10 +224,7 @@ def _results_of_the_same_epochs():
     least = losses.pop("uniform, smaller batch")
     assert all(a < b for a, b in zip(least, losses["model.fit"], strict=True))
     assert all(sum(least) < sum(other) for other in losses.values())
-    assert all(control["test_error"] <= r["test_error"] for r in (noise, auto, uniform))
     yield "The control's test loss is the lowest**, below `model.fit`'s in each of the five runs"
-    before = {a: _row("single_steps_conv16", a)["minus_uniform"] for a in ("same noise", "auto")}
-    assert before["same noise"] < 0 < before["auto"]
     assert abs(control["minus_uniform"]) < 0.02
     ratio = control["train_loss"] / uniform["train_loss"]
     yield f"ends with {ratio:.1f} times uniform training's training loss"
@@ -209,8 +235,12 @@ def _results_of_the_same_epochs():
     rows = {task: _same(task, "same noise") for task in (*rare, *learnt, "canevet", "friedman")}
     controls = {task: _same(task, "uniform, smaller batch") for task in rows}
     for task, row in rows.items():
-        # "On balanced MNIST and on text it is not"
-        assert (controls[task]["test_error"] > row["test_error"]) == (task not in learnt), task
+        more = controls[task]["test_error"] - row["test_error"]
+        if task in ("mnist_small_cnn", "next_character"):
+            assert more < 0
+        else:
+            # "By less than 0.05 points on the other two networks for MNIST"
+            assert 0 < more < (0.05 if task in learnt else np.inf), task
     ratios = [controls[task]["train_loss"] / row["train_loss"] for task, row in rows.items()]
     yield f"with a training loss {min(ratios):.1f} to {max(ratios):.1f} times as high"
     shares = {task: row["examples_relative"] for task, row in rows.items()}

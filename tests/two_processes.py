@@ -92,6 +92,21 @@ class OwnStep(keras.Sequential):
         return {"loss": loss.detach()}
 
 
+class OwnLoss(keras.Sequential):
+    """A loss that looks at disturbed rows as well, by way of itself."""
+
+    disturbed = False
+
+    def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
+        loss = super().compute_loss(x, y, y_pred, sample_weight, training)
+        if self.disturbed:
+            return loss
+        self.disturbed = True
+        loss = loss + 0.1 * self.compute_loss(x, y, self(1.1 * x), sample_weight, training)
+        self.disturbed = False
+        return loss
+
+
 class GuideStep(keras.Sequential):
     """As Keras' guide writes it: some metrics in a dictionary of their own."""
 
@@ -175,6 +190,11 @@ WAYS = {
     "by index": (one_output, lambda net: pools(net, seed=1), {"x": IndexedExamples(EXAMPLES)}),
     "own step": (
         lambda: one_output(kind=OwnStep),
+        lambda net: pools(net, score="loss", seed=1),
+        LABELS,
+    ),
+    "own loss": (
+        lambda: one_output(kind=OwnLoss),
         lambda net: pools(net, score="loss", seed=1),
         LABELS,
     ),
@@ -285,7 +305,7 @@ class Run:
 
     def difference(self, other):
         """The largest difference of weights and logs; infinite if other examples were drawn."""
-        if len(self.drawn) != len(other.drawn):
+        if len(self.drawn) != len(other.drawn) or set(self.logs) != set(other.logs):
             return float("inf")
         if any((a != b).any() for a, b in zip(self.drawn, other.drawn, strict=True)):
             return float("inf")
@@ -505,6 +525,9 @@ def together(folder, rank, found, alone):
     found["exchanges"] = {
         "Keras' step": exchanges(one_output()),
         "gnorm": exchanges(one_output(), score="gnorm"),
+        "full_gnorm": exchanges(one_output(), score="full_gnorm"),
+        "own loss": exchanges(one_output(kind=OwnLoss)),
+        "own metrics": exchanges(own_metrics()),
         "own step": exchanges(one_output(kind=OwnStep)),
     }
     means = [None, None]

@@ -27,6 +27,7 @@ from ._parts import PartsOfSteps
 from ._passes import Scored
 from ._step_values import DeferredValues, SampleValues
 from ._training_step import TrainingStep
+from .introspection import LOGGING
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,7 +46,9 @@ class CompiledFor:
     def of(cls, model: keras.Model) -> CompiledFor:
         """What a step that is compiled now would depend on."""
         jit_compile, eagerly = model.jit_compile, model.run_eagerly
-        objects = (model.optimizer, model.loss, eagerly, jit_compile, *model.metrics[:1])
+        on_model = [vars(model).get(name) for name in (*LOGGING, "compute_loss")]
+        compiled = (model.optimizer, model.loss, eagerly, jit_compile)
+        objects = (*compiled, *on_model, *model.metrics[:1])
         return cls(objects, [id(v) for v in model.trainable_variables])
 
     def matches(self, other: CompiledFor) -> bool:

@@ -1,15 +1,16 @@
 """The exchange between processes in the middle of a step: gradients, and what goes along.
 
-What is exchanged must be of the same size everywhere, also where processes have drawn different
+What goes here must be of the same size everywhere, also where processes have drawn different
 batches, or nobody could say so. So scores, which are as many as rows, go along where there is room
-for them by what earlier steps have needed, and follow once it is sure that all drew the same where
-there is not.
+for them by what earlier steps have needed. Where there is not, they follow once it is sure that all
+drew the same.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -48,6 +49,17 @@ class StepParts(NamedTuple):
         return StepParts(found[:count], found[count:end], *found[end:])
 
 
+@dataclass
+class Room:
+    """Room for scores beside the gradients, as much in every process.
+
+    Attributes:
+        size: int, the largest batch so far whose scores were read.
+    """
+
+    size: int = 0
+
+
 class GradientSum:
     """Stands in the place of an optimizer's `apply` for one step.
 
@@ -56,7 +68,7 @@ class GradientSum:
         checksum: int, of what was drawn.
         model: the model.
         along: returns what goes along with the gradients; None where that is not known yet.
-        room: int, scores that there is room for.
+        room: for scores; grows with what all processes have drawn.
 
     Attributes:
         calls: int, how often the step has called it.
@@ -69,7 +81,7 @@ class GradientSum:
         checksum: int,
         model: Any,
         along: Callable[[], StepParts | None],
-        room: int,
+        room: Room,
     ):
         self._share = share
         self._along = along
@@ -108,8 +120,9 @@ class GradientSum:
         parts = self._along()
         own = StepParts([], []) if parts is None else parts
         check = ops.convert_to_tensor(np.array(flags, np.float32))
-        fits = own.scores is not None and share.n <= self._room
-        room = share.padded(own.scores, self._room) if fits else ops.zeros((self._room,), "float32")
+        size = self._room.size
+        fits = own.scores is not None and share.n <= size
+        room = share.padded(own.scores, size) if fits else ops.zeros((size,), "float32")
         told = StepParts([*given, *own.means], [check, room, *own.added]).summed(share)
         summed, found = told.means[: len(given)], told.added[0]
         numbers = ops.convert_to_numpy(found).tolist()
@@ -130,6 +143,7 @@ class GradientSum:
                 # A copy: what was exchanged holds the gradients as well.
                 scores = ops.copy(told.added[1][: share.n])
             elif scores is not None:
+                self._room.size = share.n
                 (scores,) = share.gather([scores])
             self.collected = StepParts(told.means[len(given) :], told.added[2:], scores)
         return [

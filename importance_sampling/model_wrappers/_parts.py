@@ -24,7 +24,7 @@ from .._pending_rows import read_rows
 from ..backend.base import Tensor
 from ..backend.processes import Share
 from ..proposal import Proposal
-from ._gradient_sum import GradientSum, StepParts, checksum
+from ._gradient_sum import GradientSum, Room, StepParts, checksum
 from ._hooks import replaced
 from ._passes import Scored
 from ._step_values import DeferredLogs, DeferredValues, SampleValues
@@ -53,7 +53,7 @@ class PartsOfSteps:
         # Otherwise the step makes logs of its own, and may read what it has just logged.
         self._keras_logs = own <= {"get_metrics_result"}
         self._logs_can_wait = not own
-        self._room = 0
+        self._room = Room()
 
     def train(
         self,
@@ -110,8 +110,6 @@ class PartsOfSteps:
             # Now, because nobody knows whether all processes will read them at the same time.
             scores = self._scores(proposal, share, deferred)
             summed = self._own_parts(share, before, own, scores).summed(share)
-        elif summed.scores is not None:
-            self._room = max(self._room, share.n)
         logs = self._take_over(share, before, logs, list(own), summed)
         return logs, self._of_batch(share, deferred, summed.scores)
 
