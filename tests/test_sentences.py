@@ -130,7 +130,7 @@ def _readme():
     yield f"took **{low:.2f}** to **{high:.2f}** of the time by *same noise*"
     low, high = (each(row["time"] for row in auto) for each in (min, max))
     yield f"**{low:.2f}** to **{high:.2f}** by *auto*"
-    # "not above that of model.fit beyond the intervals, which are wide: two seeds each"
+    # Of two seeds each, no error is above that of model.fit beyond its interval.
     assert all(r["minus_uniform"] < r["minus_uniform_ci"] for r in (*noise, *auto))
     assert all(r["seeds"] == 2 for r in (*noise, *auto))
     assert all(_same(task, "uniform, smaller batch")["minus_uniform"] > 0 for task in rare)
