@@ -61,6 +61,10 @@ def test_processes_wait_once_for_a_step_of_keras(found):
     }
 
 
+def test_metrics_set_on_a_model_between_fits_are_logged(found):
+    assert "output" in found["logged"]
+
+
 def test_each_reads_its_own_rows(found):
     alone, *both = found["rows read"]
     # Six steps of a pool of 32, of which 16 are trained on; a few rows are looked at beforehand.

@@ -124,9 +124,8 @@ class GuideStep(keras.Sequential):
         return {metric.name: metric.result() for metric in self.metrics}
 
 
-def own_metrics():
-    """A network that logs more than its metrics say; changed on the model, not in its class."""
-    net = one_output()
+def log_output(net):
+    """Makes a network log more than its metrics say; on the model, not in its class."""
     compute_metrics = net.compute_metrics
 
     def and_output(x, y, y_pred, sample_weight=None):
@@ -135,6 +134,19 @@ def own_metrics():
 
     net.compute_metrics = and_output
     return net
+
+
+def own_metrics():
+    return log_output(one_output())
+
+
+def changed_between_fits():
+    """What is logged after a network was made to log more."""
+    net = one_output()
+    training = pools(net, seed=1)
+    training.fit(x, y, batch_size=BATCH, verbose=0)
+    log_output(net)
+    return list(training.fit(x, y, batch_size=BATCH, verbose=0).history)
 
 
 class Examples:
@@ -530,6 +542,7 @@ def together(folder, rank, found, alone):
         "own metrics": exchanges(own_metrics()),
         "own step": exchanges(one_output(kind=OwnStep)),
     }
+    found["logged"] = changed_between_fits()
     means = [None, None]
     dist.all_gather_object(means, moving_mean())
     found["moving means"] = [*found.get("moving means", ()), *means]
