@@ -176,6 +176,9 @@ def _readme():
     yield f"on JAX **{plane['time']:.2f}** and **{keras['time']:.2f}**, no difference"
     apart, half = interval(_apart(jax, "canevet", *ways, "seconds"))
     assert abs(apart) < half and plane["seeds"] == keras["seeds"] == here["seeds"] == 3
+    eager = _row("same_epochs_torch", "same noise")
+    yield f"Friedman's function (256-256) took **{eager['time']:.2f}** (two seeds)"
+    assert eager["seeds"] == 2
     # "compiling for all sizes of batches took longer than the whole training"
     fit = _row(jax, "model.fit", task="canevet")["seconds"]
     assert plane["compile_seconds"] > fit > fit * plane["time"]
@@ -323,6 +326,11 @@ def _results_of_the_same_epochs():
     yield f'On TensorFlow "auto" took {auto[0]:.2f} and {auto[1]:.2f} of the time'
     yield f"with 32 steps in a call {keras[0]:.2f} and {keras[1]:.2f}"
     yield f"on JAX {auto[2]:.2f} and {auto[3]:.2f} against {keras[2]:.2f} and {keras[3]:.2f}"
+    taken = np.mean(_runs("same_epochs_torch", "friedman", "same noise", "examples")) / 7800
+    yield f"about as long on {taken:.0f} examples as on 128"
+    for report in _runs("same_epochs_torch", "friedman", "auto", "report"):
+        # "Auto drew uniformly nearly all the time."
+        assert report["steps"]["uniform"] > 0.85 * 7800
     yield from _two_sessions()
     noise = _row("same_epochs_jax", "same noise", task="friedman")["time"]
     yield f"Friedman's function with JAX (same noise: {noise:.2f})"
