@@ -124,6 +124,14 @@ class GuideStep(keras.Sequential):
         return {metric.name: metric.result() for metric in self.metrics}
 
 
+def many_metrics():
+    """One of them has several values."""
+    net = one_output()
+    metrics = ["accuracy", keras.metrics.F1Score()]
+    net.compile("adam", "categorical_crossentropy", metrics=metrics)
+    return net
+
+
 def log_output(net):
     """Makes a network log more than its metrics say; on the model, not in its class."""
     compute_metrics = net.compute_metrics
@@ -209,6 +217,11 @@ WAYS = {
         lambda: one_output(kind=OwnLoss),
         lambda net: pools(net, score="loss", seed=1),
         LABELS,
+    ),
+    "metrics of many kinds": (
+        many_metrics,
+        lambda net: pools(net, score="loss", seed=1),
+        {"x": x, "y": np.eye(4)[y], "validation_data": (x, np.eye(4)[y])},
     ),
     "own metrics": (own_metrics, lambda net: pools(net, score="loss", seed=1), LABELS),
     "sum": (lambda: one_output("sum"), lambda net: pools(net, score="loss", seed=1), LABELS),

@@ -60,7 +60,8 @@ class TorchProcesses(Processes):
                 if scale == 0.0:
                     # Not a product: what is left out may be infinite.
                     scaled.zero_()
-                elif scale != 1.0:
+                elif scale != 1.0 and len(scaled):
+                    # A bucket of integers has none that are scaled, and refuses even that.
                     scaled.mul_(scale)
                 under_way.append((places, flat, dist.all_reduce(flat, async_op=True)))
             for places, flat, work in under_way:

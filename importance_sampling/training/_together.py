@@ -173,13 +173,18 @@ def agree_to_stop(processes: Processes | None, model: keras.Model) -> None:
         model.stop_training = bool(float(processes.sum([wanted])[0][0]) > 0)
 
 
-def logs_of_first(processes: Processes | None, logs: dict[str, float]) -> dict[str, float]:
+def logs_of_first(processes: Processes | None, logs: dict[str, Any]) -> dict[str, Any]:
     """The numbers that the first process has found, which may differ in the last digit.
 
     Args:
         processes: those that train together, or None.
-        logs: the same names in every process.
+        logs: numbers or arrays, with the same names and shapes in every process.
     """
     if processes is None or not logs:
         return logs
-    return dict(zip(logs, processes.first(list(logs.values())), strict=True))
+    arrays = [np.asarray(value) for value in logs.values()]
+    numbers = iter(processes.first([float(n) for array in arrays for n in array.ravel()]))
+    found = [np.array([next(numbers) for _ in range(a.size)]).reshape(a.shape) for a in arrays]
+    pairs = zip(arrays, found, strict=True)
+    values = [new.astype(old.dtype) if old.ndim else float(new) for old, new in pairs]
+    return dict(zip(logs, values, strict=True))
