@@ -7,8 +7,10 @@ Its argument is a folder to write in; `CI_FULL=1` tries every way to train.
 import json
 import os
 import random
+import signal
 import sys
 import warnings
+from datetime import timedelta
 from pathlib import Path
 
 os.environ["KERAS_BACKEND"] = "torch"
@@ -124,10 +126,24 @@ class GuideStep(keras.Sequential):
         return {metric.name: metric.result() for metric in self.metrics}
 
 
+class Rows(keras.metrics.Metric):
+    """Counts rows, in whole numbers."""
+
+    def __init__(self):
+        super().__init__(name="rows")
+        self.count = self.add_weight(shape=(), initializer="zeros", dtype="int32")
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.count.assign_add(len(y_true))
+
+    def result(self):
+        return self.count.value
+
+
 def many_metrics():
-    """One of them has several values."""
+    """One of them has several values, another a state of whole numbers."""
     net = one_output()
-    metrics = ["accuracy", keras.metrics.F1Score()]
+    metrics = [Rows(), keras.metrics.F1Score()]
     net.compile("adam", "categorical_crossentropy", metrics=metrics)
     return net
 
@@ -351,7 +367,10 @@ def same_everywhere(run):
 
 
 def join(folder, rank, name):
-    dist.init_process_group("gloo", f"file://{folder}/{name}", rank=rank, world_size=2)
+    # Not half an hour for a process that has ended with an error.
+    limit = timedelta(minutes=5)
+    there = f"file://{folder}/{name}"
+    dist.init_process_group("gloo", there, timeout=limit, rank=rank, world_size=2)
 
 
 def refusal(call):
@@ -590,10 +609,16 @@ def main():
     folder = sys.argv[1]
     torch.set_num_threads(1)
     warnings.simplefilter("ignore")
-    if not os.fork():
+    other = os.fork()
+    if not other:
         second(folder)
         os._exit(1)
-    found = first(folder)
+    try:
+        found = first(folder)
+    except BaseException:
+        # It would wait, and hold the pipe that says why.
+        os.kill(other, signal.SIGKILL)
+        raise
     Path(folder, "found.json").write_text(json.dumps(found))
     os.wait()
 
