@@ -106,6 +106,9 @@ def test_one_process_writes_and_any_stops_all(found):
         ("one batch size", "NotImplementedError: .* built for batches of 16"),
         ("other draws", "RuntimeError: The processes have drawn different batches"),
         ("other sizes", "RuntimeError: The processes have drawn different batches"),
+        ("other pools", "RuntimeError: The processes have drawn different batches"),
+        ("other sizes, masked", "RuntimeError: The processes have drawn different batches"),
+        ("other sizes, weights by scores", "RuntimeError: The processes have drawn different"),
     ],
 )
 def test_what_cannot_be_shared_is_refused_by_all(found, what, words):

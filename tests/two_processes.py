@@ -398,11 +398,11 @@ class Stop(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def parts(own, more=0):
+def parts(own, more=0, data=(x, y)):
     """Batches that differ after the first."""
     for i in range(6):
         rows = slice(i * own, i * own + 8 + more * min(i, 1))
-        yield x[rows], y[rows]
+        yield data[0][rows], data[1][rows]
 
 
 class Seen(keras.callbacks.ModelCheckpoint):
@@ -440,6 +440,17 @@ def unbiased(steps=150):
     seen = error > 1e-7
     off = np.abs(made.mean(axis=0) - joined(whole))[seen] / error[seen]
     return {"together": shared, "errors": float(off.max()), "weights": len(off)}
+
+
+def weighted_by_scores(n):
+    """A step whose weights are made of scores within it."""
+    policy = reweighting.AdjustedBiasedReweightingPolicy(0.5)
+    wrapper = model_wrappers.OracleWrapper(one_output(), policy, score="loss")
+    wrapper.build(x[:4], y[:4])
+    w = policy.uniform_weights(n)
+    batch = Proposal(np.arange(n), (x[:n], y[:n]), w, metric_weights=np.ones(n), kind=Kind.HISTORY)
+    with wrapper.attached():
+        wrapper.train(batch)
 
 
 def exchanges(net, score="loss"):
@@ -589,6 +600,11 @@ def together(folder, rank, found, alone):
         "other sizes": lambda: trainings.ImportanceTraining(net, tau_th=1e9).fit(
             parts(2, rank), steps_per_epoch=2, verbose=0
         ),
+        "other pools": lambda: pools(net).fit(parts(2, rank), steps_per_epoch=4, verbose=0),
+        "other sizes, masked": lambda: pools(tagger()).fit(
+            parts(2, rank, (words, tags)), steps_per_epoch=4, verbose=0
+        ),
+        "other sizes, weights by scores": lambda: weighted_by_scores(7 + rank),
     }
     found["refused"] = {}
     for name, call in refused.items():

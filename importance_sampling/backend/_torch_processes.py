@@ -6,6 +6,7 @@ import contextlib
 import os
 import socket
 import time
+import weakref
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,10 +25,16 @@ _SECONDS_TO_END = 1.0
 
 
 def current_group() -> TorchProcesses | None:
-    """The processes of the default group; None if there is none, or it has one process."""
+    """The processes of the default group; None if there is none, or it has one process.
+
+    All must ask for the first time together: they tell each other who they are.
+    """
     if not dist.is_available() or not dist.is_initialized() or dist.get_world_size() == 1:
         return None
-    return TorchProcesses()
+    group = dist.group.WORLD
+    if group not in _known_groups:
+        _known_groups[group] = TorchProcesses()
+    return _known_groups[group]
 
 
 class TorchProcesses(Processes):
@@ -35,9 +42,19 @@ class TorchProcesses(Processes):
 
     def __init__(self) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self._device = keras.ops.convert_to_tensor(0.0).device
         self._known: list[str] = []
         self._known = self.texts(f"{socket.gethostname()} {os.getpid()}")
+
+    @property
+    def _device(self) -> torch.device:
+        """Where Keras computes now."""
+        device: torch.device = keras.ops.convert_to_tensor(0.0).device
+        return device
+
+    @property
+    def asynchronous(self) -> bool:
+        """See `Processes.asynchronous`: accelerators compute while the host goes on."""
+        return self._device.type != "cpu"
 
     def sum(
         self, tensors: Sequence[Tensor], scale: float = 1.0, plain: Sequence[Tensor] = ()
@@ -163,6 +180,9 @@ class TorchProcesses(Processes):
             if lost or not here or time.monotonic() > until:
                 return lost
             time.sleep(0.05)
+
+
+_known_groups: weakref.WeakKeyDictionary[Any, TorchProcesses] = weakref.WeakKeyDictionary()
 
 
 def _dense(tensor: Tensor) -> Tensor:

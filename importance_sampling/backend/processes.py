@@ -11,9 +11,45 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import keras
+import numpy as np
 from keras import ops
 
 Tensor: TypeAlias = Any
+
+# A number is summed in pieces so small that the sums of their squares are exact in float32.
+_BITS, _PIECES = 6, 6
+
+
+def in_pieces(number: int) -> list[float]:
+    """A number in the form in which `check_same_batch` finds out whether all have the same.
+
+    Args:
+        number: int, of 36 bits at most.
+    """
+    pieces = [float(number >> (_BITS * i) & (2**_BITS - 1)) for i in range(_PIECES)]
+    return [*pieces, *(piece * piece for piece in pieces)]
+
+
+def check_same_batch(summed: Sequence[float], size: int) -> None:
+    """Raises in all processes if a number that each has of its batch is not the same everywhere.
+
+    Args:
+        summed: what `in_pieces` returned, summed over the processes.
+        size: int, how many processes there are.
+
+    Raises:
+        RuntimeError: says what may be the reason.
+    """
+    # Equal everywhere, or the mean of the squares is above the square of the mean.
+    pairs = zip(summed[:_PIECES], summed[_PIECES:], strict=True)
+    if any(p * p != size * square for p, square in pairs):
+        raise RuntimeError(
+            "The processes have drawn different batches, so that their parts do not make one. "
+            "Draws come from one generator, which is the same in every process: a sampler of "
+            "your own must draw from `self.rng` alone, and data in batches must come in the "
+            "same order everywhere (give what shuffles it a seed). No weight was changed by "
+            "this step."
+        )
 
 
 class Processes:
@@ -24,10 +60,19 @@ class Processes:
     Attributes:
         rank: int, which of the processes this is, from 0 on. What is written, the first one writes.
         size: int, how many there are.
+        room: int, rows of the largest batch that they have put together. What depends on the number
+            of rows is exchanged in so much room, which is the same everywhere also where processes
+            have drawn batches of different sizes, so that they can be told.
     """
 
     rank: int
     size: int
+    room: int = 0
+
+    @property
+    def asynchronous(self) -> bool:
+        """Whether what is summed is not known yet when `sum` returns."""
+        return False
 
     def sum(
         self, tensors: Sequence[Tensor], scale: float = 1.0, plain: Sequence[Tensor] = ()
@@ -151,6 +196,11 @@ class Share:
         """Rows of the batch for each own one: what a sum over the own ones is multiplied by."""
         return self.n / max(self.count, 1)
 
+    @property
+    def fits(self) -> bool:
+        """Whether there is room for what is known of its rows; see `Processes.room`."""
+        return self.n <= self.processes.room
+
     def padded(self, rows: Tensor, size: int | None = None) -> Tensor:
         """What this process knows of its rows, with zeros for all others.
 
@@ -160,6 +210,16 @@ class Share:
         """
         return self.processes.pad(rows[: self.count], self._start, self.n if size is None else size)
 
+    def in_room(self, rows: Tensor) -> Tensor:
+        """As `padded`, in the room that there is; zeros where that is too small.
+
+        Args:
+            rows: `(count, ...)`.
+        """
+        if self.fits:
+            return self.padded(rows, self.processes.room)
+        return self.processes.pad(rows[:0], 0, self.processes.room)
+
     def gather(self, parts: Sequence[Tensor]) -> list[Tensor]:
         """What all processes together know of the rows of the batch.
 
@@ -168,8 +228,20 @@ class Share:
 
         Returns:
             Tensors `(n, ...)` in the order of the batch, the same to the last digit everywhere.
+
+        Raises:
+            RuntimeError: if the processes have batches of different sizes.
         """
-        return self.processes.sum([self.padded(part) for part in parts])
+        processes, fits = self.processes, self.fits
+        told = ops.convert_to_tensor(np.array(in_pieces(self.n), np.float32))
+        check, *found = processes.sum([told, *(self.in_room(part) for part in parts)])
+        if not fits or not processes.asynchronous:
+            # An accelerator would be waited for; there the check of the gradient tells as well.
+            check_same_batch(ops.convert_to_numpy(check).tolist(), processes.size)
+        if fits:
+            return [part[: self.n] for part in found]
+        processes.room = self.n
+        return processes.sum([self.padded(part) for part in parts])
 
     def mean(self, rows: Tensor) -> Tensor:
         """The mean over all rows of the batch.

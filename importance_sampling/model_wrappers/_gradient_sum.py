@@ -2,15 +2,13 @@
 
 What goes here must be of the same size everywhere, also where processes have drawn different
 batches, or nobody could say so. So scores, which are as many as rows, go along where there is room
-for them by what earlier steps have needed. Where there is not, they follow once it is sure that all
-drew the same.
+for them (`Processes.room`). Where there is not, they follow once it is sure that all drew the same.
 """
 
 from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,11 +17,9 @@ from keras import ops
 from .._arrays import flatten
 from .._pending_rows import PendingRows
 from ..backend.base import Tensor
-from ..backend.processes import Share
+from ..backend.processes import Share, check_same_batch, in_pieces
 from ..proposal import Proposal
 
-# A checksum is summed in pieces so small that the sums of their squares are exact in float32.
-_BITS, _PIECES = 6, 6
 # Numbers of each row that go into it.
 _SAMPLED = 8
 
@@ -49,17 +45,6 @@ class StepParts(NamedTuple):
         return StepParts(found[:count], found[count:end], *found[end:])
 
 
-@dataclass
-class Room:
-    """Room for scores beside the gradients, as much in every process.
-
-    Attributes:
-        size: int, the largest batch so far whose scores were read.
-    """
-
-    size: int = 0
-
-
 class GradientSum:
     """Stands in the place of an optimizer's `apply` for one step.
 
@@ -68,7 +53,6 @@ class GradientSum:
         checksum: int, of what was drawn.
         model: the model.
         along: returns what goes along with the gradients; None where that is not known yet.
-        room: for scores; grows with what all processes have drawn.
 
     Attributes:
         calls: int, how often the step has called it.
@@ -81,13 +65,11 @@ class GradientSum:
         checksum: int,
         model: Any,
         along: Callable[[], StepParts | None],
-        room: Room,
     ):
         self._share = share
         self._along = along
-        self._room = room
         self.collected: StepParts | None = None
-        self._check = [checksum >> (_BITS * i) & (2**_BITS - 1) for i in range(_PIECES)]
+        self._check = in_pieces(checksum)
         self._model = model
         self.calls = 0
 
@@ -114,41 +96,27 @@ class GradientSum:
             ops.zeros_like(v.value) if g is None else g
             for g, v in zip(grads, variables, strict=True)
         ]
-        flags = [0.0 if g is None else 1.0 for g in grads]
-        flags += [float(piece) for piece in self._check]
-        flags += [float(piece) ** 2 for piece in self._check]
+        has = [0.0 if g is None else 1.0 for g in grads]
         parts = self._along()
         own = StepParts([], []) if parts is None else parts
-        check = ops.convert_to_tensor(np.array(flags, np.float32))
-        size = self._room.size
-        fits = own.scores is not None and share.n <= size
-        room = share.padded(own.scores, size) if fits else ops.zeros((size,), "float32")
+        check = ops.convert_to_tensor(np.array([*self._check, *has], np.float32))
+        fits, scores = share.fits, own.scores
+        none = ops.zeros((0,), "float32")
+        room = share.in_room(none if scores is None else ops.cast(scores, "float32"))
         told = StepParts([*given, *own.means], [check, room, *own.added]).summed(share)
         summed, found = told.means[: len(given)], told.added[0]
         numbers = ops.convert_to_numpy(found).tolist()
-        pieces = numbers[len(grads) : len(grads) + _PIECES]
-        squares = numbers[len(grads) + _PIECES :]
-        # Equal everywhere, or the mean of the squares is above the square of the mean.
-        if any(p * p != share.processes.size * s for p, s in zip(pieces, squares, strict=True)):
-            raise RuntimeError(
-                "The processes have drawn different batches, so that their parts do not make one. "
-                "Draws come from one generator, which is the same in every process: a sampler of "
-                "your own must draw from `self.rng` alone, and data in batches must come in the "
-                "same order everywhere (give what shuffles it a seed). No weight was changed by "
-                "this step."
-            )
+        check_same_batch(numbers[: len(self._check)], share.processes.size)
         if parts is not None:
-            scores = parts.scores
-            if fits:
+            if scores is not None and fits:
                 # A copy: what was exchanged holds the gradients as well.
                 scores = ops.copy(told.added[1][: share.n])
             elif scores is not None:
-                self._room.size = share.n
                 (scores,) = share.gather([scores])
             self.collected = StepParts(told.means[len(given) :], told.added[2:], scores)
         return [
-            None if has == 0.0 else gradient
-            for gradient, has in zip(summed, numbers[: len(grads)], strict=True)
+            None if count == 0.0 else gradient
+            for gradient, count in zip(summed, numbers[len(self._check) :], strict=True)
         ]
 
 

@@ -24,7 +24,7 @@ from .._pending_rows import read_rows
 from ..backend.base import Tensor
 from ..backend.processes import Share
 from ..proposal import Proposal
-from ._gradient_sum import GradientSum, Room, StepParts, checksum
+from ._gradient_sum import GradientSum, StepParts, checksum
 from ._hooks import replaced
 from ._passes import Scored
 from ._step_values import DeferredLogs, DeferredValues, SampleValues
@@ -53,7 +53,6 @@ class PartsOfSteps:
         # Otherwise the step makes logs of its own, and may read what it has just logged.
         self._keras_logs = own <= {"get_metrics_result"}
         self._logs_can_wait = not own
-        self._room = Room()
 
     def train(
         self,
@@ -85,7 +84,7 @@ class PartsOfSteps:
                 values = values.deferred()
             return self._own_parts(share, before, {}, self._scores(proposal, share, values))
 
-        gradients = GradientSum(share, checksum(proposal), self._model, along, self._room)
+        gradients = GradientSum(share, checksum(proposal), self._model, along)
         optimizer = self._model.optimizer
         with contextlib.ExitStack() as block:
             block.enter_context(self._runtime.sharing(share))

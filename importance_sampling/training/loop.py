@@ -73,10 +73,9 @@ class Loop(Stepper):
         watched = self._is_watched(hooks)
         if self.processes is not None:
             # One of them may stop after any batch, in any of the processes.
-            exposed, watched = (
-                bool(max(map(int, self.processes.texts(str(int(here))))))
-                for here in (exposed, watched)
-            )
+            flags = keras.ops.convert_to_tensor([float(exposed), float(watched)])
+            told = keras.ops.convert_to_numpy(self.processes.sum([flags])[0])
+            exposed, watched = (told > 0).tolist()
         self._watched = watched
         self.calls.allow(self.wrapper.trains_many and not self.wait, not watched)
         model.stop_training = False
