@@ -602,6 +602,23 @@ def _other_cards():
             yield card, f"on {row['examples_relative']:.2f} of the examples"
 
 
+def _scaling():
+    found = json.loads((RESULTS / "many_devices_torch.json").read_text())
+    (row,) = (row for row in found["rows"] if row["devices"] == 2)
+    plain = {"history": row["fit_ms"], "pool": row["fit_ms"] + row["forward_ms"]}
+    times = {
+        way: [row[f"{way}_ms"] / base, 1 / row[f"{way} of fit"]] for way, base in plain.items()
+    }
+    # Nearly the same by either way to count.
+    assert all(max(both) - min(both) < 0.03 for both in times.values())
+    yield "medians of 21 rounds"
+    assert found["settings"]["rounds"] == 21
+    assert all(1.025 < ratio < 1.075 for ratio in times["history"])
+    yield "a step takes about 1.05 times as long as the plain loop's"
+    assert all(1.125 < ratio < 1.175 for ratio in times["pool"])
+    yield "and 1.15 times where a pool is scored"
+
+
 SENTENCES = {
     "README.rst": _readme,
     "docs/faq.md": _faq,
@@ -614,6 +631,7 @@ SENTENCES = {
     "docs/methods/history.md": _history_card,
     "docs/methods/robust.md": _robust_card,
     "docs/results.md": _results,
+    "docs/scaling.md": _scaling,
     "docs/scores.md": _scores,
 }
 
