@@ -58,10 +58,14 @@ def two_outputs(**arguments):
 
 
 def one_output(
-    reduction="sum_over_batch_size", kind=keras.Sequential, optimizer="adam", batch_size=None
+    reduction="sum_over_batch_size",
+    kind=keras.Sequential,
+    optimizer="adam",
+    batch_size=None,
+    units=16,
 ):
     seed()
-    hidden = layers.Dense(16, activation="relu", kernel_regularizer="l2")
+    hidden = layers.Dense(units, activation="relu", kernel_regularizer="l2")
     net = kind([keras.Input((8,), batch_size), hidden, layers.Dense(4, activation="softmax")])
     loss = keras.losses.SparseCategoricalCrossentropy(reduction=reduction)
     net.compile(optimizer, loss, metrics=["accuracy"])
@@ -398,9 +402,9 @@ class Stop(keras.callbacks.Callback):
             self.model.stop_training = True
 
 
-def parts(own, more=0, data=(x, y)):
+def parts(own, more=0, data=(x, y), count=6):
     """Batches that differ after the first."""
-    for i in range(6):
+    for i in range(count):
         rows = slice(i * own, i * own + 8 + more * min(i, 1))
         yield data[0][rows], data[1][rows]
 
@@ -465,9 +469,14 @@ def exchanges(net, score="loss"):
     def noted(what, function):
         return lambda *given, **more: said.append(what) or function(*given, **more)
 
+    def exchange(tensor, op=dist.ReduceOp.SUM, **more):
+        # What comes next is announced by two numbers.
+        said.append("announcement" if op == dist.ReduceOp.MAX else "exchange")
+        return all_reduce(tensor, op, **more)
+
     with wrapper.attached():
         wrapper.train(batch)
-        dist.all_reduce = noted("exchange", all_reduce)
+        dist.all_reduce = exchange
         net.optimizer.apply = noted("weights", apply)
         try:
             result = wrapper.train(batch)
@@ -605,6 +614,16 @@ def together(folder, rank, found, alone):
             parts(2, rank, (words, tags)), steps_per_epoch=4, verbose=0
         ),
         "other sizes, weights by scores": lambda: weighted_by_scores(7 + rank),
+        "other numbers of batches": lambda: trainings.ImportanceTraining(net, tau_th=1e9).fit(
+            parts(2, count=5 - rank), verbose=0
+        ),
+        "pools in other numbers of parts": lambda: pools(net, forward_batch_size=8).fit(
+            parts(2, count=5 - rank), verbose=0
+        ),
+        "pools in one alone": lambda: trainings.ImportanceTraining(net, tau_th=1e9 * rank).fit(
+            x, y, batch_size=8, verbose=0
+        ),
+        "other models": lambda: pools(one_output(units=16 * own)).fit(x, y, verbose=0),
     }
     found["refused"] = {}
     for name, call in refused.items():

@@ -31,19 +31,24 @@ class JaxProcesses(Processes):
         self.rank, self.size = jax.process_index(), jax.process_count()
 
     def sum(
-        self, tensors: Sequence[Tensor], scale: float = 1.0, plain: Sequence[Tensor] = ()
+        self,
+        tensors: Sequence[Tensor],
+        scale: float = 1.0,
+        plain: Sequence[Tensor] = (),
+        what: str | None = None,
     ) -> list[Tensor]:
-        """See `Processes.sum`."""
+        """See `Processes.sum`; processes at different places are not told apart."""
         scaled = [scale * np.asarray(t) if scale else np.zeros_like(t) for t in tensors]
         found = multihost_utils.process_allgather([*scaled, *map(np.asarray, plain)])
         return [np.sum(each, axis=0) for each in found]
 
-    def first(self, numbers: Sequence[float]) -> list[float]:
+    def first(self, numbers: Sequence[float], what: str) -> list[float]:
         """See `Processes.first`; as text, which keeps all digits."""
-        found: list[float] = json.loads(self.texts(json.dumps([float(n) for n in numbers]))[0])
+        text = json.dumps([float(n) for n in numbers])
+        found: list[float] = json.loads(self.texts(text, what)[0])
         return found
 
-    def texts(self, text: str) -> list[str]:
+    def texts(self, text: str, what: str) -> list[str]:
         """See `Processes.texts`."""
         mine = np.frombuffer(text.encode(), np.uint8)
         lengths = np.asarray(multihost_utils.process_allgather(np.array([len(mine)], np.int32)))

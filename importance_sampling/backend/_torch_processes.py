@@ -7,11 +7,11 @@ import os
 import socket
 import time
 import weakref
+import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-import keras
 import torch
 import torch.distributed as dist
 
@@ -22,6 +22,25 @@ from .processes import Processes
 _BUCKET_BYTES = 25 * 2**20
 # How long a process that has failed may take to be gone.
 _SECONDS_TO_END = 1.0
+
+
+_known_groups: weakref.WeakKeyDictionary[Any, TorchProcesses] = weakref.WeakKeyDictionary()
+
+
+class _Announced(NamedTuple):
+    """What is about to be exchanged.
+
+    Attributes:
+        what: what it is.
+        number: int, the same in every process that is at the same place.
+        told: tensor of the largest number, and the smallest one's opposite, when `work` is done.
+        work: what to wait for.
+    """
+
+    what: str
+    number: int
+    told: Tensor
+    work: Any
 
 
 def current_group() -> TorchProcesses | None:
@@ -42,22 +61,63 @@ class TorchProcesses(Processes):
 
     def __init__(self) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
+        self._open: _Announced | None = None
+        # What concerns the host alone goes from host to host, past an accelerator that is busy.
+        on_host = dist.get_backend() == "gloo"
+        self._hosts = None if on_host else dist.new_group(backend="gloo")
         self._known: list[str] = []
-        self._known = self.texts(f"{socket.gethostname()} {os.getpid()}")
+        self._known = self.texts(f"{socket.gethostname()} {os.getpid()}", "the beginning of `fit`")
 
-    @property
-    def _device(self) -> torch.device:
-        """Where Keras computes now."""
-        device: torch.device = keras.ops.convert_to_tensor(0.0).device
-        return device
+    def announce(self, what: str, number: int = 0) -> None:
+        """Begins to tell the others what comes next; see `Processes.announce`.
 
-    @property
-    def asynchronous(self) -> bool:
-        """See `Processes.asynchronous`: accelerators compute while the host goes on."""
-        return self._device.type != "cpu"
+        Args:
+            what: what it is.
+            number: int, of 32 bits.
+        """
+        self._settle()
+        number = zlib.crc32(what.encode(), number)
+        # The largest, and the smallest with another sign.
+        told = torch.tensor([number, -number])
+        with self._told():
+            work = self._begin(told, dist.ReduceOp.MAX)
+        self._open = _Announced(what, number, told, work)
+
+    def _settle(self) -> None:
+        """Waits until it is known that all have announced the same.
+
+        Raises:
+            RuntimeError: if they have not. All do so at one time, so that they can tell each other.
+        """
+        if self._open is None:
+            return
+        mine, self._open = self._open, None
+        with self._told():
+            mine.work.wait()
+        largest, smallest = mine.told.tolist()
+        if largest == -smallest:
+            return
+        places = [text.split(" ", 1) for text in self._all_texts(f"{mine.number} {mine.what}")]
+        (number, first), *_ = places
+        rank = next(rank for rank, (its, _) in enumerate(places) if its != number)
+        raise self.apart(first, rank, places[rank][1])
+
+    def _ready(self, what: str | None, number: int = 0) -> None:
+        """Makes sure that all exchange the same next."""
+        if what is not None:
+            self.announce(what, number)
+        self._settle()
+
+    def _begin(self, tensor: Tensor, operation: Any = dist.ReduceOp.SUM) -> Any:
+        """Begins an exchange of the hosts."""
+        return dist.all_reduce(tensor, operation, group=self._hosts, async_op=True)
 
     def sum(
-        self, tensors: Sequence[Tensor], scale: float = 1.0, plain: Sequence[Tensor] = ()
+        self,
+        tensors: Sequence[Tensor],
+        scale: float = 1.0,
+        plain: Sequence[Tensor] = (),
+        what: str | None = None,
     ) -> list[Tensor]:
         """Sums in buckets, all under way at one time; see `Processes.sum`.
 
@@ -65,8 +125,10 @@ class TorchProcesses(Processes):
             tensors: of the same shapes and types in every process.
             scale: float, what this process' own are multiplied by.
             plain: more tensors, which are not multiplied.
+            what: what they are; None for what was announced.
         """
         every = [tensor.detach() for tensor in (*tensors, *plain)]
+        self._ready(what, 0 if what is None else _layout(every))
         sums: list[Any] = [None] * len(every)
         under_way = []
         with self._told():
@@ -95,6 +157,7 @@ class TorchProcesses(Processes):
             tensors: changed in place.
         """
         every = [tensor.detach() for tensor in tensors]
+        self._ready("the weights to begin with", _layout(every))
         with self._told(), torch.no_grad():
             for places in _buckets(every):
                 flat = torch.cat([every[i].reshape(-1) for i in places])
@@ -126,33 +189,40 @@ class TorchProcesses(Processes):
         padded[start : start + len(rows)] = rows.detach()
         return padded
 
-    def first(self, numbers: Sequence[float]) -> list[float]:
+    def first(self, numbers: Sequence[float], what: str) -> list[float]:
         """The numbers that the first process has; see `Processes.first`.
 
         Args:
             numbers: as many in every process.
+            what: what they are.
         """
-        found = torch.tensor(list(numbers), dtype=torch.float64, device=self._device)
+        found = torch.tensor(list(numbers), dtype=torch.float64)
+        self._ready(what, len(found))
         with self._told():
-            dist.broadcast(found, src=0)
+            dist.broadcast(found, src=0, group=self._hosts)
         return found.tolist()
 
-    def texts(self, text: str) -> list[str]:
+    def texts(self, text: str, what: str) -> list[str]:
         """What every process says; see `Processes.texts`.
 
         Args:
             text: what this one says.
+            what: what it is.
         """
-        said = torch.tensor(list(text.encode()), dtype=torch.uint8, device=self._device)
-        lengths = torch.zeros(self.size, dtype=torch.int64, device=self._device)
+        self._ready(what)
+        return self._all_texts(text)
+
+    def _all_texts(self, text: str) -> list[str]:
+        said = torch.tensor(list(text.encode()), dtype=torch.uint8)
+        lengths = torch.zeros(self.size, dtype=torch.int64)
         lengths[self.rank] = len(said)
         with self._told():
-            dist.all_reduce(lengths)
+            self._begin(lengths).wait()
             longest = max(int(lengths.max()), 1)
-            table = torch.zeros((self.size, longest), dtype=torch.uint8, device=self._device)
+            table = torch.zeros((self.size, longest), dtype=torch.uint8)
             table[self.rank, : len(said)] = said
-            dist.all_reduce(table)
-        rows = zip(table.cpu().numpy(), lengths.tolist(), strict=True)
+            self._begin(table).wait()
+        rows = zip(table.numpy(), lengths.tolist(), strict=True)
         return [row[:length].tobytes().decode() for row, length in rows]
 
     @contextlib.contextmanager
@@ -182,7 +252,9 @@ class TorchProcesses(Processes):
             time.sleep(0.05)
 
 
-_known_groups: weakref.WeakKeyDictionary[Any, TorchProcesses] = weakref.WeakKeyDictionary()
+def _layout(tensors: Sequence[Tensor]) -> int:
+    """A number for the shapes and types of tensors."""
+    return zlib.crc32(repr([(t.dtype, tuple(t.shape)) for t in tensors]).encode())
 
 
 def _dense(tensor: Tensor) -> Tensor:

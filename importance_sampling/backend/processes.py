@@ -11,45 +11,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 import keras
-import numpy as np
 from keras import ops
 
 Tensor: TypeAlias = Any
-
-# A number is summed in pieces so small that the sums of their squares are exact in float32.
-_BITS, _PIECES = 6, 6
-
-
-def in_pieces(number: int) -> list[float]:
-    """A number in the form in which `check_same_batch` finds out whether all have the same.
-
-    Args:
-        number: int, of 36 bits at most.
-    """
-    pieces = [float(number >> (_BITS * i) & (2**_BITS - 1)) for i in range(_PIECES)]
-    return [*pieces, *(piece * piece for piece in pieces)]
-
-
-def check_same_batch(summed: Sequence[float], size: int) -> None:
-    """Raises in all processes if a number that each has of its batch is not the same everywhere.
-
-    Args:
-        summed: what `in_pieces` returned, summed over the processes.
-        size: int, how many processes there are.
-
-    Raises:
-        RuntimeError: says what may be the reason.
-    """
-    # Equal everywhere, or the mean of the squares is above the square of the mean.
-    pairs = zip(summed[:_PIECES], summed[_PIECES:], strict=True)
-    if any(p * p != size * square for p, square in pairs):
-        raise RuntimeError(
-            "The processes have drawn different batches, so that their parts do not make one. "
-            "Draws come from one generator, which is the same in every process: a sampler of "
-            "your own must draw from `self.rng` alone, and data in batches must come in the "
-            "same order everywhere (give what shuffles it a seed). No weight was changed by "
-            "this step."
-        )
 
 
 class Processes:
@@ -60,22 +24,33 @@ class Processes:
     Attributes:
         rank: int, which of the processes this is, from 0 on. What is written, the first one writes.
         size: int, how many there are.
-        room: int, rows of the largest batch that they have put together. What depends on the number
-            of rows is exchanged in so much room, which is the same everywhere also where processes
-            have drawn batches of different sizes, so that they can be told.
     """
 
     rank: int
     size: int
-    room: int = 0
 
-    @property
-    def asynchronous(self) -> bool:
-        """Whether what is summed is not known yet when `sum` returns."""
-        return False
+    def announce(self, what: str, number: int = 0) -> None:
+        """Begins to tell the others what this process is about to exchange.
+
+        The next exchange that is not given a name of its own is this one. Before it, all processes
+        raise if they have not announced the same: what is exchanged is then of the same size
+        everywhere. Not waited for, so that it costs nothing where there is work to do meanwhile.
+
+        Args:
+            what: what it is, for the error.
+            number: int, of 32 bits, which must be the same in every process, too.
+
+        Raises:
+            RuntimeError: if processes are at different places, as what was announced before says.
+        """
+        raise NotImplementedError
 
     def sum(
-        self, tensors: Sequence[Tensor], scale: float = 1.0, plain: Sequence[Tensor] = ()
+        self,
+        tensors: Sequence[Tensor],
+        scale: float = 1.0,
+        plain: Sequence[Tensor] = (),
+        what: str | None = None,
     ) -> list[Tensor]:
         """Sums of what the processes hold, added up in the same order everywhere.
 
@@ -84,9 +59,15 @@ class Processes:
             scale: float, what this process' own are multiplied by; 0 leaves them out, whatever they
                 are.
             plain: more tensors, which are not multiplied.
+            what: what they are, for the error in which processes at different places end. None for
+                what was announced.
 
         Returns:
             The sums of `tensors`, then those of `plain`.
+
+        Raises:
+            RuntimeError: if processes are at different places, or one of them is gone. So do all
+                methods that exchange something.
         """
         raise NotImplementedError
 
@@ -117,21 +98,41 @@ class Processes:
         """
         raise NotImplementedError
 
-    def first(self, numbers: Sequence[float]) -> list[float]:
+    def first(self, numbers: Sequence[float], what: str) -> list[float]:
         """The numbers that the first process has.
 
         Args:
             numbers: as many in every process.
+            what: what they are; see `sum`.
         """
         raise NotImplementedError
 
-    def texts(self, text: str) -> list[str]:
+    def texts(self, text: str, what: str) -> list[str]:
         """What every process says, in the order of their ranks.
 
         Args:
             text: what this one says.
+            what: what it is; see `sum`.
         """
         raise NotImplementedError
+
+    def apart(self, mine: str, rank: int, its: str) -> RuntimeError:
+        """The error in which all processes end because they have come to different places.
+
+        Args:
+            mine: where the first process is.
+            rank: int, a process that is somewhere else.
+            its: where that one is.
+        """
+        there = f"at {its}" if its != mine else "likewise, with others"
+        return RuntimeError(
+            "The processes have drawn different batches, or have come to different places, so that "
+            f"their parts do not make a step: process 0 (of {self.size}) is at {mine}, process "
+            f"{rank} {there}. Draws come from one generator, which is the same in every process: "
+            "a sampler of your own must draw from `self.rng` alone, and data in batches must come "
+            "in the same order, and end at the same place, everywhere (give what shuffles it a "
+            "seed, and every process the whole of the data). No weight was changed by this step."
+        )
 
     def gone(self, which: str, more: str, said: str) -> RuntimeError:
         """The error in which a process ends because another one is gone.
@@ -196,29 +197,13 @@ class Share:
         """Rows of the batch for each own one: what a sum over the own ones is multiplied by."""
         return self.n / max(self.count, 1)
 
-    @property
-    def fits(self) -> bool:
-        """Whether there is room for what is known of its rows; see `Processes.room`."""
-        return self.n <= self.processes.room
-
-    def padded(self, rows: Tensor, size: int | None = None) -> Tensor:
+    def padded(self, rows: Tensor) -> Tensor:
         """What this process knows of its rows, with zeros for all others.
 
         Args:
             rows: `(count, ...)`; one that only stands in for none is left out.
-            size: int, rows of the result. Defaults to those of the batch.
         """
-        return self.processes.pad(rows[: self.count], self._start, self.n if size is None else size)
-
-    def in_room(self, rows: Tensor) -> Tensor:
-        """As `padded`, in the room that there is; zeros where that is too small.
-
-        Args:
-            rows: `(count, ...)`.
-        """
-        if self.fits:
-            return self.padded(rows, self.processes.room)
-        return self.processes.pad(rows[:0], 0, self.processes.room)
+        return self.processes.pad(rows[: self.count], self._start, self.n)
 
     def gather(self, parts: Sequence[Tensor]) -> list[Tensor]:
         """What all processes together know of the rows of the batch.
@@ -228,20 +213,9 @@ class Share:
 
         Returns:
             Tensors `(n, ...)` in the order of the batch, the same to the last digit everywhere.
-
-        Raises:
-            RuntimeError: if the processes have batches of different sizes.
         """
-        processes, fits = self.processes, self.fits
-        told = ops.convert_to_tensor(np.array(in_pieces(self.n), np.float32))
-        check, *found = processes.sum([told, *(self.in_room(part) for part in parts)])
-        if not fits or not processes.asynchronous:
-            # An accelerator would be waited for; there the check of the gradient tells as well.
-            check_same_batch(ops.convert_to_numpy(check).tolist(), processes.size)
-        if fits:
-            return [part[: self.n] for part in found]
-        processes.room = self.n
-        return processes.sum([self.padded(part) for part in parts])
+        padded = [self.padded(part) for part in parts]
+        return self.processes.sum(padded, what=f"what is known of {self.n} rows")
 
     def mean(self, rows: Tensor) -> Tensor:
         """The mean over all rows of the batch.
@@ -249,7 +223,9 @@ class Share:
         Args:
             rows: `(count, ...)` of this process' rows.
         """
-        return self.processes.sum([ops.mean(rows, axis=0)], self.weight)[0]
+        mean = ops.mean(rows, axis=0)
+        (found,) = self.processes.sum([mean], self.weight, what=f"a mean over {self.n} rows")
+        return found
 
 
 def told() -> contextlib.AbstractContextManager[None]:

@@ -1,8 +1,7 @@
 """The exchange between processes in the middle of a step: gradients, and what goes along.
 
-What goes here must be of the same size everywhere, also where processes have drawn different
-batches, or nobody could say so. So scores, which are as many as rows, go along where there is room
-for them (`Processes.room`). Where there is not, they follow once it is sure that all drew the same.
+It is announced when the step begins (`Processes.announce`), so that all know by now that they have
+drawn the same batch.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from keras import ops
 from .._arrays import flatten
 from .._pending_rows import PendingRows
 from ..backend.base import Tensor
-from ..backend.processes import Share, check_same_batch, in_pieces
+from ..backend.processes import Share
 from ..proposal import Proposal
 
 # Numbers of each row that go into it.
@@ -37,10 +36,15 @@ class StepParts(NamedTuple):
     added: list[Tensor]
     scores: Tensor | None = None
 
-    def summed(self, share: Share) -> StepParts:
-        """What all processes have found together."""
+    def summed(self, share: Share, what: str | None = None) -> StepParts:
+        """What all processes have found together.
+
+        Args:
+            share: this process' rows.
+            what: what it is; None for what was announced.
+        """
         rows = [] if self.scores is None else [share.padded(self.scores)]
-        found = share.processes.sum(self.means, share.weight, [*self.added, *rows])
+        found = share.processes.sum(self.means, share.weight, [*self.added, *rows], what)
         count, end = len(self.means), len(self.means) + len(self.added)
         return StepParts(found[:count], found[count:end], *found[end:])
 
@@ -50,7 +54,6 @@ class GradientSum:
 
     Args:
         share: this process' rows.
-        checksum: int, of what was drawn.
         model: the model.
         along: returns what goes along with the gradients; None where that is not known yet.
 
@@ -62,14 +65,12 @@ class GradientSum:
     def __init__(
         self,
         share: Share,
-        checksum: int,
         model: Any,
         along: Callable[[], StepParts | None],
     ):
         self._share = share
         self._along = along
         self.collected: StepParts | None = None
-        self._check = in_pieces(checksum)
         self._model = model
         self.calls = 0
 
@@ -96,28 +97,19 @@ class GradientSum:
             ops.zeros_like(v.value) if g is None else g
             for g, v in zip(grads, variables, strict=True)
         ]
-        has = [0.0 if g is None else 1.0 for g in grads]
         parts = self._along()
         own = StepParts([], []) if parts is None else parts
-        check = ops.convert_to_tensor(np.array([*self._check, *has], np.float32))
-        fits, scores = share.fits, own.scores
-        none = ops.zeros((0,), "float32")
-        room = share.in_room(none if scores is None else ops.cast(scores, "float32"))
-        told = StepParts([*given, *own.means], [check, room, *own.added]).summed(share)
-        summed, found = told.means[: len(given)], told.added[0]
-        numbers = ops.convert_to_numpy(found).tolist()
-        check_same_batch(numbers[: len(self._check)], share.processes.size)
+        has = np.array([g is not None for g in grads], np.float32)
+        found = StepParts(
+            [*given, *own.means], [ops.convert_to_tensor(has), *own.added], own.scores
+        ).summed(share)
         if parts is not None:
-            if scores is not None and fits:
-                # A copy: what was exchanged holds the gradients as well.
-                scores = ops.copy(told.added[1][: share.n])
-            elif scores is not None:
-                (scores,) = share.gather([scores])
-            self.collected = StepParts(told.means[len(given) :], told.added[2:], scores)
-        return [
-            None if count == 0.0 else gradient
-            for gradient, count in zip(summed, numbers[len(self._check) :], strict=True)
-        ]
+            # A copy: what was exchanged holds the gradients as well.
+            scores = None if found.scores is None else ops.copy(found.scores)
+            self.collected = StepParts(found.means[len(given) :], found.added[1:], scores)
+        counts = ops.convert_to_numpy(found.added[0])
+        pairs = zip(found.means[: len(given)], counts, strict=True)
+        return [gradient if count else None for gradient, count in pairs]
 
 
 def checksum(proposal: Proposal) -> int:

@@ -148,7 +148,7 @@ class CompiledSnapshots:
             with runtime.own_draws():
                 part = self.gradient_function(*numbers, list(weights), *data, valid_steps)
             if share is not None:
-                part = share.processes.sum(part, share.weight)
+                part = share.processes.sum(part, share.weight, what="the gradient of a snapshot")
             if scale <= 1.0 or all(np.isfinite(tensor_to_numpy(p)).all() for p in part):
                 return part, scale
             scale /= 2.0

@@ -236,7 +236,7 @@ class Stepper(Stateful):
         seconds = drawing + (waiting + time.perf_counter() - began) / count
         if self.processes is not None and self.sampler.uses_step_times:
             # Decisions on them must be the same everywhere.
-            seconds, drawing = self.processes.first([seconds, drawing])
+            seconds, drawing = self.processes.first([seconds, drawing], "a step's time")
         self._pending = [record.with_seconds(seconds, timed) for record in records]
         if at_once:
             with contextlib.suppress(InvalidScores):

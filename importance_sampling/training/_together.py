@@ -79,7 +79,7 @@ def share_generator(processes: Processes | None, rng: np.random.Generator) -> No
     if processes is not None:
         mine = json.dumps(rng.bit_generator.state, default=np.ndarray.tolist)
         with told():
-            rng.bit_generator.state = json.loads(processes.texts(mine)[0])
+            rng.bit_generator.state = json.loads(processes.texts(mine, "the beginning of `fit`")[0])
 
 
 def check_same(processes: Processes, arguments: dict[str, Any], rows: tuple[Any, ...]) -> None:
@@ -98,7 +98,8 @@ def check_same(processes: Processes, arguments: dict[str, Any], rows: tuple[Any,
         found.update(np.ascontiguousarray(array).tobytes())
     heard = is_heard("is.training")
     mine = {**arguments, "a few rows of the data": found.hexdigest()[:16], "is.training": heard}
-    first, *others = (json.loads(text) for text in processes.texts(json.dumps(mine, default=str)))
+    all_said = processes.texts(json.dumps(mine, default=str), "the arguments of `fit`")
+    first, *others = map(json.loads, all_said)
     for rank, other in enumerate(others, 1):
         differ = [name for name in first if other.get(name) != first[name]]
         if differ:
@@ -158,19 +159,20 @@ def begin_as_first(runtime: Runtime, epoch: int) -> int:
     model: Any = runtime.model
     variables = [*model.variables, *model.optimizer.variables, *model.metrics_variables]
     processes.copy_first([*(v.value for v in variables), *runtime.buffers()])
-    return int(processes.first([epoch])[0])
+    return int(processes.first([epoch], "the first epoch")[0])
 
 
-def agree_to_stop(processes: Processes | None, model: keras.Model) -> None:
+def agree_to_stop(processes: Processes | None, model: keras.Model, where: str) -> None:
     """Stops in all processes if a callback of any of them wants to.
 
     Args:
         processes: those that train together, or None.
         model: the model, whose `stop_training` callbacks set.
+        where: where they are, for the error of processes that are not at the same place.
     """
     if processes is not None:
         wanted = keras.ops.convert_to_tensor([float(model.stop_training)])
-        model.stop_training = bool(float(processes.sum([wanted])[0][0]) > 0)
+        model.stop_training = bool(float(processes.sum([wanted], what=where)[0][0]) > 0)
 
 
 def logs_of_first(processes: Processes | None, logs: dict[str, Any]) -> dict[str, Any]:
@@ -183,7 +185,8 @@ def logs_of_first(processes: Processes | None, logs: dict[str, Any]) -> dict[str
     if processes is None or not logs:
         return logs
     arrays = [np.asarray(value) for value in logs.values()]
-    numbers = iter(processes.first([float(n) for array in arrays for n in array.ravel()]))
+    mine = [float(n) for array in arrays for n in array.ravel()]
+    numbers = iter(processes.first(mine, "the results of validation"))
     found = [np.array([next(numbers) for _ in range(a.size)]).reshape(a.shape) for a in arrays]
     pairs = zip(arrays, found, strict=True)
     values = [new.astype(old.dtype) if old.ndim else float(new) for old, new in pairs]

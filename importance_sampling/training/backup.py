@@ -83,7 +83,9 @@ class Restorer(keras.callbacks.Callback):
     def _as_first(self, decision: bool) -> bool:
         """What the first process has decided by what it sees of the disk."""
         processes = self.saved.loop.processes
-        return decision if processes is None else bool(processes.first([decision])[0])
+        if processes is None:
+            return decision
+        return bool(processes.first([decision], "whether a state is to be loaded")[0])
 
     def _save(self, path: Path) -> None:
         # Reading it brings the variables up to date.

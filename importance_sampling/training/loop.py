@@ -74,8 +74,8 @@ class Loop(Stepper):
         if self.processes is not None:
             # One of them may stop after any batch, in any of the processes.
             flags = keras.ops.convert_to_tensor([float(exposed), float(watched)])
-            told = keras.ops.convert_to_numpy(self.processes.sum([flags])[0])
-            exposed, watched = (told > 0).tolist()
+            (wanted,) = self.processes.sum([flags], what="the beginning of `fit`")
+            exposed, watched = (keras.ops.convert_to_numpy(wanted) > 0).tolist()
         self._watched = watched
         self.calls.allow(self.wrapper.trains_many and not self.wait, not watched)
         model.stop_training = False
@@ -109,7 +109,7 @@ class Loop(Stepper):
                 self.epoch, self.steps_of_epoch = epoch + 1, 0
                 hooks.on_epoch_end(epoch, logs)
                 self._tell_own("on_epoch_end", epoch)
-                agree_to_stop(self.processes, model)
+                agree_to_stop(self.processes, model, "the end of an epoch")
                 if ended or model.stop_training:
                     break
         hooks.on_train_end(logs)
@@ -236,7 +236,7 @@ class Loop(Stepper):
                 bar.on_train_batch_end(step - 1, DeferredLogs(self._logs_of_step))
             self._tell_own("on_train_batch_end", step - 1)
             if exposed:
-                agree_to_stop(self.processes, self.model)
+                agree_to_stop(self.processes, self.model, "the end of a step")
             if self.model.stop_training:
                 break
         self._finish_epoch()
