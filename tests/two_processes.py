@@ -370,11 +370,15 @@ def same_everywhere(run):
     return float(flags) == 2
 
 
-def join(folder, rank, name):
+# As with nccl, hosts have a group of their own then.
+OTHER = "cpu:gloo"
+
+
+def join(folder, rank, name, backend="gloo"):
     # Not half an hour for a process that has ended with an error.
     limit = timedelta(minutes=5)
     there = f"file://{folder}/{name}"
-    dist.init_process_group("gloo", there, timeout=limit, rank=rank, world_size=2)
+    dist.init_process_group(backend, there, timeout=limit, rank=rank, world_size=2)
 
 
 def refusal(call):
@@ -531,7 +535,8 @@ def first(folder):
     for way in ("gnorm", "batch sizes"):
         run = Run(way, load=f"{folder}/two {way}.npz")
         found["resumed"][f"two to one: {way}"] = weights_apart(run, alone[way])
-    join(folder, 0, "second")
+    join(folder, 0, "second", OTHER)
+    found["second backend"] = dist.get_backend()
     callbacks = [Stop(1, dies=True), backup(folder)]
     found["death"] = refusal(lambda: Run("gnorm", callbacks=callbacks))
     dist.destroy_process_group()
@@ -636,7 +641,7 @@ def together(folder, rank, found, alone):
 def second(folder):
     """The second process, which dies in the end."""
     together(folder, 1, {}, {})
-    join(folder, 1, "second")
+    join(folder, 1, "second", OTHER)
     Run("gnorm", callbacks=[Stop(1, dies=True), backup(folder)])
 
 
@@ -655,7 +660,8 @@ def main():
         os.kill(other, signal.SIGKILL)
         raise
     Path(folder, "found.json").write_text(json.dumps(found))
-    os.wait()
+    status = os.wait()[1]
+    assert status == 0, status
 
 
 if __name__ == "__main__":

@@ -282,9 +282,9 @@ def _buckets(tensors: Sequence[Tensor]) -> list[list[int]]:
     last: dict[Any, tuple[list[int], int]] = {}
     for i, tensor in enumerate(tensors):
         kind = tensor.dtype, tensor.device
-        places, held = last.get(kind, ([], _BUCKET_BYTES))
+        places, held = last.get(kind, ([], 0))
         size = tensor.numel() * tensor.element_size()
-        if held + size > _BUCKET_BYTES:
+        if not places or held + size > _BUCKET_BYTES:
             places, held = [], 0
             filled.append(places)
         places.append(i)
