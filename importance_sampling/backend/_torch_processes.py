@@ -78,7 +78,7 @@ class TorchProcesses(Processes):
         self._settle()
         number = zlib.crc32(what.encode(), number)
         # The largest, and the smallest with another sign.
-        told = torch.tensor([number, -number])
+        told = torch.tensor([number, -number], device="cpu")
         with self._told():
             work = self._begin(told, dist.ReduceOp.MAX)
         self._open = _Announced(what, number, told, work)
@@ -196,7 +196,7 @@ class TorchProcesses(Processes):
             numbers: as many in every process.
             what: what they are.
         """
-        found = torch.tensor(list(numbers), dtype=torch.float64)
+        found = torch.tensor(list(numbers), dtype=torch.float64, device="cpu")
         self._ready(what, len(found))
         with self._told():
             dist.broadcast(found, src=0, group=self._hosts)
@@ -213,13 +213,13 @@ class TorchProcesses(Processes):
         return self._all_texts(text)
 
     def _all_texts(self, text: str) -> list[str]:
-        said = torch.tensor(list(text.encode()), dtype=torch.uint8)
-        lengths = torch.zeros(self.size, dtype=torch.int64)
+        said = torch.tensor(list(text.encode()), dtype=torch.uint8, device="cpu")
+        lengths = torch.zeros(self.size, dtype=torch.int64, device="cpu")
         lengths[self.rank] = len(said)
         with self._told():
             self._begin(lengths).wait()
             longest = max(int(lengths.max()), 1)
-            table = torch.zeros((self.size, longest), dtype=torch.uint8)
+            table = torch.zeros((self.size, longest), dtype=torch.uint8, device="cpu")
             table[self.rank, : len(said)] = said
             self._begin(table).wait()
         rows = zip(table.numpy(), lengths.tolist(), strict=True)
