@@ -85,6 +85,7 @@ PROGRAM = """
             epochs=2,
             verbose=0,
             sample_weight={"label": kept, "value": kept},
+            validation_data=(x, {"label": y, "value": x[:, :2]}) if way == "history" else None,
             on_sample=lambda sampler, idxs, w, scores: drawn.append(idxs),
         )
         return net, history.history, drawn
@@ -112,7 +113,8 @@ PROGRAM = """
                 np.testing.assert_array_equal(a, b, err_msg=f"{name} {way}")
             for a, b in zip(net.variables, other.variables, strict=True):
                 np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5, err_msg=f"{name} {way}")
-            np.testing.assert_allclose(logs["loss"], other_logs["loss"], rtol=1e-5)
+            for value in {"loss", "val_loss"} & set(logs):
+                np.testing.assert_allclose(logs[value], other_logs[value], rtol=1e-5)
             # As they were laid out, after every step.
             kernel = other.trainable_variables[0].value
             assert kernel.sharding.spec[-1] == (None if name == "rows" else "model")

@@ -116,6 +116,8 @@ APART = "RuntimeError: The processes have drawn different batches, .*process 0 \
         ("other numbers of batches", APART + "a step on 8 rows, process 1 at the end of an epoch"),
         ("pools in other numbers of parts", APART + "the scores of 8 rows, process 1 at a step"),
         ("pools in one alone", APART + "the scores of .* rows, process 1 at a step on 8 rows"),
+        ("other snapshots", APART + "a snapshot's gradient of 24 rows, process 1 likewise"),
+        ("a callback of one", "ValueError: .*callbacks: \\[\\] in process 0, .*ReduceLROnPlateau"),
         ("other models", "ValueError: Process 1 of 2 .* with other data or arguments .*variables"),
     ],
 )

@@ -292,6 +292,9 @@ PROGRAM = """
             net, _ = plain()
             net.compile("sgd", net.loss, jit_compile=True)
         refused(ValueError, "jit_compile", lambda: pool()(net).fit(x, y, verbose=0))
+        with strategy.scope():
+            net.compile(keras.optimizers.SGD(gradient_accumulation_steps=2), net.loss)
+        refused(ValueError, "larger batch", lambda: pool()(net).fit(x, y, verbose=0))
         net.compile("sgd", net.loss)
         refused(ValueError, "Build and compile", lambda: pool()(net).fit(x, y, verbose=0))
         net._distribute_strategy = Workers()

@@ -366,6 +366,12 @@ def together(folder, rank, found, alone):
         "pools in one alone": lambda: trainings.ImportanceTraining(net, tau_th=1e9 * rank).fit(
             x, y, batch_size=8, verbose=0
         ),
+        "other snapshots": lambda: trainings.SVRG(net, B=3, B_over_b=8).fit(
+            parts(own), steps_per_epoch=2, verbose=0
+        ),
+        "a callback of one": lambda: pools(net).fit(
+            x, y, verbose=0, callbacks=[keras.callbacks.ReduceLROnPlateau()] * rank
+        ),
         "other models": lambda: pools(one_output(units=16 * own)).fit(x, y, verbose=0),
     }
     found["refused"] = {}

@@ -309,16 +309,19 @@ class Runtime(base.Runtime):
             self._state = None
 
     @contextlib.contextmanager
-    def protected(self) -> Iterator[None]:
+    def protected(self, rows: Sequence[int] = ()) -> Iterator[None]:
         """Puts copies of the variables back if Keras is interrupted while it has their values.
 
         Keras' own loops take the values away from the variables and donate them.
+
+        Args:
+            rows: how many rows batches have, as far as that is known.
         """
         model = self.model
         groups = model.trainable_variables, model.non_trainable_variables, model.metrics_variables
         kept = [(v, jax.numpy.copy(v.value)) for group in groups for v in group]
         try:
-            with _jax_layout.whole_data_everywhere(self._distribution):
+            with _jax_layout.any_data(self._distribution, rows):
                 yield
         except BaseException:
             with _interrupts.section():

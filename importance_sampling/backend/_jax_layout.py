@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import jax
@@ -42,12 +42,7 @@ def lay_out_rows(found: Any, array: Any) -> Any:
     if not getattr(array, "shape", ()):
         return array
     layout = found.get_data_layout(array.shape)
-    mesh = layout.device_mesh
-    names = layout.axes[0]
-    parts = 1
-    for name in [names] if isinstance(names, str) else names or ():
-        parts *= mesh.shape[mesh.axis_names.index(name)]
-    if array.shape[0] % parts:
+    if array.shape[0] % _parts(layout):
         return read_rows(array)
     if jax.process_count() > 1:
         # A process sends its own devices their rows, and no others, nor does it read others.
@@ -56,6 +51,15 @@ def lay_out_rows(found: Any, array: Any) -> Any:
 
         return jax.make_array_from_callback(array.shape, layout.backend_layout, part)
     return keras.distribution.distribute_tensor(read_rows(array), layout)
+
+
+def _parts(layout: Any) -> int:
+    """Into how many pieces a layout cuts the rows."""
+    mesh, names = layout.device_mesh, layout.axes[0]
+    parts = 1
+    for name in [names] if isinstance(names, str) else names or ():
+        parts *= mesh.shape[mesh.axis_names.index(name)]
+    return parts
 
 
 def whole_everywhere(found: Any, outputs: Any) -> Any:
@@ -76,23 +80,38 @@ def whole_everywhere(found: Any, outputs: Any) -> Any:
 
 
 @contextlib.contextmanager
-def whole_data_everywhere(found: Any) -> Iterator[None]:
-    """A block in which Keras' own loops take data that each process has the whole of.
+def any_data(found: Any, rows: Sequence[int]) -> Iterator[None]:
+    """A block in which Keras' own loops take data that they would refuse.
 
     Keras would have data of several processes as a `tf.data.Dataset`, to give each a part of it.
-    With the whole in every process, all rows count as often, so that means are the same.
+    With the whole in every process, all rows count as often, so that means are the same. In one
+    process it lays all batches out as the first; if the devices cannot share them evenly, each of
+    them is given the whole.
 
     Args:
         found: Keras' distribution, or None.
+        rows: how many rows batches have, as far as that is known.
     """
-    if found is None or jax.process_count() == 1:
+    if found is None:
         yield
-        return
-    before, found.auto_shard_dataset = found.auto_shard_dataset, False
-    try:
+    elif jax.process_count() > 1:
+        before, found.auto_shard_dataset = found.auto_shard_dataset, False
+        try:
+            yield
+        finally:
+            found.auto_shard_dataset = before
+    elif any(n % _parts(found.get_data_layout((n,))) for n in rows):
+
+        def whole(shape: tuple[int, ...]) -> Any:
+            return keras.distribution.TensorLayout([None] * len(shape), found.device_mesh)
+
+        found.get_data_layout = whole
+        try:
+            yield
+        finally:
+            del found.get_data_layout
+    else:
         yield
-    finally:
-        found.auto_shard_dataset = before
 
 
 def keep_in_place(state: Any, shardings: Any) -> Any:

@@ -303,8 +303,12 @@ class Runtime:
     def sync(self) -> None:
         """Code of the user's is about to look at the model: its variables must be up to date."""
 
-    def protected(self) -> contextlib.AbstractContextManager[None]:
-        """A context in which Keras evaluates the model, which an interruption leaves as it was."""
+    def protected(self, rows: Sequence[int] = ()) -> contextlib.AbstractContextManager[None]:
+        """A context in which Keras evaluates the model, which an interruption leaves as it was.
+
+        Args:
+            rows: how many rows batches have, as far as that is known.
+        """
         return contextlib.nullcontext()
 
     def end_epoch(self) -> None:

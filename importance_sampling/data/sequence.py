@@ -38,6 +38,12 @@ class DatasetSequence(keras.utils.PyDataset):
         self._rows = range(len(self._view))[part]
         self._batch_size = batch_size
 
+    @property
+    def rows_of_batches(self) -> tuple[int, ...]:
+        """The different numbers of rows that batches have."""
+        n, size = len(self._rows), self._batch_size
+        return tuple({min(size, n), n % size} - {0})
+
     def __len__(self) -> int:
         return math.ceil(len(self._rows) / self._batch_size)
 

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from keras import ops
 
-from .._arrays import flatten
+from .._arrays import Nested, flatten
 from .._pending_rows import PendingRows
 from ..backend.base import Tensor
 from ..backend.processes import Share
@@ -124,7 +124,20 @@ def checksum(proposal: Proposal) -> int:
     # Whether scores are read decides how many exchanges there are.
     found = zlib.crc32(proposal.idxs.tobytes(), int(proposal.reads_scores))
     found = zlib.crc32(proposal.weights.astype(np.float32).tobytes(), found)
-    for array in flatten(proposal.rows):
+    return checksum_of_rows(proposal.rows, found)
+
+
+def checksum_of_rows(rows: Nested, found: int = 0) -> int:
+    """A checksum of a few numbers of each row.
+
+    Args:
+        rows: arrays `(n, ...)`.
+        found: int, a checksum to go on from. Defaults to `0`.
+
+    Returns:
+        int, of 32 bits.
+    """
+    for array in flatten(rows):
         # The indices of a stream only count its rows; what is read by index follows from them.
         if not isinstance(array, PendingRows) and getattr(array.dtype, "kind", "") in "biufc":
             row = array.reshape(len(array), -1)

@@ -16,6 +16,7 @@ from ..backend.base import Tensor
 from ..proposal import InvalidScores, Proposal
 from ._compiled import CompiledModel
 from ._corrected_step import Corrected, CorrectedStep, SnapshotTensors
+from ._gradient_sum import checksum_of_rows
 from ._passes import GradientBatch, weighted_gradient
 from ._valid_steps import MeanValidSteps
 
@@ -138,17 +139,20 @@ class CompiledSnapshots:
     ) -> tuple[list[Tensor], float]:
         """The gradient of one batch, and the scale of the loss at which it did not overflow."""
         runtime = self.compiled.runtime
-        processes, share = runtime.processes, None
-        if processes is not None:
-            share = processes.share(_rows(batch))
+        processes = runtime.processes
+        share = None if processes is None else processes.share(_rows(batch))
+        drawn = checksum_of_rows(batch)
+        if share is not None:
             batch = take_rows(batch, share.rows)
         data = self.compiled.to_device(*(*batch, None)[:3])
         while True:
+            if share is not None:
+                share.processes.announce(f"a snapshot's gradient of {share.n} rows", drawn)
             numbers = runtime.to_device(np.int32(number)), runtime.to_device(np.float32(scale))
             with runtime.own_draws():
                 part = self.gradient_function(*numbers, list(weights), *data, valid_steps)
             if share is not None:
-                part = share.processes.sum(part, share.weight, what="the gradient of a snapshot")
+                part = share.processes.sum(part, share.weight)
             if scale <= 1.0 or all(np.isfinite(tensor_to_numpy(p)).all() for p in part):
                 return part, scale
             scale /= 2.0

@@ -33,7 +33,7 @@ from ._report import TrainingReport
 from ._saved_state import SavedState, check_belongs
 from ._stepper import OnSample, OnScores
 from ._steps_per_call import StepsPerCall, steps_for
-from ._together import check_same, check_supported, saving_callbacks
+from ._together import check_same, check_supported, shared_callbacks
 from ._validation import Validation
 from .backup import FollowBackup, RestoreOnce, Restorer
 from .loop import Loop
@@ -221,7 +221,7 @@ class BaseTraining(FitMethods, ModelMethods, KnownSettings):
                 given = {
                     "epochs": epochs,
                     "initial_epoch": initial_epoch,
-                    "callbacks": saving_callbacks(callbacks),
+                    "callbacks": shared_callbacks(callbacks),
                     "load_state": None if self._loaded is None else self._loaded[0]["loop"]["step"],
                     "on_scores": on_scores is not None,
                     "validation_data": validation is not None,

@@ -113,15 +113,25 @@ def check_same(processes: Processes, arguments: dict[str, Any], rows: tuple[Any,
             )
 
 
-def saving_callbacks(callbacks: Callbacks) -> list[str]:
-    """Names of the callbacks that save and restore, which every process must have.
+def shared_callbacks(callbacks: Callbacks) -> list[str]:
+    """Names of the callbacks that every process must have: those that save, restore or change it.
+
+    Not those that one process calls for all, nor the user's own, of which nobody knows what they
+    do.
 
     Args:
         callbacks: as `fit` was given them.
     """
     found = getattr(callbacks, "callbacks", callbacks) or ()
-    kinds = (Restorer, keras.callbacks.BackupAndRestore)
-    return [type(callback).__name__ for callback in found if isinstance(callback, kinds)]
+    return [type(callback).__name__ for callback in found if _is_shared(callback)]
+
+
+def _is_shared(callback: keras.callbacks.Callback) -> bool:
+    if isinstance(callback, Restorer | keras.callbacks.BackupAndRestore):
+        return True
+    none = (keras.callbacks.Callback, keras.callbacks.LambdaCallback, keras.callbacks.History)
+    kinds = (kind for kind in type(callback).__mro__ if kind.__module__.startswith("keras."))
+    return next(kinds, none[0]) not in none and not isinstance(callback, _WRITERS)
 
 
 def callbacks_here(

@@ -88,6 +88,15 @@ class Validation:
             return (epoch + 1) % self._freq == 0
         return epoch + 1 in self._freq
 
+    @property
+    def rows_of_batches(self) -> tuple[int, ...]:
+        """The different numbers of rows that batches have; none where that is not known."""
+        arguments = self._adapter.keras_arguments() or {"x": None}
+        if "batch_size" not in arguments:
+            return getattr(arguments["x"], "rows_of_batches", ())
+        n, size = count_rows(arguments["x"]), arguments["batch_size"]
+        return tuple({min(size, n), n % size} - {0})
+
     def run(
         self, model: keras.Model, callbacks: keras.callbacks.CallbackList, replicas: int = 1
     ) -> dict[str, float]:
@@ -117,7 +126,7 @@ class Validation:
         elif replicas > 1 and "batch_size" in arguments:
             # Keras builds the model by the mean of the first batch's parts, which must be alike.
             rows = min(arguments["batch_size"], count_rows(arguments["x"]))
-            arguments["batch_size"] = max(rows - rows % replicas, 1)
+            arguments["batch_size"] = max(rows - rows % replicas, replicas)
         logs = model.evaluate(
             **arguments, steps=steps, verbose=0, callbacks=callbacks, return_dict=True
         )

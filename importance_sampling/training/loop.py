@@ -102,7 +102,7 @@ class Loop(Stepper):
                     break
                 logs = dict(self._last_logs)
                 if validation is not None and validation.due(epoch):
-                    with runtime.protected():
+                    with runtime.protected(validation.rows_of_batches):
                         found = validation.run(model, hooks, runtime.replicas)
                         found = logs_of_first(self.processes, found)
                     logs |= announced(self.wrapper, validation, found)
