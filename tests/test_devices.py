@@ -113,8 +113,12 @@ PROGRAM = """
                 np.testing.assert_array_equal(a, b, err_msg=f"{name} {way}")
             for a, b in zip(net.variables, other.variables, strict=True):
                 np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5, err_msg=f"{name} {way}")
+            # Ranks of losses, of which the logged loss is made there, may be swapped by rounding.
+            rtol = 1e-3 if way == "selective" else 1e-5
             for value in {"loss", "val_loss"} & set(logs):
-                np.testing.assert_allclose(logs[value], other_logs[value], rtol=1e-5)
+                np.testing.assert_allclose(
+                    logs[value], other_logs[value], rtol=rtol, err_msg=f"{name} {way}"
+                )
             # As they were laid out, after every step.
             kernel = other.trainable_variables[0].value
             assert kernel.sharding.spec[-1] == (None if name == "rows" else "model")

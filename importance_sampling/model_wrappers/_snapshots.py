@@ -141,13 +141,14 @@ class CompiledSnapshots:
         runtime = self.compiled.runtime
         processes = runtime.processes
         share = None if processes is None else processes.share(_rows(batch))
-        drawn = checksum_of_rows(batch)
+        read = 0
         if share is not None:
+            read = checksum_of_rows(batch)
             batch = take_rows(batch, share.rows)
         data = self.compiled.to_device(*(*batch, None)[:3])
         while True:
             if share is not None:
-                share.processes.announce(f"a snapshot's gradient of {share.n} rows", drawn)
+                share.processes.announce(f"a snapshot's gradient of {share.n} rows", read)
             numbers = runtime.to_device(np.int32(number)), runtime.to_device(np.float32(scale))
             with runtime.own_draws():
                 part = self.gradient_function(*numbers, list(weights), *data, valid_steps)
