@@ -35,7 +35,9 @@ class JaxProcesses(Processes):
         tensors: Sequence[Tensor],
         scale: float = 1.0,
         plain: Sequence[Tensor] = (),
-        what: str | None = None,
+        *,
+        what: str,
+        number: int = 0,
     ) -> list[Tensor]:
         """See `Processes.sum`; processes at different places are not told apart."""
         scaled = [scale * np.asarray(t) if scale else np.zeros_like(t) for t in tensors]

@@ -8,9 +8,9 @@ import socket
 import time
 import weakref
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -25,22 +25,6 @@ _SECONDS_TO_END = 1.0
 
 
 _known_groups: weakref.WeakKeyDictionary[Any, TorchProcesses] = weakref.WeakKeyDictionary()
-
-
-class _Announced(NamedTuple):
-    """What is about to be exchanged.
-
-    Attributes:
-        what: what it is.
-        number: int, the same in every process that is at the same place.
-        told: tensor of the largest number, and the smallest one's opposite, when `work` is done.
-        work: what to wait for.
-    """
-
-    what: str
-    number: int
-    told: Tensor
-    work: Any
 
 
 def current_group() -> TorchProcesses | None:
@@ -61,63 +45,57 @@ class TorchProcesses(Processes):
 
     def __init__(self) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
-        self._open: _Announced | None = None
         # What concerns the host alone goes from host to host, past an accelerator that is busy.
         on_host = dist.get_backend() == "gloo"
         self._hosts = None if on_host else dist.new_group(backend="gloo")
         self._known: list[str] = []
         self._known = self.texts(f"{socket.gethostname()} {os.getpid()}", "the beginning of `fit`")
 
-    def announce(self, what: str, number: int = 0) -> None:
-        """Begins to tell the others what comes next; see `Processes.announce`.
+    def _meet(self, what: str, number: int = 0) -> None:
+        """Makes sure that all exchange the same next, so that its size is the same everywhere.
 
         Args:
             what: what it is.
             number: int, of 32 bits.
+
+        Raises:
+            RuntimeError: if they do not. All do so at one time, so that they can tell each other.
         """
-        self._settle()
+        self._begin_to_meet(what, number)()
+
+    def _begin_to_meet(self, what: str, number: int) -> Callable[[], None]:
+        """As `_meet`, which is what the function does that this returns.
+
+        Not begun with the step: the two numbers wake threads, which then take the cores from those
+        that compute.
+        """
         number = zlib.crc32(what.encode(), number)
         # The largest, and the smallest with another sign.
         told = torch.tensor([number, -number], device="cpu")
         with self._told():
-            work = self._begin(told, dist.ReduceOp.MAX)
-        self._open = _Announced(what, number, told, work)
+            work = dist.all_reduce(told, dist.ReduceOp.MAX, group=self._hosts, async_op=True)
 
-    def _settle(self) -> None:
-        """Waits until it is known that all have announced the same.
+        def meet() -> None:
+            with self._told():
+                work.wait()
+            largest, smallest = told.tolist()
+            if largest == -smallest:
+                return
+            places = [text.split(" ", 1) for text in self._all_texts(f"{number} {what}")]
+            (first_number, first), *_ = places
+            rank = next(rank for rank, (its, _) in enumerate(places) if its != first_number)
+            raise self.apart(first, rank, places[rank][1])
 
-        Raises:
-            RuntimeError: if they have not. All do so at one time, so that they can tell each other.
-        """
-        if self._open is None:
-            return
-        mine, self._open = self._open, None
-        with self._told():
-            mine.work.wait()
-        largest, smallest = mine.told.tolist()
-        if largest == -smallest:
-            return
-        places = [text.split(" ", 1) for text in self._all_texts(f"{mine.number} {mine.what}")]
-        (number, first), *_ = places
-        rank = next(rank for rank, (its, _) in enumerate(places) if its != number)
-        raise self.apart(first, rank, places[rank][1])
-
-    def _ready(self, what: str | None, number: int = 0) -> None:
-        """Makes sure that all exchange the same next."""
-        if what is not None:
-            self.announce(what, number)
-        self._settle()
-
-    def _begin(self, tensor: Tensor, operation: Any = dist.ReduceOp.SUM) -> Any:
-        """Begins an exchange of the hosts."""
-        return dist.all_reduce(tensor, operation, group=self._hosts, async_op=True)
+        return meet
 
     def sum(
         self,
         tensors: Sequence[Tensor],
         scale: float = 1.0,
         plain: Sequence[Tensor] = (),
-        what: str | None = None,
+        *,
+        what: str,
+        number: int = 0,
     ) -> list[Tensor]:
         """Sums in buckets, all under way at one time; see `Processes.sum`.
 
@@ -125,24 +103,27 @@ class TorchProcesses(Processes):
             tensors: of the same shapes and types in every process.
             scale: float, what this process' own are multiplied by.
             plain: more tensors, which are not multiplied.
-            what: what they are; None for what was announced.
+            what: what they are.
+            number: int, the same in every process.
         """
         every = [tensor.detach() for tensor in (*tensors, *plain)]
-        self._ready(what, 0 if what is None else _layout(every))
+        meet = self._begin_to_meet(what, zlib.crc32(_layout(every), number))
+        filled = []
+        for places in _buckets(every):
+            flat = torch.cat([_dense(every[i]).reshape(-1) for i in places])
+            # Those that are not multiplied come last, in the list and so in a bucket.
+            scaled = flat[: sum(every[i].numel() for i in places if i < len(tensors))]
+            if scale == 0.0:
+                # Not a product: what is left out may be infinite.
+                scaled.zero_()
+            elif scale != 1.0 and len(scaled):
+                # A bucket of integers has none that are scaled, and refuses even that.
+                scaled.mul_(scale)
+            filled.append((places, flat))
+        meet()
         sums: list[Any] = [None] * len(every)
-        under_way = []
         with self._told():
-            for places in _buckets(every):
-                flat = torch.cat([_dense(every[i]).reshape(-1) for i in places])
-                # Those that are not multiplied come last, in the list and so in a bucket.
-                scaled = flat[: sum(every[i].numel() for i in places if i < len(tensors))]
-                if scale == 0.0:
-                    # Not a product: what is left out may be infinite.
-                    scaled.zero_()
-                elif scale != 1.0 and len(scaled):
-                    # A bucket of integers has none that are scaled, and refuses even that.
-                    scaled.mul_(scale)
-                under_way.append((places, flat, dist.all_reduce(flat, async_op=True)))
+            under_way = [(*each, dist.all_reduce(each[1], async_op=True)) for each in filled]
             for places, flat, work in under_way:
                 work.wait()
                 pieces = flat.split([every[i].numel() for i in places])
@@ -157,7 +138,7 @@ class TorchProcesses(Processes):
             tensors: changed in place.
         """
         every = [tensor.detach() for tensor in tensors]
-        self._ready("the weights to begin with", _layout(every))
+        self._meet("the weights to begin with", zlib.crc32(_layout(every)))
         with self._told(), torch.no_grad():
             for places in _buckets(every):
                 flat = torch.cat([every[i].reshape(-1) for i in places])
@@ -197,7 +178,7 @@ class TorchProcesses(Processes):
             what: what they are.
         """
         found = torch.tensor(list(numbers), dtype=torch.float64, device="cpu")
-        self._ready(what, len(found))
+        self._meet(what, len(found))
         with self._told():
             dist.broadcast(found, src=0, group=self._hosts)
         return found.tolist()
@@ -209,7 +190,7 @@ class TorchProcesses(Processes):
             text: what this one says.
             what: what it is.
         """
-        self._ready(what)
+        self._meet(what)
         return self._all_texts(text)
 
     def _all_texts(self, text: str) -> list[str]:
@@ -217,11 +198,11 @@ class TorchProcesses(Processes):
         lengths = torch.zeros(self.size, dtype=torch.int64, device="cpu")
         lengths[self.rank] = len(said)
         with self._told():
-            self._begin(lengths).wait()
+            dist.all_reduce(lengths, group=self._hosts)
             longest = max(int(lengths.max()), 1)
             table = torch.zeros((self.size, longest), dtype=torch.uint8, device="cpu")
             table[self.rank, : len(said)] = said
-            self._begin(table).wait()
+            dist.all_reduce(table, group=self._hosts)
         rows = zip(table.numpy(), lengths.tolist(), strict=True)
         return [row[:length].tobytes().decode() for row, length in rows]
 
@@ -252,9 +233,9 @@ class TorchProcesses(Processes):
             time.sleep(0.05)
 
 
-def _layout(tensors: Sequence[Tensor]) -> int:
-    """A number for the shapes and types of tensors."""
-    return zlib.crc32(repr([(t.dtype, tuple(t.shape)) for t in tensors]).encode())
+def _layout(tensors: Sequence[Tensor]) -> bytes:
+    """The shapes and types of tensors."""
+    return repr([(t.dtype, tuple(t.shape)) for t in tensors]).encode()
 
 
 def _dense(tensor: Tensor) -> Tensor:

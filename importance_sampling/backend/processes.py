@@ -29,28 +29,14 @@ class Processes:
     rank: int
     size: int
 
-    def announce(self, what: str, number: int = 0) -> None:
-        """Begins to tell the others what this process is about to exchange.
-
-        The next exchange that is not given a name of its own is this one. Before it, all processes
-        raise if they have not announced the same: what is exchanged is then of the same size
-        everywhere. Not waited for, so that it costs nothing where there is work to do meanwhile.
-
-        Args:
-            what: what it is, for the error.
-            number: int, of 32 bits, which must be the same in every process, too.
-
-        Raises:
-            RuntimeError: if processes are at different places, as what was announced before says.
-        """
-        raise NotImplementedError
-
     def sum(
         self,
         tensors: Sequence[Tensor],
         scale: float = 1.0,
         plain: Sequence[Tensor] = (),
-        what: str | None = None,
+        *,
+        what: str,
+        number: int = 0,
     ) -> list[Tensor]:
         """Sums of what the processes hold, added up in the same order everywhere.
 
@@ -59,8 +45,8 @@ class Processes:
             scale: float, what this process' own are multiplied by; 0 leaves them out, whatever they
                 are.
             plain: more tensors, which are not multiplied.
-            what: what they are, for the error in which processes at different places end. None for
-                what was announced.
+            what: what they are, for the error in which all end if they are not at the same place.
+            number: int, of 32 bits, which must be the same in every process, too.
 
         Returns:
             The sums of `tensors`, then those of `plain`.
@@ -205,17 +191,18 @@ class Share:
         """
         return self.processes.pad(rows[: self.count], self._start, self.n)
 
-    def gather(self, parts: Sequence[Tensor]) -> list[Tensor]:
+    def gather(self, parts: Sequence[Tensor], what: str = "what is known") -> list[Tensor]:
         """What all processes together know of the rows of the batch.
 
         Args:
             parts: tensors `(count, ...)` of this process' rows.
+            what: what they are; see `Processes.sum`.
 
         Returns:
             Tensors `(n, ...)` in the order of the batch, the same to the last digit everywhere.
         """
         padded = [self.padded(part) for part in parts]
-        return self.processes.sum(padded, what=f"what is known of {self.n} rows")
+        return self.processes.sum(padded, what=f"{what} of {self.n} rows")
 
     def mean(self, rows: Tensor) -> Tensor:
         """The mean over all rows of the batch.

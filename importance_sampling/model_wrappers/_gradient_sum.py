@@ -1,7 +1,6 @@
 """The exchange between processes in the middle of a step: gradients, and what goes along.
 
-It is announced when the step begins (`Processes.announce`), so that all know by now that they have
-drawn the same batch.
+A checksum of the batch goes before it, so that all know by then that they have drawn the same.
 """
 
 from __future__ import annotations
@@ -36,15 +35,18 @@ class StepParts(NamedTuple):
     added: list[Tensor]
     scores: Tensor | None = None
 
-    def summed(self, share: Share, what: str | None = None) -> StepParts:
+    def summed(self, share: Share, what: str, number: int = 0) -> StepParts:
         """What all processes have found together.
 
         Args:
             share: this process' rows.
-            what: what it is; None for what was announced.
+            what: what it is; see `Processes.sum`.
+            number: int, the same in every process.
         """
         rows = [] if self.scores is None else [share.padded(self.scores)]
-        found = share.processes.sum(self.means, share.weight, [*self.added, *rows], what)
+        found = share.processes.sum(
+            self.means, share.weight, [*self.added, *rows], what=what, number=number
+        )
         count, end = len(self.means), len(self.means) + len(self.added)
         return StepParts(found[:count], found[count:end], *found[end:])
 
@@ -54,6 +56,7 @@ class GradientSum:
 
     Args:
         share: this process' rows.
+        checksum: int, of what was drawn.
         model: the model.
         along: returns what goes along with the gradients; None where that is not known yet.
 
@@ -65,10 +68,12 @@ class GradientSum:
     def __init__(
         self,
         share: Share,
+        checksum: int,
         model: Any,
         along: Callable[[], StepParts | None],
     ):
         self._share = share
+        self._checksum = checksum
         self._along = along
         self.collected: StepParts | None = None
         self._model = model
@@ -100,9 +105,8 @@ class GradientSum:
         parts = self._along()
         own = StepParts([], []) if parts is None else parts
         has = np.array([g is not None for g in grads], np.float32)
-        found = StepParts(
-            [*given, *own.means], [ops.convert_to_tensor(has), *own.added], own.scores
-        ).summed(share)
+        mine = StepParts([*given, *own.means], [ops.convert_to_tensor(has), *own.added], own.scores)
+        found = mine.summed(share, f"a step on {share.n} rows", self._checksum)
         if parts is not None:
             # A copy: what was exchanged holds the gradients as well.
             scores = None if found.scores is None else ops.copy(found.scores)

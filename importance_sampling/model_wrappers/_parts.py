@@ -84,8 +84,7 @@ class PartsOfSteps:
                 values = values.deferred()
             return self._own_parts(share, before, {}, self._scores(proposal, share, values))
 
-        share.processes.announce(f"a step on {share.n} rows", checksum(proposal))
-        gradients = GradientSum(share, self._model, along)
+        gradients = GradientSum(share, checksum(proposal), self._model, along)
         optimizer = self._model.optimizer
         with contextlib.ExitStack() as block:
             block.enter_context(self._runtime.sharing(share))
@@ -129,14 +128,13 @@ class PartsOfSteps:
             sample_weight: the user's own weights, or None.
             share: this process' rows.
         """
-        share.processes.announce(f"the scores of {share.n} rows")
         part = read_rows(take_rows((x, y, sample_weight), share.rows))
         with self._runtime.sharing(share):
             found = self._compiled.score_alone(*part)
         given = [ops.convert_to_tensor(found.scores, "float32")]
         if found.valid_steps is not None:
             given.append(found.valid_steps)
-        scores, *valid_steps = share.processes.sum([share.padded(each) for each in given])
+        scores, *valid_steps = share.gather(given, "the scores")
         return Scored(scores, valid_steps[0] if valid_steps else None)
 
     def _own_parts(

@@ -147,13 +147,12 @@ class CompiledSnapshots:
             batch = take_rows(batch, share.rows)
         data = self.compiled.to_device(*(*batch, None)[:3])
         while True:
-            if share is not None:
-                share.processes.announce(f"a snapshot's gradient of {share.n} rows", read)
             numbers = runtime.to_device(np.int32(number)), runtime.to_device(np.float32(scale))
             with runtime.own_draws():
                 part = self.gradient_function(*numbers, list(weights), *data, valid_steps)
             if share is not None:
-                part = share.processes.sum(part, share.weight)
+                what = f"a snapshot's gradient of {share.n} rows"
+                part = share.processes.sum(part, share.weight, what=what, number=read)
             if scale <= 1.0 or all(np.isfinite(tensor_to_numpy(p)).all() for p in part):
                 return part, scale
             scale /= 2.0
