@@ -220,6 +220,22 @@ def exchanges(net, score="loss"):
     return said
 
 
+def meetings(**arguments):
+    """How often processes ask each other where they are in a fit on arrays."""
+    found, all_reduce = [], dist.all_reduce
+
+    def counted(tensor, op=dist.ReduceOp.SUM, **more):
+        found.append(op == dist.ReduceOp.MAX)
+        return all_reduce(tensor, op, **more)
+
+    dist.all_reduce = counted
+    try:
+        pools(one_output(), seed=1).fit(x, y, batch_size=BATCH, verbose=0, **arguments)
+    finally:
+        dist.all_reduce = all_reduce
+    return sum(found)
+
+
 def changed_between_fits():
     """What is logged after a network was made to log more."""
     net = one_output()
@@ -337,6 +353,11 @@ def together(folder, rank, found, alone):
         "own metrics": exchanges(own_metrics()),
         "own step": exchanges(one_output(kind=OwnStep)),
     }
+    found["meetings"] = [
+        meetings(),
+        meetings(epochs=4),
+        meetings(on_sample=lambda *of_a_step: None),
+    ]
     found["logged"] = changed_between_fits()
     means = [None, None]
     dist.all_gather_object(means, moving_mean())

@@ -69,6 +69,8 @@ class TorchProcesses(Processes):
         Not begun with the step: the two numbers wake threads, which then take the cores from those
         that compute.
         """
+        if self.sure:
+            return lambda: None
         number = zlib.crc32(what.encode(), number)
         # The largest, and the smallest with another sign.
         told = torch.tensor([number, -number], device="cpu")

@@ -24,10 +24,14 @@ class Processes:
     Attributes:
         rank: int, which of the processes this is, from 0 on. What is written, the first one writes.
         size: int, how many there are.
+        sure: bool, whether they are known to be at the same place whenever they exchange something:
+            same draws, by nobody's own code, from data with a length. That is not asked any more
+            then, which takes some time.
     """
 
     rank: int
     size: int
+    sure: bool = False
 
     def sum(
         self,
@@ -102,19 +106,20 @@ class Processes:
         """
         raise NotImplementedError
 
-    def apart(self, mine: str, rank: int, its: str) -> RuntimeError:
+    def apart(self, first: str, rank: int | None = None, its: str | None = None) -> RuntimeError:
         """The error in which all processes end because they have come to different places.
 
         Args:
-            mine: where the first process is.
-            rank: int, a process that is somewhere else.
-            its: where that one is.
+            first: where the first process is.
+            rank: int, one that is somewhere else; None if nobody knows which.
+            its: where that one is; None for the same, with other rows.
         """
-        there = f"at {its}" if its != mine else "likewise, with others"
+        there = "likewise, with others" if its in (None, first) else f"at {its}"
+        which = "another one" if rank is None else f"process {rank}"
         return RuntimeError(
             "The processes have drawn different batches, or have come to different places, so that "
-            f"their parts do not make a step: process 0 (of {self.size}) is at {mine}, process "
-            f"{rank} {there}. Draws come from one generator, which is the same in every process: "
+            f"their parts do not make a step: process 0 (of {self.size}) is at {first}, "
+            f"{which} {there}. Draws come from one generator, which is the same in every process: "
             "a sampler of your own must draw from `self.rng` alone, and data in batches must come "
             "in the same order, and end at the same place, everywhere (give what shuffles it a "
             "seed, and every process the whole of the data). No weight was changed by this step."

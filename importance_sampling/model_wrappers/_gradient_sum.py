@@ -1,6 +1,7 @@
 """The exchange between processes in the middle of a step: gradients, and what goes along.
 
-A checksum of the batch goes before it, so that all know by then that they have drawn the same.
+A checksum of the batch goes with it, so that no weight is changed where processes have drawn
+different ones.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from ..backend.base import Tensor
 from ..backend.processes import Share
 from ..proposal import Proposal
 
+# A checksum is summed in pieces so small that the sums of their squares are exact in float32.
+_BITS, _PIECES = 6, 6
 # Numbers of each row that go into it.
 _SAMPLED = 8
 
@@ -104,15 +107,25 @@ class GradientSum:
         ]
         parts = self._along()
         own = StepParts([], []) if parts is None else parts
-        has = np.array([g is not None for g in grads], np.float32)
-        mine = StepParts([*given, *own.means], [ops.convert_to_tensor(has), *own.added], own.scores)
-        found = mine.summed(share, f"a step on {share.n} rows", self._checksum)
+        pieces = [float(self._checksum >> (_BITS * i) & (2**_BITS - 1)) for i in range(_PIECES)]
+        has = [float(g is not None) for g in grads]
+        flags = np.array([*pieces, *(piece * piece for piece in pieces), *has], np.float32)
+        mine = StepParts(
+            [*given, *own.means], [ops.convert_to_tensor(flags), *own.added], own.scores
+        )
+        what = f"a step on {share.n} rows"
+        found = mine.summed(share, what, self._checksum)
+        numbers = ops.convert_to_numpy(found.added[0]).tolist()
+        sums, squares = numbers[:_PIECES], numbers[_PIECES : 2 * _PIECES]
+        # Equal everywhere, or the mean of the squares is above the square of the mean.
+        size = share.processes.size
+        if any(p * p != size * square for p, square in zip(sums, squares, strict=True)):
+            raise share.processes.apart(what)
         if parts is not None:
             # A copy: what was exchanged holds the gradients as well.
             scores = None if found.scores is None else ops.copy(found.scores)
             self.collected = StepParts(found.means[len(given) :], found.added[1:], scores)
-        counts = ops.convert_to_numpy(found.added[0])
-        pairs = zip(found.means[: len(given)], counts, strict=True)
+        pairs = zip(found.means[: len(given)], numbers[2 * _PIECES :], strict=True)
         return [gradient if count else None for gradient, count in pairs]
 
 

@@ -33,7 +33,7 @@ from ._report import TrainingReport
 from ._saved_state import SavedState, check_belongs
 from ._stepper import OnSample, OnScores
 from ._steps_per_call import StepsPerCall, steps_for
-from ._together import check_same, check_supported, shared_callbacks
+from ._together import check_same, check_supported, settings_of, shared_callbacks
 from ._validation import Validation
 from .backup import FollowBackup, RestoreOnce, Restorer
 from .loop import Loop
@@ -226,7 +226,8 @@ class BaseTraining(FitMethods, ModelMethods, KnownSettings):
                     "on_scores": on_scores is not None,
                     "validation_data": validation is not None,
                 }
-                check_same(processes, {**saved.belongs_to(), **given}, first_rows)
+                told = {**saved.belongs_to(), **given, **settings_of(sampler)}
+                check_same(processes, told, first_rows)
             own_callbacks = self._own_callbacks(callbacks, saved)
             with (
                 contextlib.closing(sampler),

@@ -6,9 +6,10 @@ checked here, before the first step, or taken from the first process.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import keras
@@ -19,6 +20,8 @@ from ..backend.base import Runtime
 from ..backend.processes import Processes, told
 from ..model_wrappers import OracleWrapper
 from ..model_wrappers.signals import is_heard
+from ..samplers import BaseSampler
+from ..samplers.conditions import Condition
 from ._arguments import Callbacks, Verbose, short
 from .backup import Restorer
 
@@ -111,6 +114,38 @@ def check_same(processes: Processes, arguments: dict[str, Any], rows: tuple[Any,
                 f"or arguments than process 0 ({told}). Give every process the whole of the data "
                 "and the same arguments: a batch is drawn once for all, and split among them."
             )
+
+
+def settings_of(part: BaseSampler | Condition) -> dict[str, Any]:
+    """Numbers of a sampler that has drawn nothing yet, by which it draws.
+
+    Args:
+        part: the sampler, whose inner ones are looked at as well.
+    """
+    found: dict[str, Any] = {}
+    for name, value in vars(part).items():
+        if isinstance(value, BaseSampler | Condition):
+            found |= settings_of(value)
+        elif isinstance(value, int | float):
+            found[f"{type(part).__name__}.{name}"] = value
+    return found
+
+
+@contextlib.contextmanager
+def surely(processes: Processes | None) -> Iterator[None]:
+    """A block in which processes are known to be at the same place; see `Processes.sure`.
+
+    Args:
+        processes: those of which that is known; None for none.
+    """
+    if processes is None:
+        yield
+        return
+    processes.sure = True
+    try:
+        yield
+    finally:
+        processes.sure = False
 
 
 def shared_callbacks(callbacks: Callbacks) -> list[str]:

@@ -9,8 +9,9 @@ from typing import Any
 import keras
 
 from .. import _interrupts
-from .._arrays import steps_per_pass
+from .._arrays import dataset_length, steps_per_pass
 from ..backend.base import Runtime
+from ..backend.processes import Processes
 from ..datasets import StreamEnded
 from ..model_wrappers._step_values import DeferredLogs
 from ..model_wrappers.model_state import load_model_state, model_state
@@ -29,7 +30,7 @@ from ._callbacks import (
     watches_batches,
 )
 from ._stepper import Stepper
-from ._together import agree_to_stop, begin_as_first, callbacks_here, logs_of_first
+from ._together import agree_to_stop, begin_as_first, callbacks_here, logs_of_first, surely
 from ._validation import Validation
 
 
@@ -71,11 +72,17 @@ class Loop(Stepper):
         # Callbacks of the user's may hold the model itself, past `Callback.model`.
         exposed = any(looks_at_batches(c) for c in hooks.callbacks)
         watched = self._is_watched(hooks)
+        sure: Processes | None = None
         if self.processes is not None:
-            # One of them may stop after any batch, in any of the processes.
-            flags = keras.ops.convert_to_tensor([float(exposed), float(watched)])
-            (wanted,) = self.processes.sum([flags], what="the beginning of `fit`")
-            exposed, watched = (keras.ops.convert_to_numpy(wanted) > 0).tolist()
+            # One of them may stop after any batch, in any of the processes, or draw as it likes.
+            own = exposed or watched or self._runs_own_code
+            unsure = own or dataset_length(self.sampler.dataset) is None
+            flags = [float(exposed), float(watched), float(unsure)]
+            told = self.processes.sum(
+                [keras.ops.convert_to_tensor(flags)], what="the beginning of `fit`"
+            )
+            exposed, watched, unsure = (keras.ops.convert_to_numpy(told[0]) > 0).tolist()
+            sure = None if unsure else self.processes
         self._watched = watched
         self.calls.allow(self.wrapper.trains_many and not self.wait, not watched)
         model.stop_training = False
@@ -86,7 +93,7 @@ class Loop(Stepper):
         for callback in own_callbacks:
             callback.set_model(model)
         self.epoch, self.steps_of_epoch = initial_epoch, 0
-        with self.wrapper.attached() as runtime:
+        with self.wrapper.attached() as runtime, surely(sure):
             self._runtime = runtime
             self._begin(hooks, initial_epoch)
             self.epoch = begin_as_first(runtime, self.epoch)
