@@ -102,6 +102,7 @@ def test_statistics_are_averages_and_random_numbers_differ(found):
 
 def test_one_process_writes_and_any_stops_all(found):
     assert found["calls and steps"] == [[1, 1], [0, 1]]
+    assert found["epochs"] == [1, 1]
 
 
 APART = "RuntimeError: The processes have drawn different batches, .*process 0 \\(of 2\\) is at "
@@ -124,6 +125,7 @@ APART = "RuntimeError: The processes have drawn different batches, .*process 0 \
             "pools in one alone",
             "ValueError: .* with other data or arguments .*: 0.0 in process 0",
         ),
+        ("other words", "ValueError: .*constant: 'batch_size' in process 0, 'variance' there"),
         ("other snapshots", APART + "a snapshot's gradient of 24 rows, process 1 likewise"),
         ("a callback of one", "ValueError: .*callbacks: \\[\\] in process 0, .*ReduceLROnPlateau"),
         ("other models", "ValueError: Process 1 of 2 .* with other data or arguments .*variables"),

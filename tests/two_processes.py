@@ -142,6 +142,13 @@ def parts(own, more=0, data=(x, y), count=6):
         yield data[0][rows], data[1][rows]
 
 
+class StopAtOnce(keras.callbacks.Callback):
+    """Stops one of the processes where no step is looked at."""
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.model.stop_training = dist.get_rank() == 1
+
+
 class Seen(keras.callbacks.ModelCheckpoint):
     """Counts the calls, which only the first process makes."""
 
@@ -344,6 +351,10 @@ def together(folder, rank, found, alone):
     calls = [None, None]
     dist.all_gather_object(calls, (saved.calls, len(stopped.drawn)))
     found["calls and steps"] = calls
+    at_once = Run("gnorm", callbacks=[StopAtOnce()], watched=False)
+    epochs = [None, None]
+    dist.all_gather_object(epochs, len(at_once.logs["loss"]))
+    found["epochs"] = epochs
     found["unbiased"] = unbiased()
     found["exchanges"] = {
         "Keras' step": exchanges(one_output()),
@@ -387,6 +398,9 @@ def together(folder, rank, found, alone):
         "pools in one alone": lambda: trainings.ImportanceTraining(net, tau_th=1e9 * rank).fit(
             x, y, batch_size=8, verbose=0
         ),
+        "other words": lambda: trainings.HistoryImportanceTraining(
+            net, constant=("batch_size", "variance")[rank]
+        ).fit(x, y, verbose=0),
         "other snapshots": lambda: trainings.SVRG(net, B=3, B_over_b=8).fit(
             parts(own), steps_per_epoch=2, verbose=0
         ),

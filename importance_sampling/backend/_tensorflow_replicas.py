@@ -41,7 +41,8 @@ def strategy_of(model: keras.Model) -> tf.distribute.Strategy | None:
             f"{strategy.num_replicas_in_sync} replicas, which importance sampling does not "
             "support. Use tf.distribute.MirroredStrategy."
         )
-    if getattr(model.optimizer, "gradient_accumulation_steps", None):
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if getattr(optimizer, "gradient_accumulation_steps", None):
         raise ValueError(
             "The optimizer has gradient_accumulation_steps, with which Keras cannot train under a "
             "strategy of several replicas: its own `model.fit` ends in an error there. Take a "

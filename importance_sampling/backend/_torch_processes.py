@@ -69,8 +69,6 @@ class TorchProcesses(Processes):
         Not begun with the step: the two numbers wake threads, which then take the cores from those
         that compute.
         """
-        if self.sure:
-            return lambda: None
         number = zlib.crc32(what.encode(), number)
         # The largest, and the smallest with another sign.
         told = torch.tensor([number, -number], device="cpu")
@@ -109,7 +107,9 @@ class TorchProcesses(Processes):
             number: int, the same in every process.
         """
         every = [tensor.detach() for tensor in (*tensors, *plain)]
-        meet = self._begin_to_meet(what, zlib.crc32(_layout(every), number))
+        meet: Callable[[], None] | None = None
+        if not self.sure:
+            meet = self._begin_to_meet(what, zlib.crc32(_layout(every), number))
         filled = []
         for places in _buckets(every):
             flat = torch.cat([_dense(every[i]).reshape(-1) for i in places])
@@ -122,7 +122,8 @@ class TorchProcesses(Processes):
                 # A bucket of integers has none that are scaled, and refuses even that.
                 scaled.mul_(scale)
             filled.append((places, flat))
-        meet()
+        if meet is not None:
+            meet()
         sums: list[Any] = [None] * len(every)
         with self._told():
             under_way = [(*each, dist.all_reduce(each[1], async_op=True)) for each in filled]

@@ -25,7 +25,7 @@ class Processes:
         rank: int, which of the processes this is, from 0 on. What is written, the first one writes.
         size: int, how many there are.
         sure: bool, whether they are known to be at the same place whenever they exchange something:
-            same draws, by nobody's own code, from data with a length. That is not asked any more
+            same draws, by nobody's own code, from data with a length. Before a sum it is not asked
             then, which takes some time.
     """
 

@@ -32,7 +32,8 @@ def _is_own(part: Any) -> bool:
 def _inner(part: Any) -> Iterator[Any]:
     if not isinstance(part, BaseSampler | Condition):
         return
-    for inner in vars(part).values():
-        known = isinstance(inner, BaseSampler | Condition | ModelWrapper)
-        if known or isinstance(inner, FunctionType | MethodType) or hasattr(inner, "score"):
+    for name, inner in vars(part).items():
+        known = isinstance(inner, BaseSampler | Condition | ModelWrapper) or hasattr(inner, "score")
+        # What a condition of this package's only stands for.
+        if known or isinstance(inner, FunctionType | MethodType) or name == "_given":
             yield inner

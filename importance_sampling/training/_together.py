@@ -33,7 +33,12 @@ _WRITERS = (
     keras.callbacks.ProgbarLogger,
     keras.callbacks.RemoteMonitor,
     keras.callbacks.TensorBoard,
+    # Not there in older releases.
+    *filter(None, [getattr(keras.callbacks, "OrbaxCheckpoint", None)]),
 )
+
+# Classes of Keras' that users derive their own callbacks from, and what only takes notes.
+_OF_NOBODY_KNOWS_WHAT = ("Callback", "LambdaCallback", "MonitorCallback", "History")
 
 
 def check_supported(processes: Processes, wrapper: Any) -> None:
@@ -104,10 +109,11 @@ def check_same(processes: Processes, arguments: dict[str, Any], rows: tuple[Any,
     all_said = processes.texts(json.dumps(mine, default=str), "the arguments of `fit`")
     first, *others = map(json.loads, all_said)
     for rank, other in enumerate(others, 1):
-        differ = [name for name in first if other.get(name) != first[name]]
+        differ = [name for name in {**first, **other} if other.get(name) != first.get(name)]
         if differ:
             told = "; ".join(
-                f"{n}: {short(first[n])} in process 0, {short(other.get(n))} there" for n in differ
+                f"{name}: {short(first.get(name))} in process 0, {short(other.get(name))} there"
+                for name in differ
             )
             raise ValueError(
                 f"Process {rank} of {processes.size} (counted from 0) calls `fit` with other data "
@@ -117,7 +123,7 @@ def check_same(processes: Processes, arguments: dict[str, Any], rows: tuple[Any,
 
 
 def settings_of(part: BaseSampler | Condition) -> dict[str, Any]:
-    """Numbers of a sampler that has drawn nothing yet, by which it draws.
+    """Numbers and words of a sampler that has drawn nothing yet, by which it draws.
 
     Args:
         part: the sampler, whose inner ones are looked at as well.
@@ -126,26 +132,27 @@ def settings_of(part: BaseSampler | Condition) -> dict[str, Any]:
     for name, value in vars(part).items():
         if isinstance(value, BaseSampler | Condition):
             found |= settings_of(value)
-        elif isinstance(value, int | float):
+        elif isinstance(value, int | float | str):
             found[f"{type(part).__name__}.{name}"] = value
     return found
 
 
 @contextlib.contextmanager
-def surely(processes: Processes | None) -> Iterator[None]:
-    """A block in which processes are known to be at the same place; see `Processes.sure`.
+def surely(processes: Processes | None, sure: bool) -> Iterator[None]:
+    """A block in which it is known, or not, that processes are at the same place.
 
     Args:
-        processes: those of which that is known; None for none.
+        processes: those that train together, or None.
+        sure: bool; see `Processes.sure`.
     """
     if processes is None:
         yield
         return
-    processes.sure = True
+    before, processes.sure = processes.sure, sure
     try:
         yield
     finally:
-        processes.sure = False
+        processes.sure = before
 
 
 def shared_callbacks(callbacks: Callbacks) -> list[str]:
@@ -158,15 +165,15 @@ def shared_callbacks(callbacks: Callbacks) -> list[str]:
         callbacks: as `fit` was given them.
     """
     found = getattr(callbacks, "callbacks", callbacks) or ()
-    return [type(callback).__name__ for callback in found if _is_shared(callback)]
+    return sorted(type(callback).__name__ for callback in found if _is_shared(callback))
 
 
 def _is_shared(callback: keras.callbacks.Callback) -> bool:
     if isinstance(callback, Restorer | keras.callbacks.BackupAndRestore):
         return True
-    none = (keras.callbacks.Callback, keras.callbacks.LambdaCallback, keras.callbacks.History)
     kinds = (kind for kind in type(callback).__mro__ if kind.__module__.startswith("keras."))
-    return next(kinds, none[0]) not in none and not isinstance(callback, _WRITERS)
+    kind = next(kinds, keras.callbacks.Callback)
+    return kind.__name__ not in _OF_NOBODY_KNOWS_WHAT and not isinstance(callback, _WRITERS)
 
 
 def callbacks_here(

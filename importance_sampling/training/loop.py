@@ -11,9 +11,9 @@ import keras
 from .. import _interrupts
 from .._arrays import dataset_length, steps_per_pass
 from ..backend.base import Runtime
-from ..backend.processes import Processes
 from ..datasets import StreamEnded
 from ..model_wrappers._step_values import DeferredLogs
+from ..model_wrappers.introspection import LOGGING, changed
 from ..model_wrappers.model_state import load_model_state, model_state
 from ..model_wrappers.signals import is_heard
 from ..proposal import InvalidScores
@@ -72,17 +72,16 @@ class Loop(Stepper):
         # Callbacks of the user's may hold the model itself, past `Callback.model`.
         exposed = any(looks_at_batches(c) for c in hooks.callbacks)
         watched = self._is_watched(hooks)
-        sure: Processes | None = None
+        unsure = True
         if self.processes is not None:
             # One of them may stop after any batch, in any of the processes, or draw as it likes.
-            own = exposed or watched or self._runs_own_code
+            own = exposed or watched or self._runs_own_code or bool(changed(model, LOGGING))
             unsure = own or dataset_length(self.sampler.dataset) is None
             flags = [float(exposed), float(watched), float(unsure)]
             told = self.processes.sum(
                 [keras.ops.convert_to_tensor(flags)], what="the beginning of `fit`"
             )
             exposed, watched, unsure = (keras.ops.convert_to_numpy(told[0]) > 0).tolist()
-            sure = None if unsure else self.processes
         self._watched = watched
         self.calls.allow(self.wrapper.trains_many and not self.wait, not watched)
         model.stop_training = False
@@ -93,7 +92,7 @@ class Loop(Stepper):
         for callback in own_callbacks:
             callback.set_model(model)
         self.epoch, self.steps_of_epoch = initial_epoch, 0
-        with self.wrapper.attached() as runtime, surely(sure):
+        with self.wrapper.attached() as runtime, surely(self.processes, not unsure):
             self._runtime = runtime
             self._begin(hooks, initial_epoch)
             self.epoch = begin_as_first(runtime, self.epoch)
@@ -244,7 +243,8 @@ class Loop(Stepper):
             self._tell_own("on_train_batch_end", step - 1)
             if exposed:
                 agree_to_stop(self.processes, self.model, "the end of a step")
-            if self.model.stop_training:
+            # Of several processes, all stop: at the end of the epoch where nobody looks at steps.
+            if self.model.stop_training and (exposed or self.processes is None):
                 break
         self._finish_epoch()
         return False
