@@ -144,6 +144,16 @@ def flatten(data: Nested) -> list[Any]:
     return found
 
 
+def rows_of_batches(n: int, batch_size: int) -> tuple[int, ...]:
+    """The different numbers of rows that the batches of a pass have.
+
+    Args:
+        n: int, rows of the data.
+        batch_size: int, the most rows of a batch.
+    """
+    return tuple({min(batch_size, n), n % batch_size} - {0})
+
+
 def take_rows(data: Nested, idxs: np.ndarray | slice) -> Any:
     """Rows of every array in `data`.
 

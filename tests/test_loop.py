@@ -524,3 +524,28 @@ def test_own_results_of_metrics_are_asked_for_each_step():
     logs = ImportanceTraining(model, seed=0).fit(x, y, batch_size=16, verbose=0).history
     assert len(calls) >= 4
     np.testing.assert_allclose(logs["twice"], 2 * np.array(logs["loss"]), rtol=1e-6)
+
+
+@exact
+def test_batches_of_validation_are_known_and_can_be_shared():
+    x, y = data(101)
+
+    class Evaluated:
+        def evaluate(self, batch_size, **arguments):
+            self.batch_size = batch_size
+            return {"loss": 0.0}
+
+    for size, rows, shared in (
+        (20, {20, 1}, 20),
+        (15, {15, 11}, 14),
+        (1, {1}, 2),
+        (200, {101}, 100),
+    ):
+        validation, model = Validation((x, y), size), Evaluated()
+        assert set(validation.rows_of_batches) == rows
+        validation.run(model, None, replicas=2)
+        assert model.batch_size == shared
+    # What is read by index goes another way; of a stream nobody knows.
+    kept = Validation(InMemoryDataset(x, y, x, y, categorical=False), 20)
+    assert set(kept.rows_of_batches) == {20, 1}
+    assert Validation(endless(x, y, 20), 20, steps=2).rows_of_batches == ()

@@ -48,7 +48,7 @@ def test_two_processes_do_as_one(found):
 
 
 def test_processes_wait_once_for_a_step_of_keras(found):
-    exchange = ["announcement", "exchange"]
+    exchange = ["meeting", "exchange"]
     once = [*exchange, "weights"]
     # Logs of the user's own, and scores that may depend on weights, are those after the step.
     twice = [*once, *exchange]

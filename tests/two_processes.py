@@ -210,8 +210,8 @@ def exchanges(net, score="loss"):
         return lambda *given, **more: said.append(what) or function(*given, **more)
 
     def exchange(tensor, op=dist.ReduceOp.SUM, **more):
-        # What comes next is announced by two numbers.
-        said.append("announcement" if op == dist.ReduceOp.MAX else "exchange")
+        # Whether all are at the same place is asked by the largest of two numbers.
+        said.append("meeting" if op == dist.ReduceOp.MAX else "exchange")
         return all_reduce(tensor, op, **more)
 
     with wrapper.attached():

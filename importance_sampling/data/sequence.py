@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from .._arrays import map_arrays, native
+from .._arrays import map_arrays, native, rows_of_batches
 from ..protocols import Dataset
 
 
@@ -41,8 +41,7 @@ class DatasetSequence(keras.utils.PyDataset):
     @property
     def rows_of_batches(self) -> tuple[int, ...]:
         """The different numbers of rows that batches have."""
-        n, size = len(self._rows), self._batch_size
-        return tuple({min(size, n), n % size} - {0})
+        return rows_of_batches(len(self._rows), self._batch_size)
 
     def __len__(self) -> int:
         return math.ceil(len(self._rows) / self._batch_size)

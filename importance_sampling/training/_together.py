@@ -38,7 +38,7 @@ _WRITERS = (
 )
 
 # Classes of Keras' that users derive their own callbacks from, and what only takes notes.
-_OF_NOBODY_KNOWS_WHAT = ("Callback", "LambdaCallback", "MonitorCallback", "History")
+_NEUTRAL = ("Callback", "LambdaCallback", "MonitorCallback", "History")
 
 
 def check_supported(processes: Processes, wrapper: Any) -> None:
@@ -173,7 +173,7 @@ def _is_shared(callback: keras.callbacks.Callback) -> bool:
         return True
     kinds = (kind for kind in type(callback).__mro__ if kind.__module__.startswith("keras."))
     kind = next(kinds, keras.callbacks.Callback)
-    return kind.__name__ not in _OF_NOBODY_KNOWS_WHAT and not isinstance(callback, _WRITERS)
+    return kind.__name__ not in _NEUTRAL and not isinstance(callback, _WRITERS)
 
 
 def callbacks_here(

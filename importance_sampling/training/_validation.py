@@ -12,7 +12,7 @@ from typing import Any
 
 import keras
 
-from .._arrays import count_rows, known_length
+from .._arrays import count_rows, known_length, rows_of_batches
 from ..data import adapt_validation
 from ..data.adapter import Rows
 from ..model_wrappers import ModelWrapper
@@ -94,8 +94,7 @@ class Validation:
         arguments = self._adapter.keras_arguments() or {"x": None}
         if "batch_size" not in arguments:
             return getattr(arguments["x"], "rows_of_batches", ())
-        n, size = count_rows(arguments["x"]), arguments["batch_size"]
-        return tuple({min(size, n), n % size} - {0})
+        return rows_of_batches(count_rows(arguments["x"]), arguments["batch_size"])
 
     def run(
         self, model: keras.Model, callbacks: keras.callbacks.CallbackList, replicas: int = 1
